@@ -1,0 +1,409 @@
+"""Messages between a command and the coordinator.
+
+Each request carries a number that its reply repeats; a command may ask again after silence
+(every request is idempotent: SUBMIT by its ``key``). WATCH subscribes this peer to the updates of
+one run; they end with ``RunUpdate.ended``.
+"""
+
+from __future__ import annotations
+
+from flow.ids import RunId, WorkerUid
+from flow.messages.shared import PROTOCOL, Value
+from flow.messages.worker import Message
+
+# ---------------------------------------------------------------- values
+
+
+class SubmitOptions(Value, frozen=True):
+    """What ``flow submit`` may set for one run."""
+
+    name: str = ""
+    priority: float = 0.0  #: added to the priority of every task of the run
+    retry_count: int | None = None  #: replaces the setting for tasks that say nothing
+    fail_fast: bool = False
+    force: bool = False  #: run the roots though complete
+    wait_external_s: float = 0.0  #: how long to wait for external data; 0: not
+    by: str = ""  #: who submits, for display
+
+
+class RootTask(Value, frozen=True):
+    """A root as the command line names it; the planner makes the task id."""
+
+    module: str
+    family: str
+    params: dict[str, str]
+
+
+class FamilyCounts(Value, frozen=True):
+    """How many tasks of one family are in which state, for one run."""
+
+    family: str
+    counts: dict[str, int]  #: by ``TaskState.label``
+
+
+class Failure(Value, frozen=True):
+    """One failed attempt (or planning error), as shown above the progress block."""
+
+    number: int  #: grows within a run
+    task: str  #: ``Family(param=value, ...)``
+    task_id: str
+    kind: str  #: "failed" | "crashed" | "timeout" | "lost" | "planning" | "disabled"
+    worker: str
+    attempt: int
+    attempts_max: int
+    run_s: float
+    error: str
+    where: str = ""
+    tail: str = ""
+    again_in_s: float = -1.0  #: below 0: not tried again
+    trace: str = ""
+    code: int = 0  #: exit code this cause asks for (2 for an unknown task, ...); 0: by state
+
+
+class Example(Value, frozen=True):
+    """Some tasks of one family in one category of the summary."""
+
+    family: str
+    count: int
+    params: list[dict[str, str]]  #: at most a bounded number of them, significant parameters
+
+
+class Category(Value, frozen=True):
+    """One line of the execution summary with its tasks."""
+
+    name: str  #: "complete" | "ran" | "failed" | ... see flow.summary
+    count: int
+    examples: list[Example]
+
+
+class RunSummary(Value, frozen=True):
+    """How a run stands or ended; ``flow.summary`` renders it in Luigi's form."""
+
+    run: RunId
+    name: str
+    root: str  #: display of the roots
+    state: str  #: RunState.label
+    exit_code: int
+    elapsed_s: float
+    attempts: int
+    workers: int
+    scheduled: int  #: number of tasks of the run
+    categories: list[Category]
+    causes: list[tuple[int, str, str]]  #: (count, error, where)
+    retried: bool = False  #: a task failed once and ran later
+
+
+class RunRow(Value, frozen=True):
+    """One line of ``flow status``."""
+
+    run: RunId
+    name: str
+    root: str
+    state: str
+    done: int
+    total: int
+    failed: int
+    running: int
+    elapsed_s: float
+    by: str
+    planning: bool = False
+    submitted_at: float = 0.0  #: UTC seconds
+
+
+class TaskRow(Value, frozen=True):
+    """One line of a task listing."""
+
+    task_id: str
+    task: str  #: display
+    state: str
+    worker: str
+    attempt: int
+    since_s: float
+    reason: str = ""
+
+
+class WorkerRow(Value, frozen=True):
+    """One line of ``flow workers``."""
+
+    uid: WorkerUid
+    name: str
+    host: str
+    state: str  #: "active" | "suspect" | "draining" | "unfit" | "lost"
+    slots: int
+    busy: int
+    capacity: dict[str, tuple[float, float]]  #: name: (used, capacity)
+    cpu: float
+    memory_bytes: int
+    since_s: float
+    heartbeat_age_s: float
+    tasks: list[tuple[str, float]]  #: (display, seconds), bounded
+
+
+class ResourceRow(Value, frozen=True):
+    """One line of ``flow resources``."""
+
+    name: str
+    used: float
+    limit: float
+    waiting: int
+    declared: bool
+
+
+class WhyAnswer(Value, frozen=True):
+    """Why a task is in its state, as labelled lines, and what to type to change it."""
+
+    task_id: str
+    task: str
+    state: str
+    since_s: float
+    lines: list[tuple[str, str]]
+    hints: list[str]
+
+
+# ---------------------------------------------------------------- requests
+
+
+class Submit(Message, frozen=True, tag=64):
+    """Start a run. The same ``key`` never starts a second one."""
+
+    request: int
+    key: str
+    project: str
+    roots: list[RootTask]
+    options: SubmitOptions
+    protocol: tuple[int, int] = PROTOCOL
+
+
+class Watch(Message, frozen=True, tag=65):
+    """Send me this run's updates until it ends. ``seen`` is the last failure number I have."""
+
+    request: int
+    run: RunId
+    seen: int = 0
+
+
+class Unwatch(Message, frozen=True, tag=66):
+    """Stop the updates."""
+
+    request: int
+    run: RunId
+
+
+class ListRuns(Message, frozen=True, tag=67):
+    """Ask for runs, newest first."""
+
+    request: int
+    limit: int = 20
+
+
+class ShowRun(Message, frozen=True, tag=68):
+    """Ask for one run: its summary so far. ``run`` may be a piece of an id or name, or ``last``."""
+
+    request: int
+    run: str
+
+
+class ListTasks(Message, frozen=True, tag=69):
+    """Ask for tasks by piece of id or display, optionally of one run or state."""
+
+    request: int
+    match: str = ""
+    run: str = ""
+    states: list[str] = []
+    limit: int = 100
+
+
+class ListWorkers(Message, frozen=True, tag=70):
+    """Ask for the workers."""
+
+    request: int
+
+
+class Why(Message, frozen=True, tag=71):
+    """Ask why a task is not running (or ran)."""
+
+    request: int
+    task: str
+    run: str = ""
+
+
+class Cancel(Message, frozen=True, tag=72):
+    """Cancel a run, or tasks. Kills what runs, unless another run needs it."""
+
+    request: int
+    target: str  #: run or task, any unambiguous piece
+    reason: str = ""
+    grace_s: float = 0.0
+
+
+class Retry(Message, frozen=True, tag=73):
+    """Run failed tasks of a run, or one task, again now; forgives backoff and counts."""
+
+    request: int
+    target: str
+
+
+class ListResources(Message, frozen=True, tag=74):
+    """Ask for limits and use."""
+
+    request: int
+
+
+class SetResource(Message, frozen=True, tag=75):
+    """Set a cluster limit, durably."""
+
+    request: int
+    name: str
+    limit: float
+
+
+class WorkerCommand(Message, frozen=True, tag=76):
+    """Tell a worker something, or declare it dead (an operator's word, logged)."""
+
+    request: int
+    worker: str  #: uid, name, or unambiguous piece
+    command: str  #: "drain" | "declare-dead"
+
+
+class About(Message, frozen=True, tag=77):
+    """Ask who answers."""
+
+    request: int
+
+
+# ---------------------------------------------------------------- replies
+
+
+class Failed(Message, frozen=True, tag=96):
+    """The request was refused; ``code`` is the exit code of the command."""
+
+    request: int
+    code: int
+    error: str
+    hint: str = ""
+    matches: list[str] = []
+
+
+class Submitted(Message, frozen=True, tag=97):
+    """The run is durable."""
+
+    request: int
+    run: RunId
+    name: str
+
+
+class RunUpdate(Message, frozen=True, tag=98):
+    """News of a watched run, at most a few a second; ``ended`` comes last."""
+
+    request: int
+    run: RunId
+    name: str
+    planning: bool
+    total: int
+    families: list[FamilyCounts]  #: all families whose counts changed since the last update
+    failures: list[Failure]
+    waiting: list[str]  #: reasons, bounded
+    slots: int
+    busy: int
+    elapsed_s: float
+    ended: RunSummary | None = None
+    workers: int = 0
+
+
+class Runs(Message, frozen=True, tag=99):
+    """Answer to ListRuns."""
+
+    request: int
+    runs: list[RunRow]
+    workers: int
+    slots: int
+    busy: int
+    notes: list[str] = []
+
+
+class RunShown(Message, frozen=True, tag=100):
+    """Answer to ShowRun."""
+
+    request: int
+    summary: RunSummary
+    families: list[FamilyCounts]
+    failures: list[Failure]
+
+
+class Tasks(Message, frozen=True, tag=101):
+    """Answer to ListTasks."""
+
+    request: int
+    tasks: list[TaskRow]
+    more: int = 0
+
+
+class Workers(Message, frozen=True, tag=102):
+    """Answer to ListWorkers."""
+
+    request: int
+    workers: list[WorkerRow]
+
+
+class WhyShown(Message, frozen=True, tag=103):
+    """Answer to Why."""
+
+    request: int
+    answer: WhyAnswer
+
+
+class Changed(Message, frozen=True, tag=104):
+    """Answer to Cancel, Retry, SetResource, WorkerCommand: what was changed, for people."""
+
+    request: int
+    text: str
+    count: int = 0
+
+
+class Resources(Message, frozen=True, tag=105):
+    """Answer to ListResources."""
+
+    request: int
+    resources: list[ResourceRow]
+
+
+class AboutShown(Message, frozen=True, tag=106):
+    """Answer to About."""
+
+    request: int
+    version: str
+    epoch: int
+    up_s: float
+    workers: int
+    slots: int
+
+
+Request = (
+    Submit
+    | Watch
+    | Unwatch
+    | ListRuns
+    | ShowRun
+    | ListTasks
+    | ListWorkers
+    | Why
+    | Cancel
+    | Retry
+    | ListResources
+    | SetResource
+    | WorkerCommand
+    | About
+)
+Reply = (
+    Failed
+    | Submitted
+    | RunUpdate
+    | Runs
+    | RunShown
+    | Tasks
+    | Workers
+    | WhyShown
+    | Changed
+    | Resources
+    | AboutShown
+)

@@ -1,0 +1,33 @@
+"""What the coordinator core may ask its shell to do: a closed list. Effects compare with ``==``."""
+
+from __future__ import annotations
+
+import msgspec
+
+from flow_coordinator.core.events import Peer
+
+
+class Effect(msgspec.Struct, frozen=True):
+    """Base of every effect."""
+
+
+class Send(Effect, frozen=True):
+    """Send once everything changed up to now is durable (rules C1, C4)."""
+
+    peer: Peer
+    message: msgspec.Struct
+
+
+class SendNow(Effect, frozen=True):
+    """Send at once: says nothing that a crash could take back (heartbeat acks, questions)."""
+
+    peer: Peer
+    message: msgspec.Struct
+
+
+class Note(Effect, frozen=True):
+    """Log a constant phrase with fields."""
+
+    phrase: str
+    fields: dict[str, object] = {}
+    level: str = "info"

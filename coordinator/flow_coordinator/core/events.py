@@ -1,0 +1,49 @@
+"""What may happen to the coordinator core: a closed list. No other input exists."""
+
+from __future__ import annotations
+
+import msgspec
+
+from flow.messages.client import Request
+from flow.messages.worker import ToCoordinator
+
+#: Names a connection; opaque to the core.
+Peer = bytes
+
+
+class Event(msgspec.Struct, frozen=True):
+    """Base of every event."""
+
+
+class Received(Event, frozen=True):
+    """A message from a worker or a command."""
+
+    peer: Peer
+    message: ToCoordinator | Request
+
+
+class Unreachable(Event, frozen=True):
+    """A message was certainly not queued: its peer is gone or full (rule C1)."""
+
+    peer: Peer
+    message: msgspec.Struct
+
+
+class TurnEnded(Event, frozen=True):
+    """All input of this loop turn was handled: grant, plan and acknowledge now, in batches."""
+
+    #: the socket was drained empty: only then may silence be judged (no expiry before queued
+    #: heartbeats are read, e.g. when the coordinator itself was stopped for a while)
+    drained: bool = True
+
+
+class StoreStalled(Event, frozen=True):
+    """The disk is full (rule C9): grant and acknowledge nothing until resumed."""
+
+
+class StoreResumed(Event, frozen=True):
+    """Commits succeed again."""
+
+
+class Stopping(Event, frozen=True):
+    """The coordinator is asked to end: tell the workers to hold on."""

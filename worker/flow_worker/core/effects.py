@@ -1,0 +1,57 @@
+"""What the worker core may ask its shell to do: a closed list. Effects compare with ``==``."""
+
+from __future__ import annotations
+
+import msgspec
+
+from flow.messages.worker import ToCoordinator
+from flow_worker.process.channel import ToProcess
+
+
+class Effect(msgspec.Struct, frozen=True):
+    """Base of every effect."""
+
+
+class Send(Effect, frozen=True):
+    """Send to the coordinator; never blocks, may be lost."""
+
+    message: ToCoordinator
+
+
+class StartProcess(Effect, frozen=True):
+    """Fork a task process from the supervisor. Answered by its ``Up`` (or ProcessExited)."""
+
+    process: int  #: chosen by the core, never reused
+    role: str  #: "runner" | "planner"
+
+
+class Tell(Effect, frozen=True):
+    """Send a frame to a task process."""
+
+    process: int
+    frame: ToProcess
+
+
+class KillProcess(Effect, frozen=True):
+    """Kill the process and its whole tree; answered by ProcessExited (or ProcessStuck).
+
+    ``grace_s`` 0: SIGKILL at once. Else SIGTERM now and SIGKILL after it.
+    """
+
+    process: int
+    grace_s: float = 0.0
+
+
+class Exit(Effect, frozen=True):
+    """End the agent (all processes are gone). ``code`` 0: ended as asked."""
+
+    code: int
+    reason: str
+
+
+class Note(Effect, frozen=True):
+    """Log a constant phrase with fields."""
+
+    phrase: str
+    fields: dict[str, object] = {}
+    level: str = "info"

@@ -1,0 +1,71 @@
+"""What may happen to the worker core: a closed list. No other input exists."""
+
+from __future__ import annotations
+
+import enum
+
+import msgspec
+
+from flow.messages.worker import ToWorker
+from flow_worker.process.channel import FromProcess
+
+
+class StopKind(enum.Enum):
+    """How a worker was asked to end."""
+
+    DRAIN = "drain"  #: finish what runs, take nothing new, then leave
+    NOW = "now"  #: kill what runs, report it, then leave
+
+
+class Event(msgspec.Struct, frozen=True):
+    """Base of every event."""
+
+
+class Received(Event, frozen=True):
+    """A message from the coordinator."""
+
+    message: ToWorker
+
+
+class ProcessSaid(Event, frozen=True):
+    """A frame from a task process."""
+
+    process: int
+    frame: FromProcess
+
+
+class ProcessExited(Event, frozen=True):
+    """A task process *and its whole tree* are gone and reaped."""
+
+    process: int
+    signal: int = 0  #: it died of this signal; 0: it exited
+    code: int = 0
+    oom: bool = False
+    tail: str = ""  #: last lines of its current attempt's output
+
+
+class ProcessStuck(Event, frozen=True):
+    """A tree that should be dead is not (uninterruptible sleep): the worker is unfit."""
+
+    process: int
+
+
+class GuardLost(Event, frozen=True):
+    """The supervisor is gone; nobody would fence this agent any more."""
+
+
+class StopRequested(Event, frozen=True):
+    """SIGTERM/SIGINT or a drain command."""
+
+    kind: StopKind
+
+
+class Tick(Event, frozen=True):
+    """A deadline passed, or may have."""
+
+
+class Measured(Event, frozen=True):
+    """Load of the host, for heartbeats."""
+
+    cpu: float
+    memory_bytes: int

@@ -1,0 +1,152 @@
+"""What the agent and its task processes say to each other, over one socket pair per process.
+
+Frames are a 4-byte little-endian length and a msgpack array that starts with the message's number.
+Both ends are the same installation, so the types are decoded directly; a process that sends
+anything else is treated as crashed.
+"""
+
+from __future__ import annotations
+
+import struct
+
+import msgspec
+
+from flow.ids import Token
+from flow.messages.shared import Grant, Report, Stub
+
+#: One frame between agent and task process.
+FRAME_BYTES_MAX = 64 << 20
+_LENGTH = struct.Struct("<I")
+
+
+class Frame(msgspec.Struct, frozen=True, array_like=True, tag=0):
+    """Base of every message on this channel."""
+
+
+# ---------------------------------------------------------------- agent -> process
+
+
+class Execute(Frame, frozen=True, tag=1):
+    """Run these one after the other, in this order."""
+
+    grants: list[Grant]
+
+
+class Continue(Frame, frozen=True, tag=2):
+    """Everything this generator yielded is done: send it the targets and go on."""
+
+    token: Token
+    number: int
+
+
+class Abandon(Frame, frozen=True, tag=3):
+    """Close these parked generators; answered with RELEASED reports."""
+
+    tokens: list[Token]
+
+
+class Expand(Frame, frozen=True, tag=4):
+    """Plan these tasks; see ``flow.messages.shared.PlanChunk``."""
+
+    request: int
+    stubs: list[Stub]
+    expand_max: int
+
+
+class More(Frame, frozen=True, tag=5):
+    """Chunk ``chunk`` was asked for: the planner may work one chunk ahead of it."""
+
+    request: int
+    chunk: int
+
+
+class Stop(Frame, frozen=True, tag=6):
+    """Forget this planning request."""
+
+    request: int
+
+
+class Leave(Frame, frozen=True, tag=7):
+    """Finish what runs and exit."""
+
+
+# ---------------------------------------------------------------- process -> agent
+
+
+class Up(Frame, frozen=True, tag=32):
+    """Ready for work."""
+
+    pid: int
+
+
+class Finished(Frame, frozen=True, tag=33):
+    """These tokens ended, in the order they ran; the next queued one has begun."""
+
+    reports: list[Report]
+
+
+class Parked(Frame, frozen=True, tag=34):
+    """``run()`` yielded incomplete tasks; the generator is kept. ``number`` counts from 1."""
+
+    token: Token
+    number: int
+    stubs: list[Stub]
+    run_s: float = 0.0
+
+
+class Chunk(Frame, frozen=True, tag=35):
+    """A piece of a planning answer, encoded as ``PlanChunk``."""
+
+    request: int
+    chunk: int
+    last: bool
+    body: bytes
+
+
+ToProcess = Execute | Continue | Abandon | Expand | More | Stop | Leave
+FromProcess = Up | Finished | Parked | Chunk
+
+_encoder = msgspec.msgpack.Encoder()
+_at_process: msgspec.msgpack.Decoder[ToProcess] = msgspec.msgpack.Decoder(ToProcess)
+_at_agent: msgspec.msgpack.Decoder[FromProcess] = msgspec.msgpack.Decoder(FromProcess)
+
+
+def pack(frame: Frame) -> bytes:
+    """Spell one frame with its length."""
+    body = _encoder.encode(frame)
+    return _LENGTH.pack(len(body)) + body
+
+
+class Splitter:
+    """Cut a byte stream into frames."""
+
+    def __init__(self) -> None:
+        self._rest = bytearray()
+
+    def feed(self, data: bytes) -> list[bytes]:
+        """Add bytes; return every whole frame. Raises ``ValueError`` over the limit."""
+        rest = self._rest
+        rest += data
+        frames: list[bytes] = []
+        at = 0
+        while len(rest) - at >= _LENGTH.size:
+            (size,) = _LENGTH.unpack_from(rest, at)
+            if size > FRAME_BYTES_MAX:
+                raise ValueError(f"frame of {size} bytes is over the limit {FRAME_BYTES_MAX}")
+            if len(rest) - at - _LENGTH.size < size:
+                break
+            at += _LENGTH.size
+            frames.append(bytes(rest[at : at + size]))
+            at += size
+        del rest[:at]
+        return frames
+
+
+def unpack_at_process(frame: bytes) -> ToProcess:
+    """Read one frame in a task process."""
+    return _at_process.decode(frame)
+
+
+def unpack_at_agent(frame: bytes) -> FromProcess:
+    """Read one frame in the agent. Raises ``msgspec.MsgspecError``."""
+    return _at_agent.decode(frame)
