@@ -1,0 +1,150 @@
+"""Find and kill whole process trees on Linux, without ever hitting a reused pid.
+
+A process is named by (pid, start time). Signals go through a pidfd that was opened *before* the
+start time was compared, so the process signalled is the process that was meant.
+
+Source: proc(5) for ``stat``, pidfd_open(2), prctl(2) for PR_SET_CHILD_SUBREAPER.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import signal
+from collections.abc import Iterable
+from typing import NamedTuple
+
+#: Rounds of "scan, kill what is new" before a tree is left to the next tick.
+ROUNDS_MAX = 64
+
+PR_SET_PDEATHSIG = 1
+PR_SET_NAME = 15
+PR_SET_CHILD_SUBREAPER = 36
+
+_libc = ctypes.CDLL(None, use_errno=True)
+
+
+class Entry(NamedTuple):
+    """One line of the process table."""
+
+    pid: int
+    parent: int
+    state: str  #: one letter of proc(5); "Z" and "X" no longer run
+    started: int  #: clock ticks since boot: with the pid, unique
+
+    @property
+    def runs(self) -> bool:
+        """Whether it can still execute anything."""
+        return self.state not in "ZX"
+
+
+def prctl(option: int, value: int) -> None:
+    """Call prctl(2). Raises ``OSError``."""
+    if _libc.prctl(option, ctypes.c_ulong(value), 0, 0, 0) != 0:
+        raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()))
+
+
+def entry(pid: int) -> Entry | None:
+    """Read one process; None when it is gone."""
+    try:
+        with open(f"/proc/{pid}/stat", "rb", buffering=0) as file:
+            line = file.read(1024)
+    except (FileNotFoundError, ProcessLookupError):
+        return None
+    # The command in parentheses may itself hold spaces and parentheses.
+    fields = line[line.rindex(b")") + 2 :].split()
+    return Entry(pid, int(fields[1]), chr(fields[0][0]), int(fields[19]))
+
+
+def table() -> dict[int, Entry]:
+    """Read the process table. Cost: about 12 microseconds a process of the host."""
+    found = {}
+    for name in os.listdir("/proc"):
+        if name.isdigit() and (one := entry(int(name))) is not None:
+            found[one.pid] = one
+    return found
+
+
+def below(processes: dict[int, Entry], roots: Iterable[int]) -> list[Entry]:
+    """Return every descendant of ``roots`` in one reading of the table, parents first."""
+    children: dict[int, list[Entry]] = {}
+    for one in processes.values():
+        children.setdefault(one.parent, []).append(one)
+    found: list[Entry] = []
+    todo = list(roots)
+    seen = set(todo)
+    while todo:
+        for child in children.get(todo.pop(), ()):
+            if child.pid not in seen:
+                seen.add(child.pid)
+                found.append(child)
+                todo.append(child.pid)
+    return found
+
+
+def descendants(pid: int) -> list[Entry]:
+    """Return every process below ``pid``, zombies included."""
+    return below(table(), [pid])
+
+
+def send(one: Entry, number: int) -> bool:
+    """Signal exactly this process; False when it is gone (or not ours to signal)."""
+    try:
+        fd = os.pidfd_open(one.pid)
+    except OSError:
+        return False
+    try:
+        now = entry(one.pid)
+        if now is None or now.started != one.started:
+            return False
+        signal.pidfd_send_signal(fd, number)
+    except OSError:
+        return False
+    finally:
+        os.close(fd)
+    return True
+
+
+def signal_trees(roots: list[Entry], number: int) -> None:
+    """Send one signal once to each root and to everything below it."""
+    processes = table()
+    alive = [root for root in roots if _same(processes, root)]
+    for one in below(processes, [root.pid for root in alive]) + alive:
+        if one.runs:
+            send(one, number)
+
+
+def kill_trees(roots: list[Entry]) -> bool:
+    """SIGKILL the roots and everything below them; True when nothing of it can run any more.
+
+    A root is stopped first and killed last: it is the subreaper of its tree, so whatever loses
+    its parent meanwhile stays below it and is found by the next round.
+    """
+    stopped = [root for root in roots if send(root, signal.SIGSTOP)]
+    for _ in range(ROUNDS_MAX):
+        processes = table()
+        alive = [root for root in stopped if _same(processes, root)]
+        running = [one for one in below(processes, [r.pid for r in alive]) if one.runs]
+        if not running:
+            break
+        for one in running:
+            send(one, signal.SIGSTOP)
+        for one in running:
+            send(one, signal.SIGKILL)
+    for root in stopped:
+        send(root, signal.SIGKILL)
+    return not trees_alive(roots)
+
+
+def trees_alive(roots: list[Entry]) -> bool:
+    """Whether any root, or anything below one, can still execute."""
+    processes = table()
+    alive = [root for root in roots if _same(processes, root)]
+    return any(one.runs for one in below(processes, [r.pid for r in alive])) or any(
+        processes[root.pid].runs for root in alive
+    )
+
+
+def _same(processes: dict[int, Entry], one: Entry) -> bool:
+    now = processes.get(one.pid)
+    return now is not None and now.started == one.started
