@@ -1,0 +1,211 @@
+"""A coordinator and a worker as child processes: the engine of one program, gone with it.
+
+Everything lives in one private directory: the socket, the logs, and the state unless it is to be
+kept. The children watch a pipe whose other end only this process holds, so they end when it does,
+however it dies; a directory left by a killed process is removed by the next start.
+
+Imports little, on purpose: the children start while this process still loads the rest.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+from flow.errors import ConfigError, FlowError
+
+#: Of a Unix socket address. Source: sun_path in unix(7), with its final zero.
+SOCKET_PATH_BYTES_MAX = 107
+#: Until the coordinator's socket must exist.
+START_TIMEOUT_S = 30.0
+#: Children that were told to end get this long before they are killed.
+END_TIMEOUT_S = 10.0
+#: How often a condition is looked at again.
+LOOK_AGAIN_S = 0.005
+#: Of a child's log, in the error that reports its death.
+LOG_LINES_SHOWN = 15
+LOG_BYTES_READ = 16384
+
+
+class Children:
+    """The two processes. Use as a context manager; leaving it ends them and removes all traces."""
+
+    def __init__(
+        self,
+        *,
+        slots: int,
+        path: Sequence[str] = (),
+        state_dir: str = "",
+        attach: int = -1,
+    ) -> None:
+        """Start both.
+
+        Args:
+            slots: How many tasks run at the same time.
+            path: Directories for ``sys.path`` of the task processes.
+            state_dir: Where to keep the state; empty: nowhere.
+            attach: A socket to a process that executes the tasks itself; below 0: none.
+        """
+        self._ended = False
+        self.directory = _private_directory()
+        try:
+            self._lock = _lock(self.directory)
+            self.address = f"ipc://{self.directory}/c"
+            self._held, keep = _pipe()
+            state = os.path.abspath(state_dir) if state_dir else f"{self.directory}/state"
+            common = ["--parent-fd", str(keep)]
+            self.coordinator = self._start(
+                "coordinator", ["--bind", self.address, "--state-dir", state, *common], [keep]
+            )
+            options = ["--coordinator", self.address, "--slots", str(slots), *common]
+            for each in path:
+                options += ["--path", each]
+            if attach >= 0:
+                options += ["--attach", str(attach)]
+            self.worker = self._start("worker", options, [keep, *([attach] if attach >= 0 else [])])
+            os.close(keep)
+        except BaseException:
+            self.close()
+            raise
+
+    def __enter__(self) -> Children:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def wait_ready(self) -> None:
+        """Wait until the coordinator's socket exists. Raises ``FlowError`` where it will not."""
+        deadline = time.monotonic() + START_TIMEOUT_S
+        while not os.path.exists(f"{self.directory}/c"):
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                self.coordinator.wait(LOOK_AGAIN_S)
+            self.check()
+            if time.monotonic() > deadline:
+                raise FlowError(
+                    f"the coordinator did not start within {START_TIMEOUT_S:.0f} s",
+                    hint=self._last_lines("coordinator"),
+                )
+
+    def check(self, *, worker: bool = True) -> None:
+        """Raise ``FlowError`` if a child has ended by itself. ``worker``: it too must live."""
+        for name, process in (("coordinator", self.coordinator), ("worker", self.worker)):
+            if (worker or name != "worker") and process.poll() is not None:
+                code = process.returncode
+                how = f"by signal {-code}" if code < 0 else f"with code {code}"
+                raise FlowError(f"the {name} ended {how}", hint=self._last_lines(name))
+
+    def drain(self) -> None:
+        """Ask the worker to start no more tasks, finish those that run, and end."""
+        self.worker.terminate()
+
+    @property
+    def worker_ended(self) -> bool:
+        """Whether the worker process is gone."""
+        return self.worker.poll() is not None
+
+    def close(self) -> None:
+        """End both processes and remove the directory. Safe to call again."""
+        if self._ended:
+            return
+        self._ended = True
+        if hasattr(self, "_held"):
+            os.close(self._held)
+        started = [getattr(self, name, None) for name in ("worker", "coordinator")]
+        deadline = time.monotonic() + END_TIMEOUT_S
+        for process in filter(None, started):
+            try:
+                process.wait(max(0.0, deadline - time.monotonic()))
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
+        shutil.rmtree(self.directory, ignore_errors=True)
+        if hasattr(self, "_lock"):
+            os.close(self._lock)
+
+    def _start(self, name: str, options: list[str], keep: Sequence[int]) -> subprocess.Popen[bytes]:
+        """Start ``python -m flow_<name>`` in a session of its own: Ctrl-C is for this process."""
+        with open(f"{self.directory}/{name}.log", "wb") as log:
+            return subprocess.Popen(
+                [sys.executable, "-P", "-m", f"flow_{name}", *options],
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                pass_fds=keep,
+                start_new_session=True,
+            )
+
+    def _last_lines(self, name: str) -> str:
+        """Read the end of a child's log."""
+        try:
+            with open(f"{self.directory}/{name}.log", "rb") as log:
+                log.seek(max(0, os.fstat(log.fileno()).st_size - LOG_BYTES_READ))
+                lines = log.read().decode(errors="replace").splitlines()
+        except OSError:
+            return ""
+        return "\n".join(["its last lines:", *lines[-LOG_LINES_SHOWN:]]) if lines else ""
+
+
+def _pipe() -> tuple[int, int]:
+    """Make (the end held here, the end the children watch)."""
+    watched, held = os.pipe()
+    return held, watched
+
+
+def _private_directory() -> str:
+    """Make a directory only this user can enter, with a path short enough for a socket."""
+    runtime = os.environ.get("XDG_RUNTIME_DIR", "")
+    for base in dict.fromkeys(
+        (
+            os.path.join(tempfile.gettempdir(), f"flow-{os.getuid()}"),
+            f"/tmp/flow-{os.getuid()}",
+            *((os.path.join(runtime, "flow"),) if runtime else ()),
+        )
+    ):
+        room = SOCKET_PATH_BYTES_MAX - len(os.fsencode(base)) - len("/12345678/c")
+        if room >= 0 and _own(base):
+            _sweep(base)
+            return tempfile.mkdtemp(prefix="", dir=base)
+    raise ConfigError(
+        "no directory for a private socket (tried TMPDIR, /tmp and XDG_RUNTIME_DIR)",
+        hint="Set TMPDIR to a writable directory with a short path",
+    )
+
+
+def _own(base: str) -> bool:
+    """Make ``base`` if needed; say whether it is a directory of this user alone."""
+    try:
+        os.makedirs(base, mode=0o700, exist_ok=True)
+        found = os.lstat(base)
+    except OSError:
+        return False
+    private = found.st_uid == os.getuid() and not found.st_mode & 0o077
+    return private and os.path.isdir(base) and not os.path.islink(base) and os.access(base, os.W_OK)
+
+
+def _lock(directory: str) -> int:
+    """Hold the lock that says: somebody uses this directory."""
+    lock = os.open(f"{directory}/lock.new", os.O_CREAT | os.O_RDWR, 0o600)
+    fcntl.flock(lock, fcntl.LOCK_EX)
+    os.rename(f"{directory}/lock.new", f"{directory}/lock")  # never seen without being held
+    return lock
+
+
+def _sweep(base: str) -> None:
+    """Remove what killed processes left: directories whose lock nobody holds."""
+    for directory in Path(base).iterdir():
+        with contextlib.suppress(OSError):
+            lock = os.open(directory / "lock", os.O_RDWR)
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                shutil.rmtree(directory, ignore_errors=True)
+            finally:
+                os.close(lock)

@@ -1,0 +1,183 @@
+"""Ask a coordinator: the request/reply half of every command.
+
+Every request is idempotent, so silence is answered by asking again; a coordinator that restarts in
+between is not noticed except as a delay. ``watch`` subscribes again whenever the updates stop.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Generator
+from typing import TypeVar
+
+import msgspec
+
+from flow.errors import (
+    ExitCode,
+    FlowError,
+    ProtocolError,
+    Refused,
+    SchedulingError,
+    Unreachable,
+    UsageError,
+)
+from flow.messages.client import Failed, Reply, Request, RunUpdate, Unwatch, Watch
+from flow.messages.codec import decode_at_client, encode
+from flow.transport import Dealer, Poller
+
+#: Until the first answer of a coordinator.
+CONNECT_TIMEOUT_S = 5.0
+#: For each later answer: longer than a restart of a coordinator with a full store takes.
+REPLY_TIMEOUT_S = 60.0
+#: Ask again after this much silence.
+ASK_AGAIN_S = 1.0
+#: Subscribe again after this much silence of a watched run.
+WATCH_AGAIN_S = 3.0
+#: The connection counts as lost (shown to people) after this much silence.
+SILENT_S = 8.0
+#: Give up on a watched run after this much silence; the run itself goes on.
+LOST_S = 900.0
+#: How often ``watch`` hands control back while nothing arrives.
+TICK_S = 0.2
+#: Messages taken from the socket at once.
+BATCH_MAX = 256
+
+R = TypeVar("R", bound=msgspec.Struct)
+
+
+class Client:
+    """One connection to the coordinator at ``address``. Used by one thread."""
+
+    def __init__(self, address: str, *, connect_timeout_s: float = CONNECT_TIMEOUT_S) -> None:
+        self.address = address
+        self.connect_timeout_s = connect_timeout_s
+        self._dealer = Dealer(address)
+        self._poller = Poller()
+        self._poller.register(self._dealer, "coordinator")
+        self._number = 0
+        self._heard_at: float | None = None
+        self._garbled = ""
+
+    def __enter__(self) -> Client:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the connection; a request on its way is dropped."""
+        self._dealer.close()
+
+    @property
+    def silent_s(self) -> float:
+        """How long the coordinator has said nothing."""
+        return time.monotonic() - self._heard_at if self._heard_at is not None else 0.0
+
+    def ask(self, request: Request, kind: type[R], *, timeout_s: float | None = None) -> R:
+        """Send ``request`` (its number is set here) and wait for its answer.
+
+        Raises:
+            Unreachable: Nobody answered in time.
+            FlowError: The coordinator refused; the error has the exit code it asks for.
+        """
+        if timeout_s is None:
+            timeout_s = self.connect_timeout_s if self._heard_at is None else REPLY_TIMEOUT_S
+        number = self._next()
+        data = encode(msgspec.structs.replace(request, request=number))
+        deadline = time.monotonic() + timeout_s
+        while (now := time.monotonic()) < deadline:
+            again_at = min(deadline, now + ASK_AGAIN_S)
+            self._dealer.send(data, wait_s=again_at - now)
+            while (now := time.monotonic()) < again_at:
+                for reply in self._receive(again_at - now):
+                    if reply.request == number:
+                        return _expect(reply, kind)
+        raise self._no_answer(timeout_s)
+
+    def watch(
+        self, run: str, *, seen: int = 0, lost_s: float = LOST_S
+    ) -> Generator[RunUpdate | None, None, None]:
+        """Yield the updates of a run until it ended, and None at least every ``TICK_S``.
+
+        Survives restarts of the coordinator: it subscribes again, with the number of the last
+        failure seen, so that none is shown twice.
+
+        Raises:
+            Unreachable: Silence for ``lost_s``.
+        """
+        number = self._next()
+        self._heard_at = time.monotonic()
+        ask_at = self._heard_at
+        ended = False
+        try:
+            while not ended:
+                if time.monotonic() >= ask_at and self._dealer.send(
+                    encode(Watch(number, run, seen))
+                ):
+                    ask_at = time.monotonic() + WATCH_AGAIN_S
+                if self.silent_s > lost_s:
+                    raise self._no_answer(lost_s)
+                for reply in self._receive(TICK_S):
+                    if reply.request != number:
+                        continue
+                    update = _expect(reply, RunUpdate)
+                    ask_at = time.monotonic() + WATCH_AGAIN_S
+                    ended = ended or update.ended is not None
+                    fresh = [each for each in update.failures if each.number > seen]
+                    seen = max((each.number for each in fresh), default=seen)
+                    yield msgspec.structs.replace(update, failures=fresh)
+                yield None
+        finally:
+            if not ended:
+                self._dealer.send(encode(Unwatch(self._next(), run)))
+
+    def _next(self) -> int:
+        self._number += 1
+        return self._number
+
+    def _receive(self, timeout_s: float) -> list[Reply]:
+        """Wait for and read what arrived; garbage is remembered, not raised."""
+        replies: list[Reply] = []
+        if not self._poller.poll(timeout_s):
+            return replies
+        for data in self._dealer.recv_batch(BATCH_MAX):
+            try:
+                replies.append(decode_at_client(data))
+            except ProtocolError as e:
+                self._garbled = str(e)
+        if replies:
+            self._heard_at = time.monotonic()
+        return replies
+
+    def _no_answer(self, timeout_s: float) -> FlowError:
+        if self._garbled:
+            return Refused(
+                f"what answers at {self.address} does not speak this protocol: {self._garbled}",
+                hint="Is it a flow coordinator of the same version?",
+            )
+        return Unreachable(f"no coordinator at {self.address} (waited {timeout_s:.0f} s)")
+
+
+def _expect(reply: Reply, kind: type[R]) -> R:
+    """Return the reply if it has the right type; raise what it refuses otherwise."""
+    if isinstance(reply, Failed):
+        raise refusal(reply)
+    if not isinstance(reply, kind):
+        raise ProtocolError(f"{type(reply).__name__} answers a question for {kind.__name__}")
+    return reply
+
+
+def refusal(failed: Failed) -> FlowError:
+    """Make the error of a refused request, with the exit code the coordinator asks for."""
+    kinds: dict[int, type[FlowError]] = {
+        ExitCode.USAGE: UsageError,
+        ExitCode.SCHEDULING_ERROR: SchedulingError,
+        ExitCode.REFUSED: Refused,
+        ExitCode.UNREACHABLE: Unreachable,
+    }
+    matches = [f"  {each}" for each in failed.matches]
+    hint = "\n".join([*matches, failed.hint] if failed.hint else matches)
+    error = kinds.get(failed.code, FlowError)(failed.error, hint=hint)
+    if failed.code in ExitCode.__members__.values():
+        error.exit_code = ExitCode(failed.code)
+    return error
