@@ -60,6 +60,8 @@ def inspect(path: Path, *, check_s_max: float = CHECK_S_MAX) -> bool:
     try:
         version = user_version(conn)
         (owner,) = conn.execute("PRAGMA application_id").fetchone()
+        if _size(wal):
+            _check_log(path, wal)
         if version == 0 and conn.execute("SELECT count(*) FROM sqlite_master").fetchone()[0] == 0:
             return False
         if owner != APPLICATION_ID:
@@ -68,8 +70,6 @@ def inspect(path: Path, *, check_s_max: float = CHECK_S_MAX) -> bool:
                 hint="name a directory of its own with --state-dir",
             )
         refuse_newer(version, len(schema_steps()), path)
-        if _size(wal):
-            _check_log(path, wal)
         _check_pages(conn, path, check_s_max)
     except sqlite3.DatabaseError as error:
         raise damaged(path, str(error)) from error
@@ -112,9 +112,8 @@ def _check_log(path: Path, wal: Path) -> None:
         file.seek(WAL_HEADER_BYTES + accepted * frame_bytes)
         while len(frame := file.read(WAL_FRAME_HEADER_BYTES)) == WAL_FRAME_HEADER_BYTES:
             _, pages_after, *salts = struct.unpack(">4I", frame[:16])
-            if tuple(salts) != words[4:6]:
-                break  # left from before the log was last reused
-            commits += pages_after != 0
+            # Other salts are frames from before the log was last reused.
+            commits += pages_after != 0 and tuple(salts) == words[4:6]
             file.seek(words[2], 1)
     if commits > 1:
         raise damaged(path, f"its write-ahead log cannot be read after frame {accepted}")
