@@ -1,0 +1,35 @@
+"""The ``flow`` command: one file per command, each imported only when it is typed.
+
+``run`` and ``submit`` read their own command line (``taskline``), because it mixes flow's options
+with the parameters of a task; the others are click commands. Nothing here may import zmq, msgspec
+or rich before a command needs it, and nothing here executes tasks.
+"""
+
+from __future__ import annotations
+
+import sys
+
+from flow.cli.errors import guarded
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run one command line; return its exit code."""
+    words = sys.argv[1:] if argv is None else argv
+    own = words.index("--") if "--" in words else len(words)
+    json = "--json" in words[:own]
+    return guarded(lambda: _dispatch(words), json=json)
+
+
+def _dispatch(words: list[str]) -> int:
+    match words[:1]:
+        case ["run"]:
+            from flow.cli.run import main as run
+
+            return run(words[1:])
+        case ["submit"]:
+            from flow.cli.submit import main as submit
+
+            return submit(words[1:])
+    from flow.cli.group import invoke
+
+    return invoke(words)

@@ -1,0 +1,116 @@
+"""What is known of a watched run, and its words: shared by every way to show progress."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING
+
+from flow.cli.output import printable
+from flow.summary import duration
+
+if TYPE_CHECKING:
+    from flow.messages.client import Failure, RunUpdate
+
+#: Lines of a failed attempt's output that are shown.
+TAIL_LINES_MAX = 15
+#: Finished tasks before a rate says anything about the future.
+ETA_TASKS_MIN = 3
+
+DONE = ("done",)
+RUNNING = ("running", "leased")
+RETRYING = ("backoff",)
+FAILED = ("failed", "disabled", "lost", "plan_failed")
+SKIPPED = ("upstream_failed", "cancelled")
+
+#: Failure kind: how it is said.
+KINDS = {
+    "failed": "failed",
+    "crashed": "crashed",
+    "timeout": "ran into its time limit",
+    "lost": "was lost with its worker",
+    "planning": "cannot be planned",
+    "disabled": "failed and is disabled now",
+}
+
+
+class Board:
+    """Counts per family and the totals, from the updates seen so far."""
+
+    def __init__(self) -> None:
+        self.families: dict[str, dict[str, int]] = {}
+        self.last: RunUpdate | None = None
+        self._updated_at = 0.0
+
+    def take(self, update: RunUpdate) -> None:
+        """Remember an update."""
+        for each in update.families:
+            self.families[each.family] = each.counts
+        self.last = update
+        self._updated_at = time.monotonic()
+
+    def count(self, *labels: str, family: str = "") -> int:
+        """Count tasks in these states, of all families or one."""
+        chosen = [self.families.get(family, {})] if family else list(self.families.values())
+        return sum(counts.get(label, 0) for counts in chosen for label in labels)
+
+    @property
+    def complete(self) -> int:
+        """How many tasks were complete before."""
+        return self.count("complete")
+
+    @property
+    def to_run(self) -> int:
+        """How many tasks this run has to run, as far as it is planned."""
+        return max(0, (self.last.total if self.last else 0) - self.complete)
+
+    @property
+    def elapsed_s(self) -> float:
+        """Since the run was submitted."""
+        if not self.last:
+            return 0.0
+        return self.last.elapsed_s + time.monotonic() - self._updated_at
+
+    @property
+    def eta_s(self) -> float | None:
+        """A guess from the mean rate so far."""
+        done = self.count(*DONE)
+        if done < ETA_TASKS_MIN or not self.last or self.last.planning:
+            return None
+        left = self.to_run - done - self.count(*FAILED, *SKIPPED)
+        return self.elapsed_s / done * max(0, left)
+
+    def line(self) -> str:
+        """One line of progress, as in logs."""
+        words = [f"{self.count(*DONE)}/{self.to_run} done", f"{self.count(*RUNNING)} running"]
+        words.append(f"{self.count(*FAILED)} failed")
+        if self.last and self.last.planning:
+            words.append("planning")
+        if self.eta_s is not None:
+            words.append(f"eta {self.eta_s:.0f}s")
+        if self.last and self.last.waiting and not self.count(*RUNNING):
+            words.append("waiting for: " + "; ".join(self.last.waiting))
+        return " ".join(words)
+
+
+def failure_lines(failure: Failure, *, hints: bool = True) -> list[str]:
+    """Tell one failure: what, where, why, its last output, and what to type."""
+    head = [f"✗ {failure.task}  {KINDS.get(failure.kind, failure.kind)}"]
+    if failure.worker:
+        head.append(f"on {failure.worker}")
+    if failure.run_s:
+        head.append(f"after {duration(failure.run_s)}")
+    line = " ".join(head)
+    if failure.attempt:
+        limit = f" of {failure.attempts_max}" if failure.attempts_max else ""
+        line += f", attempt {failure.attempt}{limit}"
+    if failure.again_in_s >= 0:
+        line += f", again in {duration(failure.again_in_s)}"
+    lines = [line]
+    first, *more = failure.error.splitlines() or [""]
+    if first:
+        lines.append(f"    {first}" + (f"     {failure.where}" if failure.where else ""))
+    lines += [f"    {each}" for each in more]
+    lines += [f"    | {each}" for each in failure.tail.splitlines()[-TAIL_LINES_MAX:]]
+    if hints and failure.task_id:
+        lines.append(f"    flow why '{failure.task_id}'")
+    return [printable(each) for each in lines]

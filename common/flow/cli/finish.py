@@ -1,0 +1,25 @@
+"""The last words of a run: its summary and what to type next."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from flow import summary as text
+
+if TYPE_CHECKING:
+    from flow.messages.client import RunSummary
+
+
+def words(summary: RunSummary, size: str, *, hints: bool) -> str:
+    """Write the summary in the size asked for; empty for ``none``."""
+    if size == "none":
+        return ""
+    rendered = text.render(summary, full=size == "full")
+    return f"{rendered}\n{_next(summary)}" if hints else rendered
+
+
+def _next(summary: RunSummary) -> str:
+    commands = [f"See it:   flow status {summary.run}"]
+    if text.count_of(summary, *text.CATEGORIES) > text.count_of(summary, text.COMPLETE, text.RAN):
+        commands.append(f"Again:  flow retry {summary.run}")
+    return "        ".join(commands)

@@ -1,0 +1,90 @@
+"""The tasks of a module and the parameters of a task, from their classes."""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import Any
+
+from flow.cli.output import printable
+
+_INDENT = "    "
+
+
+def load(module: str) -> list[str]:
+    """Import a module here, as a task process would; return the families it defines."""
+    from flow.loading import load_module
+    from flow.registry import families_of
+
+    _add_path()
+    load_module(module)
+    return families_of(module)
+
+
+def module_text(module: str) -> str:
+    """List the tasks of a module, with the first line of what each says it does."""
+    from flow.loading import load_task_class
+
+    shown = module.removeprefix("file:")
+    families = load(module)
+    if not families:
+        return f"{shown} defines no tasks"
+    width = max(len(each) for each in families)
+    lines = [
+        f"  {family.ljust(width)}  {_first_line(load_task_class(module, family))}".rstrip()
+        for family in families
+    ]
+    usage = f"Parameters of one:  flow run {shown} TASK --help"
+    return "\n".join([f"Tasks of {shown}:", *lines, "", usage])
+
+
+def task_text(module: str, family: str) -> str:
+    """Describe one task of a module."""
+    from flow.loading import load_task_class
+
+    _add_path()
+    cls = load_task_class(module, family)
+    return describe_task(cls, f"flow run {module.removeprefix('file:')} {family}")
+
+
+def describe_task(cls: Any, usage: str) -> str:
+    """Describe a task: its docstring, and each parameter with type, default, description."""
+    lines = [f"{usage} [--param VALUE ...]"]
+    about = (cls.__doc__ or "").strip()
+    if about and "__doc__" in vars(cls):
+        lines += ["", *(line.strip() and f"  {line.strip()}" for line in about.splitlines())]
+    params = cls.get_params()
+    lines += ["", "Parameters:" if params else "It has no parameters."]
+    for name, param in params:
+        lines.append(f"  --{name.replace('_', '-')}  {_kind(param)}  {_default(param)}".rstrip())
+        if param.description:
+            lines.append(f"{_INDENT}{printable(param.description)}")
+    return "\n".join(lines)
+
+
+def _add_path() -> None:
+    """Find modules in the current directory, as the task processes of ``flow run`` do."""
+    here = os.getcwd()
+    if here not in sys.path:
+        sys.path.insert(0, here)
+
+
+def _first_line(cls: Any) -> str:
+    about = vars(cls).get("__doc__") or ""
+    return about.strip().splitlines()[0] if about.strip() else ""
+
+
+def _kind(param: Any) -> str:
+    return f"({type(param).__name__}: {param.what})"
+
+
+def _default(param: Any) -> str:
+    from flow.parameters.base import NO_VALUE
+
+    if param.default is NO_VALUE:
+        return "required"
+    try:
+        text = param.serialize(param.default)
+    except Exception:  # serialize() may be a user's
+        text = repr(param.default)
+    return f"[default: {printable(text)}]" if text else '[default: ""]'

@@ -1,0 +1,38 @@
+"""``flow run``: run a task here, with the same engine, and no server."""
+
+from __future__ import annotations
+
+import os
+
+from flow.cli.options import RUN, describe
+from flow.cli.taskline import parse
+from flow.errors import ExitCode, UsageError
+
+HELP = """\
+Run TASK of MODULE (or of a file: pipeline.py) in this process tree. Everything spelled --x-y VALUE
+that is no option below is the parameter x_y of TASK (--TASK-x-y VALUE always is, and so is
+everything after --).
+
+    flow run MODULE               lists the tasks of MODULE
+    flow run MODULE TASK --help   shows the parameters of TASK
+
+Ctrl-C finishes what runs and starts no more; a second one kills."""
+
+
+def main(argv: list[str]) -> int:
+    """Run what the command line says; return the exit code."""
+    line = parse(argv, RUN)
+    if not line.module:
+        if not line.help:
+            raise UsageError("no MODULE given: flow run MODULE TASK", hint="flow run --help")
+        print(describe("flow run [OPTIONS] MODULE TASK [--param VALUE ...]", HELP, RUN))
+        return int(ExitCode.OK)
+    if line.help or not line.family:
+        from flow.cli.listing import module_text, task_text
+
+        print(task_text(line.module, line.family) if line.family else module_text(line.module))
+        return int(ExitCode.OK)
+    from flow.execution import Root, Work, execute
+
+    root = Root(line.module, line.family, line.params)
+    return execute(Work([root], line.options, path=[os.getcwd()])).code

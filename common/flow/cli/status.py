@@ -1,0 +1,87 @@
+"""``flow status``: the runs, or one run."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import click
+
+from flow.cli.asking import common, connected
+
+if TYPE_CHECKING:
+    from flow.messages.client import RunRow, Runs, RunShown
+
+HEAD = ("RUN", "NAME", "ROOT", "STATE", "DONE", "FAILED", "RUNNING", "ELAPSED", "BY")
+
+
+@click.command("status")
+@click.argument("run", required=False)
+@click.option("--limit", default=20, show_default=True, help="How many runs at most.")
+@common
+def command(run: str | None, limit: int, coordinator: str | None, as_json: bool) -> None:
+    """Show runs, newest first; or one RUN: its id, its name, a piece of them, or "last"."""
+    from flow.cli.output import print_json
+    from flow.messages.client import ListRuns, Runs, RunShown, ShowRun
+
+    with connected(coordinator) as client:
+        if run:
+            shown = client.ask(ShowRun(0, run), RunShown)
+            print_json(shown) if as_json else _show_run(shown)
+        else:
+            runs = client.ask(ListRuns(0, limit), Runs)
+            print_json(runs) if as_json else _show_runs(runs)
+
+
+def _show_runs(runs: Runs) -> None:
+    from flow.cli.output import print_table
+
+    if runs.runs:
+        print_table(HEAD, [_row(each) for each in runs.runs])
+    else:
+        print("No runs yet:  flow submit MODULE TASK")
+    print(f"{runs.workers} workers, {runs.busy}/{runs.slots} slots busy")
+    for note in runs.notes:
+        print(note)
+
+
+def _row(row: RunRow) -> tuple[object, ...]:
+    from flow.summary import duration
+
+    state = "PLANNING" if row.planning and row.state == "running" else row.state.upper()
+    done = f"{row.done}/{row.total}"
+    elapsed = duration(row.elapsed_s)
+    return (row.run, row.name, row.root, state, done, row.failed, row.running, elapsed, row.by)
+
+
+def _show_run(shown: RunShown) -> None:
+    """Print failures, then how far each family is or the summary of an ended run."""
+    from flow.cli.board import DONE, FAILED, RUNNING, failure_lines
+    from flow.cli.output import print_table
+    from flow.summary import duration, render
+
+    for failure in shown.failures:
+        print("\n".join(failure_lines(failure)))
+    summary = shown.summary
+    if summary.state != "running":
+        print(render(summary, full=True))
+        return
+    print(f"{summary.run}  {summary.name}  {summary.root}")
+    print(f"{summary.state.upper()} for {duration(summary.elapsed_s)}")
+    if not shown.families:
+        return
+
+    def sums(counts: dict[str, int], labels: tuple[str, ...]) -> int:
+        return sum(counts.get(label, 0) for label in labels)
+
+    rows = [
+        (
+            each.family,
+            sum(each.counts.values()),
+            sums(each.counts, ("complete",)),
+            sums(each.counts, DONE),
+            sums(each.counts, RUNNING),
+            sums(each.counts, FAILED),
+        )
+        for each in shown.families
+    ]
+    print_table(("FAMILY", "TASKS", "COMPLETE", "DONE", "RUNNING", "FAILED"), rows)

@@ -1,0 +1,120 @@
+"""Ways to show a run while it goes on: lines in a log, JSON events, or almost nothing.
+
+The live block of a terminal is in ``live.py``, because it alone needs rich.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from typing import TYPE_CHECKING, Protocol
+
+from flow.cli.board import Board, failure_lines
+from flow.cli.output import plain, print_json, say
+
+if TYPE_CHECKING:
+    from flow.messages.client import RunSummary, RunUpdate
+
+#: Between two progress lines where no terminal shows a live block.
+LINE_EVERY_S = 10.0
+
+
+class View(Protocol):
+    """What ``follow`` shows a run with."""
+
+    def accepted(self, run: str, name: str) -> None:
+        """The run is stored."""
+
+    def update(self, update: RunUpdate) -> None:
+        """News."""
+
+    def tick(self) -> None:
+        """Nothing new; a little time has passed."""
+
+    def say(self, text: str) -> None:
+        """A sentence for the person."""
+
+    def close(self) -> None:
+        """Leave the screen as it is to stay. Called before the summary, and on any error."""
+
+    def ended(self, summary: RunSummary) -> None:
+        """The run ended; the summary in text follows separately."""
+
+
+class PlainView:
+    """Lines on stderr: each failure, and progress now and then."""
+
+    def __init__(self, *, quiet: bool = False, hints: bool = True) -> None:
+        self._board = Board()
+        self._quiet = quiet
+        self._hints = hints
+        self._run = ""
+        self._line_at = time.monotonic() + LINE_EVERY_S
+
+    def accepted(self, run: str, name: str) -> None:
+        self._run = run
+        if not self._quiet:
+            say(f"Run {run}  {name}".rstrip())
+
+    def update(self, update: RunUpdate) -> None:
+        self._board.take(update)
+        for each in update.failures:
+            say("\n".join(failure_lines(each, hints=self._hints)))
+        self.tick()
+
+    def tick(self) -> None:
+        now = time.monotonic()
+        if self._quiet or now < self._line_at or not self._board.last:
+            return
+        self._line_at = now + LINE_EVERY_S
+        stamp = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
+        say(f"{stamp} {self._run} {self._board.line()}")
+
+    def say(self, text: str) -> None:
+        if not self._quiet:
+            say(text)
+
+    def close(self) -> None:
+        pass
+
+    def ended(self, summary: RunSummary) -> None:
+        pass
+
+
+class JsonView:
+    """One JSON object per event on stdout, the result last; sentences stay on stderr."""
+
+    def accepted(self, run: str, name: str) -> None:
+        print_json({"event": "submitted", "run": run, "name": name})
+
+    def update(self, update: RunUpdate) -> None:
+        for each in update.failures:
+            print_json({"event": "failure", "run": update.run, **plain(each)})
+        fields = plain(update)
+        fields["families"] = {each.family: each.counts for each in update.families}
+        del fields["failures"], fields["ended"]
+        print_json({"event": "progress", **fields})
+
+    def tick(self) -> None:
+        pass
+
+    def say(self, text: str) -> None:
+        say(text)
+
+    def close(self) -> None:
+        pass
+
+    def ended(self, summary: RunSummary) -> None:
+        print_json({"event": "result", **plain(summary)})
+
+
+def choose(*, json: bool, quiet: bool, color: bool, hints: bool) -> View:
+    """Pick the view for these options and this stderr."""
+    if json:
+        return JsonView()
+    if not quiet and sys.stderr.isatty() and os.environ.get("TERM", "dumb") != "dumb":
+        from flow.cli.live import LiveView
+
+        return LiveView(color=color, hints=hints)
+    return PlainView(quiet=quiet, hints=hints)

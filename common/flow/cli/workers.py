@@ -1,0 +1,102 @@
+"""``flow workers``: who works, and an operator's word to one of them."""
+
+from __future__ import annotations
+
+import sys
+
+import click
+
+from flow.cli.asking import common, connected, show_changed
+
+HEAD = ("WORKER", "HOST", "STATE", "SLOTS", "CPU", "MEMORY", "SINCE", "SILENT", "TASKS")
+#: Tasks shown in one line.
+TASKS_MAX = 3
+
+
+@click.group("workers", invoke_without_command=True)
+@common
+@click.pass_context
+def command(ctx: click.Context, coordinator: str | None, as_json: bool) -> None:
+    """List the workers; or tell one something (see the commands below)."""
+    if ctx.invoked_subcommand is None:
+        _list(coordinator, as_json)
+    elif coordinator or as_json:
+        raise click.UsageError(f"options go behind {ctx.invoked_subcommand}")
+
+
+@command.command("list")
+@common
+def list_(coordinator: str | None, as_json: bool) -> None:
+    """List the workers."""
+    _list(coordinator, as_json)
+
+
+@command.command("drain")
+@click.argument("worker")
+@common
+def drain(worker: str, coordinator: str | None, as_json: bool) -> None:
+    """Let WORKER finish what it runs, take nothing new, and end."""
+    _tell(worker, "drain", coordinator, as_json)
+
+
+@command.command("declare-dead")
+@click.argument("worker")
+@click.option("--yes", "-y", is_flag=True, help="Do not ask.")
+@common
+def declare_dead(worker: str, yes: bool, coordinator: str | None, as_json: bool) -> None:
+    """Give WORKER's tasks to others at once. You vouch that its processes are dead: if they are
+    not, tasks run twice."""
+    if not yes:
+        if not sys.stdin.isatty():
+            raise click.UsageError("declare-dead needs --yes where nobody can be asked")
+        click.confirm(f"Are all processes of {worker} certainly dead?", abort=True, err=True)
+    _tell(worker, "declare-dead", coordinator, as_json)
+
+
+def _tell(worker: str, what: str, coordinator: str | None, as_json: bool) -> None:
+    from flow.messages.client import Changed, WorkerCommand
+
+    with connected(coordinator) as client:
+        changed = client.ask(WorkerCommand(0, worker, what), Changed)
+    show_changed(changed, as_json=as_json)
+
+
+def _list(coordinator: str | None, as_json: bool) -> None:
+    from flow.cli.output import print_json, print_table
+    from flow.messages.client import ListWorkers, Workers
+    from flow.summary import duration
+
+    with connected(coordinator) as client:
+        workers = client.ask(ListWorkers(0), Workers).workers
+    if as_json:
+        print_json(workers)
+        return
+    if not workers:
+        print("No workers:  flow-worker --coordinator ADDR")
+        return
+    rows = []
+    for each in workers:
+        tasks = [f"{task} {duration(since)}" for task, since in each.tasks[:TASKS_MAX]]
+        more = "" if len(each.tasks) <= TASKS_MAX else ", …"
+        rows.append(
+            (
+                each.name,
+                each.host,
+                each.state,
+                f"{each.busy}/{each.slots}",
+                f"{each.cpu:.0%}",
+                _bytes(each.memory_bytes),
+                duration(each.since_s),
+                f"{each.heartbeat_age_s:.0f}s",
+                ", ".join(tasks) + more,
+            )
+        )
+    print_table(HEAD, rows)
+
+
+def _bytes(count: float) -> str:
+    for unit in ("B", "KB", "MB"):
+        if count < 1024:
+            return f"{count:.0f} {unit}"
+        count /= 1024
+    return f"{count:.1f} GB"

@@ -1,0 +1,220 @@
+"""``flow.run()`` at the bottom of a script, and ``flow.build([...])`` from a program.
+
+Both run the same engine as a cluster, in child processes that end with the call.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING, Any
+
+from flow.errors import ExitCode, UsageError
+
+if TYPE_CHECKING:
+    from flow.cli.follow import Ended
+    from flow.cli.taskline import Option
+    from flow.messages.client import Failure, RunSummary
+    from flow.summary import StatusCode
+    from flow.task import Task
+
+#: The module of tasks that only this process has.
+MAIN = "__main__"
+
+
+class RunResult:
+    """How a build ended; true where its tasks are complete. Luigi's ``LuigiRunResult``."""
+
+    def __init__(self, ended: Ended) -> None:
+        self.exit_code = ExitCode(ended.code)
+        self.summary: RunSummary | None = ended.summary
+        self.failures: list[Failure] = ended.failures
+
+    def __bool__(self) -> bool:
+        return self.exit_code is ExitCode.OK
+
+    def __repr__(self) -> str:
+        return f"RunResult({self.exit_code.name}: {self.one_line_summary})"
+
+    @property
+    def status(self) -> StatusCode:
+        """How it looks, by Luigi's rules."""
+        from flow.summary import StatusCode, status
+
+        return status(self.summary) if self.summary else StatusCode.NOT_RUN
+
+    @property
+    def summary_text(self) -> str:
+        """The whole execution summary."""
+        from flow.summary import render
+
+        return render(self.summary) if self.summary else self.one_line_summary
+
+    @property
+    def one_line_summary(self) -> str:
+        """The last line of the summary."""
+        from flow.summary import one_line
+
+        return one_line(self.summary) if self.summary else f"The run was {self.exit_code.name}"
+
+    @property
+    def scheduling_succeeded(self) -> bool:
+        """Whether every ``requires()`` and ``complete()`` returned."""
+        from flow.summary import SCHEDULING_ERROR, count_of
+
+        return self.summary is not None and not count_of(self.summary, SCHEDULING_ERROR)
+
+    @property
+    def failed(self) -> list[str]:
+        """The tasks that failed and were not done later, as ``Family(param=value)``."""
+        from flow.summary import DISABLED, FAILED, LOST, one_task
+
+        if not self.summary:
+            return []
+        return [
+            one_task(example.family, params)
+            for category in self.summary.categories
+            if category.name in (FAILED, DISABLED, LOST)
+            for example in category.examples
+            for params in example.params
+        ]
+
+
+def build(
+    tasks: Iterable[Task],
+    *,
+    workers: int | None = None,
+    local_scheduler: bool = True,
+    detailed_summary: bool = False,
+    **keywords: Any,
+) -> RunResult:
+    """Run tasks to their end on this machine; the result is true if they are complete.
+
+    Args:
+        tasks: What to run; their requirements run too.
+        workers: Tasks at the same time; None: as many as there are CPUs.
+        local_scheduler: For programs written for Luigi; the scheduler is always local here.
+        detailed_summary: The same: the result is always the detailed one.
+        **keywords: ``quiet``, ``summary``, ``timeout`` (seconds), ``retry``, ``fail_fast``,
+            ``name``, ``state_dir`` as for ``flow run``. Others, which Luigi knows, are ignored.
+    """
+    from flow.execution import Root, Work, execute
+
+    _refuse_while_loading("build")
+    wanted = list(tasks)
+    if not wanted:
+        raise UsageError("nothing to build", hint="flow.build([MyTask()])")
+    known = ("quiet", "summary", "timeout", "retry", "fail_fast", "name", "state_dir")
+    options = {name: keywords[name] for name in known if keywords.get(name) is not None}
+    if workers is not None:
+        options["workers"] = workers
+    roots = [Root(each.task_module, each.task_family, each.to_str_params()) for each in wanted]
+    here = any(each.module == MAIN for each in roots)
+    work = Work(roots, options, path=_search_path(), here=here, library=True)
+    return RunResult(execute(work))
+
+
+def run(
+    cmdline_args: Sequence[str] | None = None,
+    main_task_cls: type[Task] | None = None,
+    local_scheduler: bool = True,
+    detailed_summary: bool = False,
+) -> RunResult:
+    """Run the task a command line names, e.g. ``python pipeline.py Task --param value``.
+
+    Without ``cmdline_args`` the line is ``sys.argv``, and unless the task is complete in the end
+    the process exits with the code that tells why; code after a successful call runs. With
+    ``cmdline_args`` the result is returned in every case.
+
+    Args:
+        cmdline_args: The words; None: those of this process.
+        main_task_cls: The task, if the line names only its parameters.
+        local_scheduler: For programs written for Luigi.
+        detailed_summary: The same.
+    """
+    from flow.cli.errors import guarded
+
+    _refuse_while_loading("run")
+    if cmdline_args is not None:
+        if isinstance(cmdline_args, str):
+            raise TypeError("cmdline_args is a list of words, not a string")
+        return _run(list(cmdline_args), main_task_cls)
+    results: list[RunResult] = []
+
+    def command() -> int:
+        results.append(_run(sys.argv[1:], main_task_cls))
+        return int(results[0].exit_code)
+
+    code = guarded(command, json="--json" in sys.argv)
+    if code:
+        sys.exit(code)
+    return results[0]
+
+
+def _run(words: list[str], main_task_cls: type[Task] | None) -> RunResult:
+    from flow.cli.listing import task_text
+    from flow.cli.taskline import parse
+    from flow.execution import Root, Work, execute
+
+    line = parse(words, _options(), named=1)
+    family = line.family or (main_task_cls.get_task_family() if main_task_cls else "")
+    module = line.options.pop("module", "")
+    if line.help:
+        print(task_text(module, family) if module and family else _help(family))
+        raise SystemExit(int(ExitCode.OK))
+    if not family:
+        raise UsageError("no task given", hint=_help(""))
+    if not module:
+        module = _class(family).task_module
+    line.options.pop("local_scheduler", None)
+    root = Root(module, family, line.params)
+    work = Work([root], line.options, path=_search_path(), here=module == MAIN)
+    return RunResult(execute(work))
+
+
+def _refuse_while_loading(name: str) -> None:
+    """A task process that imports a script must not start what the script starts."""
+    loading = sys.modules.get("flow.loading")
+    if loading is not None and loading.is_loading():
+        raise UsageError(
+            f"flow.{name}() was called while the module was imported",
+            hint='Put it under  if __name__ == "__main__":',
+        )
+
+
+def _options() -> tuple[Option, ...]:
+    """flow run's options, and two that command lines written for Luigi have."""
+    from flow.cli.options import RUN
+    from flow.cli.taskline import Option
+
+    return (
+        Option(("--module",), "where TASK is, if not in this script", str, "MODULE"),
+        Option(("--local-scheduler",), "as always here"),
+        *RUN,
+    )
+
+
+def _class(family: str) -> Any:
+    from flow.registry import find
+
+    return find(family)
+
+
+def _help(family: str) -> str:
+    """Describe the tasks of this script."""
+    from flow.cli.listing import describe_task
+    from flow.registry import Register, find
+
+    script = os.path.basename(sys.argv[0])
+    if family:
+        return describe_task(find(family), f"python {script} {family}")
+    names = ", ".join(Register.task_names()) or "none"
+    return f"python {script} TASK [--param VALUE ...]\nIts tasks: {names}"
+
+
+def _search_path() -> list[str]:
+    """What task processes need to import what this process can: its own additions, in order."""
+    own = [os.path.abspath(each) for each in sys.path if os.path.isdir(each or ".")]
+    installed = tuple(os.path.join(each, "") for each in (sys.prefix, sys.base_prefix))
+    return [each for each in dict.fromkeys(own) if not each.startswith(installed)]

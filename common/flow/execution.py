@@ -1,0 +1,179 @@
+"""Run root tasks to their end in child processes of this one: what ``flow run`` and build share."""
+
+from __future__ import annotations
+
+import importlib
+import os
+import socket
+import threading
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from flow.children import Children
+from flow.cli.interrupts import CleanExit, Interrupts
+from flow.errors import ExitCode
+
+if TYPE_CHECKING:
+    from flow.cli.follow import Ended
+    from flow.cli.views import View
+    from flow.client import Client
+
+#: Serves tasks in the calling process. Named, not imported: flow imports neither side.
+SERVE_MODULE = "flow_worker.process.serve"
+
+
+class Root(NamedTuple):
+    """A task to run."""
+
+    module: str
+    family: str
+    params: dict[str, str]
+
+
+class Work(NamedTuple):
+    """What to run, and how."""
+
+    roots: Sequence[Root]
+    options: dict[str, Any]  #: by ``flow.cli.options.RUN``
+    path: Sequence[str] = ()
+    here: bool = False  #: in this process, because no other can import the tasks
+    library: bool = False  #: called from a program: stdout belongs to the program
+
+
+def execute(work: Work) -> Ended:
+    """Start the engine, run the tasks, show how it goes, and leave nothing behind."""
+    with CleanExit():
+        return _execute_here(work) if work.here else _execute(work)
+
+
+def _execute(work: Work) -> Ended:
+    slots = work.options.get("workers") or os.cpu_count() or 1
+    state_dir = work.options.get("state_dir", "")
+    with Children(slots=slots, path=work.path, state_dir=state_dir) as children:
+        return _submit_and_follow(work, children, Interrupts())
+
+
+def _execute_here(work: Work) -> Ended:
+    """Serve the tasks in this thread; submit and follow in another."""
+    theirs, ours = socket.socketpair()
+    found: list[Any] = []
+    stop = threading.Event()
+    with theirs, ours:
+        state_dir = work.options.get("state_dir", "")
+        with Children(slots=1, state_dir=state_dir, attach=theirs.fileno()) as children:
+            theirs.close()
+
+            def lead() -> None:
+                try:
+                    found.append(_submit_and_follow(work, children, Interrupts()))
+                except BaseException as e:  # handed to the calling thread
+                    found.append(e)
+                finally:
+                    stop.set()
+
+            thread = threading.Thread(target=lead, name="flow-client", daemon=True)
+            thread.start()
+            try:
+                importlib.import_module(SERVE_MODULE).serve_in_process(ours, stop)
+                thread.join()
+            finally:
+                children.close()
+    ended: Ended | BaseException = found[0]
+    if isinstance(ended, BaseException):
+        raise ended
+    return ended
+
+
+def _submit_and_follow(work: Work, children: Children, interrupts: Interrupts) -> Ended:
+    # The children load meanwhile: everything heavy is imported only now.
+    from flow.cli.follow import follow
+    from flow.cli.options import DEFAULT_PROJECT, submit_options
+    from flow.cli.views import choose
+    from flow.client import Client
+    from flow.ids import new_uid
+    from flow.messages.client import RootTask, Submit, Submitted
+
+    options = work.options
+    view = choose(
+        json=options.get("json", False),
+        quiet=options.get("quiet", False),
+        color=not options.get("no_color", False),
+        hints=False,
+    )
+    children.wait_ready()
+    with Client(children.address) as client:
+        if work.here:
+            view.say("These tasks exist only in this process, so they run in it, one at a time.")
+        roots = [RootTask(*each) for each in work.roots]
+        project = options.get("project", DEFAULT_PROJECT)
+        submit = Submit(0, new_uid(), project, roots, submit_options(options, alone=True))
+        submitted = client.ask(submit, Submitted)
+        policy = Draining(children, view)
+        timeout_s = options.get("timeout")
+        with interrupts:
+            try:
+                view.accepted(submitted.run, submitted.name)
+                ended = follow(client, submitted.run, view, policy, interrupts, timeout_s=timeout_s)
+            finally:
+                view.close()
+            if ended.summary is None and not policy.killed:
+                ended = _so_far(client, submitted.run, ended)
+        _last_words(view, ended, work)
+    return ended
+
+
+def _so_far(client: Client, run: str, ended: Ended) -> Ended:
+    """Add the summary of a run that was left before its end."""
+    from flow.messages.client import RunShown, ShowRun
+
+    return ended._replace(summary=client.ask(ShowRun(0, run), RunShown).summary)
+
+
+def _last_words(view: View, ended: Ended, work: Work) -> None:
+    import sys
+
+    from flow.cli.finish import words
+
+    if ended.summary is None:
+        return
+    view.ended(ended.summary)
+    default = "none" if work.options.get("quiet") else "short"
+    text = words(ended.summary, work.options.get("summary", default), hints=False)
+    if text and not work.options.get("json"):
+        print(text, file=sys.stderr if work.library else sys.stdout, flush=True)
+
+
+class Draining:
+    """Ctrl-C finishes what runs; a second one kills; the clock kills too."""
+
+    def __init__(self, children: Children, view: View) -> None:
+        self._children, self._view = children, view
+        self._draining = False
+        #: nothing more can be asked: the processes are about to be killed
+        self.killed = False
+
+    def pressed(self, presses: int) -> int | None:
+        """Drain at the first press, kill at the second."""
+        if presses > 1:
+            self.killed = True
+            return int(ExitCode.INTERRUPTED)
+        self._draining = True
+        self._children.drain()
+        self._view.say("\nFinishing what runs; nothing new starts. Ctrl-C again kills.")
+        return None
+
+    def tick(self) -> int | None:
+        """Leave when the drained worker has; complain about one that ends by itself."""
+        if self._draining and self._children.worker_ended:
+            return int(ExitCode.INTERRUPTED)
+        self._children.check(worker=not self._draining)
+        return None
+
+    def timed_out(self) -> int:
+        """The run ends with this process."""
+        self._view.say("Timeout: what still runs is killed.")
+        return int(ExitCode.TIMEOUT)
+
+    def no_workers(self) -> str:
+        """Nothing to type: the worker is ours, and starting."""
+        return ""
