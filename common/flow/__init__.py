@@ -1,1 +1,106 @@
-"""flow."""
+"""flow: Luigi-style pipelines on a laptop and across many hosts.
+
+A pipeline is made of tasks::
+
+    import flow
+
+    class Words(flow.Task):
+        date = flow.DateParameter()
+
+        def output(self):
+            return flow.LocalTarget(f"words-{self.date}.txt")
+
+        def run(self):
+            with self.output().open("w") as out:
+                out.write("hello")
+
+    if __name__ == "__main__":
+        flow.run()
+
+``requires()`` returns the tasks that come first, ``input()`` their targets. ``flow.run()`` reads
+the command line; ``flow.build([Words(...)])`` runs tasks from a program; ``flow submit`` sends them
+to a coordinator. Names are imported when first used, so ``import flow`` costs next to nothing.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+#: Public name -> module that defines it.
+_HOMES = {
+    "Task": "task",
+    "ExternalTask": "task",
+    "WrapperTask": "task",
+    "Config": "task",
+    "MixinNaiveBulkComplete": "task",
+    "externalize": "task",
+    "namespace": "task",
+    "auto_namespace": "task",
+    "flatten": "task",
+    "getpaths": "task",
+    "DynamicRequirements": "dynamic",
+    "Event": "events",
+    "ParameterVisibility": "parameters.base",
+    "Parameter": "parameters.base",
+    "StrParameter": "parameters.scalar",
+    "IntParameter": "parameters.scalar",
+    "FloatParameter": "parameters.scalar",
+    "BoolParameter": "parameters.scalar",
+    "PathParameter": "parameters.scalar",
+    "OptionalParameter": "parameters.scalar",
+    "OptionalStrParameter": "parameters.scalar",
+    "OptionalIntParameter": "parameters.scalar",
+    "OptionalFloatParameter": "parameters.scalar",
+    "OptionalBoolParameter": "parameters.scalar",
+    "DateParameter": "parameters.temporal",
+    "OptionalDateParameter": "parameters.temporal",
+    "MonthParameter": "parameters.temporal",
+    "YearParameter": "parameters.temporal",
+    "DateHourParameter": "parameters.temporal",
+    "DateMinuteParameter": "parameters.temporal",
+    "DateSecondParameter": "parameters.temporal",
+    "TimeDeltaParameter": "parameters.duration",
+    "ListParameter": "parameters.container",
+    "TupleParameter": "parameters.container",
+    "DictParameter": "parameters.container",
+    "ChoiceParameter": "parameters.choice",
+    "EnumParameter": "parameters.choice",
+    "Target": "targets.base",
+    "LocalTarget": "targets.local",
+    "run": "embedded",
+    "build": "embedded",
+}
+
+if TYPE_CHECKING:
+    from flow.dynamic import DynamicRequirements as DynamicRequirements
+    from flow.events import Event as Event
+    from flow.parameters import *  # noqa: F403
+    from flow.targets.base import Target as Target
+    from flow.targets.local import LocalTarget as LocalTarget
+    from flow.task import Config as Config
+    from flow.task import ExternalTask as ExternalTask
+    from flow.task import MixinNaiveBulkComplete as MixinNaiveBulkComplete
+    from flow.task import Task as Task
+    from flow.task import WrapperTask as WrapperTask
+    from flow.task import auto_namespace as auto_namespace
+    from flow.task import externalize as externalize
+    from flow.task import flatten as flatten
+    from flow.task import getpaths as getpaths
+    from flow.task import namespace as namespace
+
+__version__ = "0.1.0"
+__all__ = ["__version__", *_HOMES]
+
+
+def __getattr__(name: str) -> Any:
+    home = _HOMES.get(name)
+    if home is None:
+        raise AttributeError(f"module 'flow' has no attribute {name!r}")
+    value = getattr(importlib.import_module(f"flow.{home}"), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -1,0 +1,54 @@
+"""What can happen to a task, as names that handlers are registered for."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Final
+
+Handler = Callable[..., Any]
+
+
+class Event:
+    """Names of the events flow fires; any other string works too. Same strings as Luigi's."""
+
+    DEPENDENCY_DISCOVERED: Final = "event.core.dependency.discovered"  #: (task, dependency)
+    DEPENDENCY_MISSING: Final = "event.core.dependency.missing"  #: (task)
+    DEPENDENCY_PRESENT: Final = "event.core.dependency.present"  #: (task)
+    BROKEN_TASK: Final = "event.core.task.broken"  #: (task, exception)
+    START: Final = "event.core.start"  #: (task)
+    PROGRESS: Final = "event.core.progress"  #: only user code fires it
+    FAILURE: Final = "event.core.failure"  #: (task, exception)
+    SUCCESS: Final = "event.core.success"  #: (task)
+    PROCESSING_TIME: Final = "event.core.processing_time"  #: (task, seconds)
+    TIMEOUT: Final = "event.core.timeout"  #: (task, message)
+    PROCESS_FAILURE: Final = "event.core.process_failure"  #: (task, message)
+
+
+#: class -> event -> handlers, in the order they were added.
+_handlers: dict[type, dict[str, list[Handler]]] = {}
+
+
+def add_handler(cls: type, event: str, handler: Handler) -> None:
+    """Call this handler for the event of every instance of the class and its subclasses."""
+    _handlers.setdefault(cls, {}).setdefault(event, []).append(handler)
+
+
+def remove_handler(cls: type, event: str, handler: Handler) -> None:
+    """Take a handler out again; nothing happens when it is not there."""
+    registered = _handlers.get(cls, {}).get(event, [])
+    if handler in registered:
+        registered.remove(handler)
+
+
+def fire(instance: object, event: str, *args: Any, **kwargs: Any) -> None:
+    """Call every handler; what one raises is logged and the next is called."""
+    if not _handlers:
+        return
+    for cls in type(instance).__mro__:
+        for handler in tuple(_handlers.get(cls, {}).get(event, ())):
+            try:
+                handler(*args, **kwargs)
+            except Exception:  # a handler is user code
+                import logging  # only a failing handler needs it
+
+                logging.getLogger("flow.events").exception("handler of %s failed", event)

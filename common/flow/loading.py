@@ -1,0 +1,239 @@
+"""From names to task classes: importing modules and scripts, finding families, making tasks.
+
+Called by planners and runners for what a message names, and by commands for what a user typed.
+Which directories modules are found in is the business of the process that calls.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import importlib
+import importlib.util
+import os
+import sys
+from collections.abc import Mapping
+from importlib.machinery import SourceFileLoader
+from types import FunctionType, ModuleType
+from typing import Any, Final
+
+from flow import blame, registry
+from flow.errors import SchedulingError
+from flow.packing import unpack_params
+from flow.parameters import errors
+from flow.registry import FILE_PREFIX, Register
+from flow.task import Task
+
+_SCRIPT_MODULE_PREFIX: Final = "_flow_script_"
+_SCRIPT_HASH_CHARS: Final = 12
+#: Top-level packages in which no task of a user is looked for.
+_NOT_TASKS: Final = frozenset(sys.stdlib_module_names) | {"flow_worker", "flow_coordinator"}
+
+#: Modules being imported right now, the innermost last.
+_loading: list[str] = []
+#: (module, family) -> (generation of the registry, class).
+_found: dict[tuple[str, str], tuple[int, type[Task]]] = {}
+
+
+class ImportFailed(SchedulingError):
+    """A module cannot be found, or raised while it was imported.
+
+    Attributes:
+        where: The user's own frame, ``path:line  function()``, or empty.
+        trace: Bounded traceback, or empty.
+    """
+
+    kind = "import"
+
+    def __init__(self, message: str, *, where: str = "", trace: str = "", hint: str = "") -> None:
+        super().__init__(message, hint=hint)
+        self.where = where
+        self.trace = trace
+
+
+def is_loading() -> bool:
+    """Tell whether user code is being imported right now: nothing should run from there."""
+    return bool(_loading)
+
+
+def load_module(name: str) -> ModuleType:
+    """Import a module by name, or a script by ``file:/abs/path.py``; once per process.
+
+    A script gets a private name, so its ``if __name__ == "__main__"`` part does not run. The script
+    that this process itself runs is not loaded a second time.
+
+    Raises:
+        ImportFailed: It does not exist or raised; the message has the user's own frame.
+    """
+    main = registry.wire_name("__main__")
+    if name == main:
+        return sys.modules["__main__"]
+    if name == "__main__":
+        raise ImportFailed(
+            "tasks of a notebook, a shell or python -c exist only in the process that defined them",
+            hint="move them into a module or a script file",
+        )
+    _loading.append(name)
+    try:
+        if name.startswith(FILE_PREFIX):
+            return _load_script(os.path.abspath(name[len(FILE_PREFIX) :]))
+        return _import(name)
+    finally:
+        _loading.pop()
+
+
+def load_task_class(module: str, family: str) -> type[Task]:
+    """Import a module and return the task class of a family.
+
+    The class may be defined there, imported there by name, or be defined in a module that this one
+    imports.
+
+    Raises:
+        ImportFailed: The module does not exist or raised.
+        UnknownTask: It has no such task; the message names what is near and what there is.
+        AmbiguousTask: Several classes have that family.
+    """
+    key = (module, family)
+    found = _found.get(key)
+    if found is not None and found[0] == registry.generation:
+        return found[1]
+    cls: Any = _find(module, load_module(module), family)
+    _found[key] = (registry.generation, cls)
+    return cls  # type: ignore[no-any-return]
+
+
+def load_task(module: str, family: str, str_params: Mapping[str, str]) -> Task:
+    """Make a task from what a message or a command line says.
+
+    Raises:
+        ImportFailed, UnknownTask, AmbiguousTask: As ``load_task_class``.
+        ParameterError: A parameter is missing, unknown, or has a value that cannot be read.
+    """
+    cls = load_task_class(module, family)
+    cls._flow_signature.check_names(str_params)
+    task = cls.from_str_params(str_params)
+    if not task.initialized():
+        raise errors.BadDeclaration(
+            f"{family} is not initialized: did you override __init__ and forget to call super()?"
+        )
+    return task
+
+
+def load_packed_task(module: str, family: str, packed: bytes) -> Task:
+    """Make a task from the packed parameters of a message."""
+    return load_task(module, family, unpack_params(packed))
+
+
+def _find(module: str, loaded: ModuleType, family: str) -> Register:
+    if module.startswith(FILE_PREFIX):
+        module = FILE_PREFIX + os.path.abspath(module[len(FILE_PREFIX) :])
+    classes = registry.classes_of(family)
+    own = [cls for cls in classes if cls.task_module == module]
+    if own:
+        return registry.choose(family, own)
+    offered = [
+        value
+        for value in vars(loaded).values()
+        if isinstance(value, Register) and value.task_family == family
+    ]
+    if offered:
+        return registry.choose(family, offered)
+    reachable = _reachable(loaded)
+    near = [cls for cls in classes if cls.__module__ in reachable]
+    if near:
+        return registry.choose(family, near)
+    families = registry.families_of(module)
+    for value in vars(loaded).values():
+        if isinstance(value, Register) and value in registry.classes_of(value.task_family):
+            families.append(value.task_family)
+    families = list(dict.fromkeys(families))
+    elsewhere = ", ".join(cls.task_module for cls in classes)
+    raise registry.unknown_task(
+        f"module {module} has no task",
+        family,
+        families,
+        hint=f"there is one in {elsewhere}" if elsewhere else "",
+    )
+
+
+def _reachable(loaded: ModuleType) -> dict[str, None]:
+    """Return the names of the modules which a module imports, and those import, and so on."""
+    names = {loaded.__name__: None}
+    queue = [loaded]
+    for module in queue:
+        for value in list(vars(module).values()):
+            if isinstance(value, ModuleType):
+                name = value.__name__
+            elif isinstance(value, (type, FunctionType)):
+                name = value.__module__
+            else:
+                continue
+            if name in names or name.partition(".")[0] in _NOT_TASKS:
+                continue
+            names[name] = None
+            imported = sys.modules.get(name)
+            if imported is not None:
+                queue.append(imported)
+    return names
+
+
+def _import(name: str) -> ModuleType:
+    known = sys.modules.get(name)
+    if known is not None:
+        return known
+    # A warm process may look for a module that was written after it listed the directory.
+    importlib.invalidate_caches()
+    try:
+        return importlib.import_module(name)
+    except (Exception, SystemExit) as error:  # importing runs user code
+        if isinstance(error, ModuleNotFoundError) and _is_part(error.name, name):
+            raise _not_found(name, error) from error
+        raise _failed(name, error) from error
+
+
+def _load_script(path: str) -> ModuleType:
+    digest = hashlib.sha256(path.encode("utf-8", "surrogateescape")).hexdigest()
+    private = f"{_SCRIPT_MODULE_PREFIX}{digest[:_SCRIPT_HASH_CHARS]}"
+    known = sys.modules.get(private)
+    if known is not None:
+        return known
+    name = FILE_PREFIX + path
+    if not os.path.isfile(path):
+        raise ImportFailed(f"there is no file {path}", hint="check the path of the script")
+    loader = SourceFileLoader(private, path)
+    module = ModuleType(private)
+    module.__file__ = path
+    module.__loader__ = loader
+    module.__spec__ = importlib.util.spec_from_file_location(private, path, loader=loader)
+    registry.script_names[private] = name
+    sys.modules[private] = module
+    if os.path.dirname(path) not in sys.path:
+        # As for any script: what lies beside it can be imported.
+        sys.path.insert(0, os.path.dirname(path))
+    try:
+        loader.exec_module(module)
+    except (Exception, SystemExit) as error:  # importing runs user code
+        del sys.modules[private]
+        raise _failed(name, error) from error
+    return module
+
+
+def _failed(name: str, error: BaseException) -> ImportFailed:
+    where = blame.own_frame(error, name.partition(".")[0])
+    text = f"module {name} cannot be imported: {blame.describe(error)}"
+    return ImportFailed(
+        f"{text}  ({where})" if where else text,
+        where=where,
+        trace=blame.bounded_trace(error),
+    )
+
+
+def _not_found(name: str, error: ModuleNotFoundError) -> ImportFailed:
+    hint = "is its directory on the path of this process?"
+    if name.endswith(".py"):
+        hint = f"to run a script, give its path: {FILE_PREFIX}/path/to/{name}"
+    return ImportFailed(f"module {name} cannot be imported: {blame.describe(error)}", hint=hint)
+
+
+def _is_part(missing: str | None, name: str) -> bool:
+    """Tell whether what is missing is the module itself or a package around it."""
+    return missing is not None and (name == missing or name.startswith(missing + "."))

@@ -1,0 +1,136 @@
+"""The kinds of parameters a task may have.
+
+``base`` says what a parameter is, ``signature`` what a class with parameters is, ``errors`` what
+can be wrong; every other module holds one group of kinds. Nothing here knows tasks, messages, the
+command line or settings (those plug into ``defaults``). Kinds are imported when first used.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+#: Public name -> module of this package that defines it.
+_HOMES = {
+    "Parameter": "base",
+    "ParameterVisibility": "base",
+    "StrParameter": "scalar",
+    "IntParameter": "scalar",
+    "FloatParameter": "scalar",
+    "BoolParameter": "scalar",
+    "PathParameter": "scalar",
+    "OptionalParameter": "scalar",
+    "OptionalStrParameter": "scalar",
+    "OptionalIntParameter": "scalar",
+    "OptionalFloatParameter": "scalar",
+    "OptionalBoolParameter": "scalar",
+    "DateParameter": "temporal",
+    "OptionalDateParameter": "temporal",
+    "MonthParameter": "temporal",
+    "YearParameter": "temporal",
+    "DateHourParameter": "temporal",
+    "DateMinuteParameter": "temporal",
+    "DateSecondParameter": "temporal",
+    "TimeDeltaParameter": "duration",
+    "ListParameter": "container",
+    "TupleParameter": "container",
+    "DictParameter": "container",
+    "ChoiceParameter": "choice",
+    "EnumParameter": "choice",
+    "ParameterError": "errors",
+    "MissingParameter": "errors",
+    "UnknownParameter": "errors",
+    "DuplicateParameter": "errors",
+    "BadParameter": "errors",
+    "BadDeclaration": "errors",
+    "ParameterException": "errors",
+    "MissingParameterException": "errors",
+    "UnknownParameterException": "errors",
+    "DuplicateParameterException": "errors",
+}
+
+if TYPE_CHECKING:
+    from flow.parameters.base import Parameter, ParameterVisibility
+    from flow.parameters.choice import ChoiceParameter, EnumParameter
+    from flow.parameters.container import DictParameter, ListParameter, TupleParameter
+    from flow.parameters.duration import TimeDeltaParameter
+    from flow.parameters.errors import (
+        BadDeclaration,
+        BadParameter,
+        DuplicateParameter,
+        DuplicateParameterException,
+        MissingParameter,
+        MissingParameterException,
+        ParameterError,
+        ParameterException,
+        UnknownParameter,
+        UnknownParameterException,
+    )
+    from flow.parameters.scalar import (
+        BoolParameter,
+        FloatParameter,
+        IntParameter,
+        OptionalBoolParameter,
+        OptionalFloatParameter,
+        OptionalIntParameter,
+        OptionalParameter,
+        OptionalStrParameter,
+        PathParameter,
+        StrParameter,
+    )
+    from flow.parameters.temporal import (
+        DateHourParameter,
+        DateMinuteParameter,
+        DateParameter,
+        DateSecondParameter,
+        MonthParameter,
+        OptionalDateParameter,
+        YearParameter,
+    )
+
+__all__ = [
+    "BadDeclaration",
+    "BadParameter",
+    "BoolParameter",
+    "ChoiceParameter",
+    "DateHourParameter",
+    "DateMinuteParameter",
+    "DateParameter",
+    "DateSecondParameter",
+    "DictParameter",
+    "DuplicateParameter",
+    "DuplicateParameterException",
+    "EnumParameter",
+    "FloatParameter",
+    "IntParameter",
+    "ListParameter",
+    "MissingParameter",
+    "MissingParameterException",
+    "MonthParameter",
+    "OptionalBoolParameter",
+    "OptionalDateParameter",
+    "OptionalFloatParameter",
+    "OptionalIntParameter",
+    "OptionalParameter",
+    "OptionalStrParameter",
+    "Parameter",
+    "ParameterError",
+    "ParameterException",
+    "ParameterVisibility",
+    "PathParameter",
+    "StrParameter",
+    "TimeDeltaParameter",
+    "TupleParameter",
+    "UnknownParameter",
+    "UnknownParameterException",
+    "YearParameter",
+]
+
+
+def __getattr__(name: str) -> Any:
+    home = _HOMES.get(name)
+    if home is None:
+        raise AttributeError(f"module 'flow.parameters' has no attribute {name!r}")
+    value = getattr(importlib.import_module(f"flow.parameters.{home}"), name)
+    globals()[name] = value
+    return value

@@ -1,0 +1,115 @@
+"""Errors about parameters, each naming the task, the parameter and what would be right.
+
+ParameterError              UsageError, exit code 2
+├── MissingParameter        no value and no default
+├── UnknownParameter        the task has no such parameter
+├── DuplicateParameter      one parameter given twice
+├── BadParameter            a value that the parameter does not take (also a ValueError)
+└── BadDeclaration          the parameter itself is declared wrongly
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Any, Final
+
+from flow.errors import UsageError
+
+#: A rejected value is shown with at most this many characters.
+SHOWN_CHARS_MAX: Final = 80
+#: So many parameter names are listed in an error.
+LISTED_NAMES_MAX: Final = 20
+
+
+class ParameterError(UsageError):
+    """A task was named with parameters that do not fit it."""
+
+    kind = "bad_parameter"
+
+
+class MissingParameter(ParameterError):
+    """A parameter without default got no value."""
+
+
+class UnknownParameter(ParameterError):
+    """A name, or a position, that is no parameter of the task."""
+
+
+class DuplicateParameter(ParameterError):
+    """A parameter got a value by position and by name."""
+
+
+class BadParameter(ParameterError, ValueError):
+    """A value which cannot be read, or is not of the parameter's kind."""
+
+
+class BadDeclaration(ParameterError):
+    """A parameter was declared with options that cannot work."""
+
+
+def shown(value: Any) -> str:
+    """Spell a value for an error message: bounded, on one line, whatever the value is."""
+    try:
+        text = repr(value)
+    except Exception as error:  # repr() of a user's object is user code
+        text = f"<{type(value).__name__} whose repr() raises {type(error).__name__}>"
+    if len(text) > SHOWN_CHARS_MAX:
+        text = f"{text[:SHOWN_CHARS_MAX]}... ({len(text)} characters)"
+    return text
+
+
+def flag(name: str) -> str:
+    """Spell a parameter's name as on the command line."""
+    return "--" + name.replace("_", "-")
+
+
+def suggestion(word: str, choices: Iterable[str]) -> str:
+    """Return `` Did you mean 'x'?``, or nothing when no choice is near."""
+    import difflib  # only errors need it
+
+    near = difflib.get_close_matches(word, list(choices), n=1, cutoff=0.6)
+    return f" Did you mean {near[0]!r}?" if near else ""
+
+
+def missing(family: str, name: str, what: str, type_name: str) -> MissingParameter:
+    """Make the error for a parameter that has neither value nor default."""
+    return MissingParameter(
+        f"{family} {flag(name)}: no value given and no default; expected {what} ({type_name})",
+        hint=f"give {flag(name)} VALUE, or {name}=... in the constructor",
+    )
+
+
+def unknown(family: str, name: str, names: Sequence[str]) -> UnknownParameter:
+    """Make the error for a name that is no parameter of the family."""
+    listed = ", ".join(names[:LISTED_NAMES_MAX]) or "none"
+    return UnknownParameter(
+        f"{family} has no parameter {shown(name)}.{suggestion(name, names)} "
+        f"Its parameters: {listed}"
+    )
+
+
+def too_many(family: str, given: int, names: Sequence[str]) -> UnknownParameter:
+    """Make the error for more positional values than parameters."""
+    listed = ", ".join(names[:LISTED_NAMES_MAX]) or "none"
+    return UnknownParameter(
+        f"{family} takes at most {len(names)} positional parameters, got {given}. "
+        f"In order: {listed}"
+    )
+
+
+def duplicate(family: str, name: str) -> DuplicateParameter:
+    """Make the error for a parameter given twice."""
+    return DuplicateParameter(f"{family} {flag(name)}: given both by position and by name")
+
+
+def bad(family: str, name: str, reason: str, type_name: str, *, source: str = "") -> BadParameter:
+    """Make the error for a value that does not fit; ``source`` says where it came from."""
+    origin = f" from {source}" if source else ""
+    return BadParameter(f"{family} {flag(name)}{origin}: {reason} ({type_name})")
+
+
+# The names Luigi gives these.
+ParameterException = ParameterError
+MissingParameterException = MissingParameter
+UnknownParameterException = UnknownParameter
+DuplicateParameterException = DuplicateParameter

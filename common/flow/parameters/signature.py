@@ -1,0 +1,195 @@
+"""What a task class declares, read once: binds arguments to values and values to strings."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from flow.parameters import errors
+from flow.parameters.base import NO_VALUE, Parameter, ParameterVisibility
+from flow.parameters.defaults import resolve_default, resolvers
+
+
+class Signature:
+    """The parameters of one task class, in declaration order.
+
+    Everything a constructor call or a task id needs is prepared here, because both happen once per
+    task and a class is read once per process.
+    """
+
+    __slots__ = (
+        "_bindings",
+        "_by_hash",
+        "_by_text",
+        "_position",
+        "_serializers",
+        "batched",
+        "family",
+        "identity",
+        "names",
+        "params",
+        "sent",
+        "sent_all",
+    )
+
+    def __init__(self, family: str, params: Mapping[str, Parameter[Any]]) -> None:
+        ordered = sorted(params.items(), key=lambda pair: pair[1].counter)
+        self.family = family
+        self.params: tuple[tuple[str, Parameter[Any]], ...] = tuple(ordered)
+        self.names = tuple(name for name, _ in ordered)
+        self._bindings = tuple((name, exact_type(param), param) for name, param in ordered)
+        self._serializers = tuple(param.serialize for _, param in ordered)
+        self._position = tuple(name for name, param in ordered if param.positional)
+        #: Indices whose values are equal for what is written differently: 1, 1.0 and True.
+        self._by_text = tuple(i for i, (_, param) in enumerate(ordered) if param.ambiguous)
+        self._by_hash = not self._by_text
+        #: (name, index) of what other processes get.
+        self.sent = tuple(
+            (name, index)
+            for index, (name, param) in enumerate(ordered)
+            if param.visibility != ParameterVisibility.PRIVATE
+        )
+        self.sent_all = len(self.sent) == len(ordered)
+        #: (name, index) of what makes the task id, by name.
+        self.identity = tuple(
+            sorted(
+                (name, index)
+                for index, (name, param) in enumerate(ordered)
+                if param.significant and param.visibility == ParameterVisibility.PUBLIC
+            )
+        )
+        self.batched = tuple(name for name, param in ordered if param.batch_method is not None)
+
+    def bind(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> tuple[Any, ...]:
+        """Return the canonical values of all parameters. Raises ``ParameterError``."""
+        if args:
+            kwargs = self._by_name(args, kwargs)
+        values = []
+        given = 0
+        for name, exact, param in self._bindings:
+            value = kwargs.get(name, NO_VALUE)
+            if value is NO_VALUE:
+                value = self._default(name, param)
+            else:
+                given += 1
+                if value.__class__ is not exact:
+                    value = self._accept(name, param, value)
+            values.append(value)
+        if given != len(kwargs):
+            self.check_names(kwargs)
+        return tuple(values)
+
+    def cache_key(self, values: tuple[Any, ...]) -> tuple[Any, ...]:
+        """Return what identifies an instance: equal only for tasks that behave the same."""
+        if self._by_hash:
+            return values
+        return (*values, *(self._serializers[index](values[index]) for index in self._by_text))
+
+    def strings(self, values: tuple[Any, ...]) -> tuple[str, ...]:
+        """Serialize all values."""
+        try:
+            return tuple(
+                [write(value) for write, value in zip(self._serializers, values, strict=True)]
+            )
+        except errors.ParameterError:
+            raise
+        except Exception as error:  # serialize() may be a user's
+            raise self._unwritable(values, error) from error
+
+    def read(self, params: Mapping[str, Any]) -> dict[str, Any]:
+        """Parse strings by name; unknown names are left out. Raises ``ParameterError``.
+
+        A list of strings is joined by the parameter's ``batch_method``.
+        """
+        values = {}
+        for name, _, param in self._bindings:
+            text = params.get(name, NO_VALUE)
+            if text is NO_VALUE:
+                continue
+            try:
+                if isinstance(text, list):
+                    values[name] = _joined(param, text)
+                else:
+                    values[name] = param.read(text)
+            except errors.ParameterError:
+                raise
+            except Exception as error:  # parse() may be a user's
+                raise self._bad(name, param, error) from error
+        return values
+
+    def check_names(self, names: Mapping[str, Any]) -> None:
+        """Raise ``UnknownParameter`` for the first name that is no parameter."""
+        for name in names:
+            if name not in self.names:
+                raise errors.unknown(self.family, name, self.names)
+
+    def _by_name(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> dict[str, Any]:
+        if len(args) > len(self._position):
+            raise errors.too_many(self.family, len(args), self._position)
+        named = dict(zip(self._position, args, strict=False))
+        for name in named:
+            if name in kwargs:
+                raise errors.duplicate(self.family, name)
+        named.update(kwargs)
+        return named
+
+    def _default(self, name: str, param: Parameter[Any]) -> Any:
+        if resolvers:
+            value = resolve_default(self.family, name)
+            if value is not NO_VALUE:
+                try:
+                    return param.read(value) if isinstance(value, str) else param.accept(value)
+                except Exception as error:  # parse() and normalize() may be a user's
+                    raise self._bad(name, param, error, source="settings") from error
+        value = param.default
+        if value is NO_VALUE:
+            raise errors.missing(self.family, name, param.what, type(param).__name__)
+        return self._accept(name, param, value, source="the default")
+
+    def _accept(self, name: str, param: Parameter[Any], value: Any, *, source: str = "") -> Any:
+        if type(param) is Parameter and value is not None and not isinstance(value, str):
+            warnings.warn(
+                f'Parameter "{name}" of {self.family} with value {errors.shown(value)} is not of '
+                f"type string; another process will get it as one",
+                UserWarning,
+                stacklevel=4,
+            )
+        try:
+            return param.accept(value)
+        except errors.ParameterError:
+            raise
+        except Exception as error:  # normalize() may be a user's
+            raise self._bad(name, param, error, source=source) from error
+
+    def _bad(
+        self, name: str, param: Parameter[Any], error: Exception, *, source: str = ""
+    ) -> errors.BadParameter:
+        reason = str(error) if isinstance(error, ValueError) else f"{type(error).__name__}: {error}"
+        return errors.bad(self.family, name, reason, type(param).__name__, source=source)
+
+    def _unwritable(self, values: tuple[Any, ...], error: Exception) -> errors.BadParameter:
+        for (name, param), value in zip(self.params, values, strict=True):
+            try:
+                param.serialize(value)
+            except Exception:
+                reason = f"{errors.shown(value)} cannot be written as text: {error}"
+                return errors.bad(self.family, name, reason, type(param).__name__)
+        return errors.bad(self.family, "?", f"cannot be written as text: {error}", "Parameter")
+
+
+def exact_type(param: Parameter[Any]) -> type | None:
+    """Return the type whose values need no ``normalize``, unless a subclass overrides that."""
+    for cls in type(param).__mro__:
+        if "exact_type" in cls.__dict__:
+            found: type | None = cls.__dict__["exact_type"]
+            return found
+        if "normalize" in cls.__dict__ or "accept" in cls.__dict__:
+            return None
+    return None
+
+
+def _joined(param: Parameter[Any], texts: list[str]) -> Any:
+    if param.batch_method is None:
+        raise ValueError("got a list, but has no batch_method")
+    return param.accept(param.batch_method([param.read(text) for text in texts]))

@@ -1,0 +1,206 @@
+"""Parameters that hold a date or a moment, cut to what they count in."""
+
+from __future__ import annotations
+
+import datetime
+import warnings
+from typing import Any, Final, Generic, TypeVar
+
+from flow.parameters.base import NO_VALUE, Parameter
+from flow.parameters.scalar import OptionalMixin
+
+_EPOCH_DAY: Final = datetime.date(1970, 1, 1)
+_EPOCH: Final = datetime.datetime(1970, 1, 1)
+_Moment = TypeVar("_Moment", bound=datetime.date)
+
+
+class _Interval(Parameter[_Moment], Generic[_Moment]):
+    """What all share: a format, and values cut down to every ``interval``-th unit since ``start``.
+
+    Args:
+        interval: How many units lie between two values.
+        start: From which value the units are counted; 1970 by default.
+    """
+
+    #: As ``strptime`` wants it.
+    date_format: str
+
+    def __init__(
+        self,
+        default: Any = NO_VALUE,
+        *,
+        interval: int = 1,
+        start: Any = None,
+        **options: Any,
+    ) -> None:
+        super().__init__(default, **options)
+        self.interval = interval
+        self.start = start
+
+    def parse(self, text: str) -> Any:
+        try:
+            return datetime.datetime.strptime(text, self.date_format)
+        except (ValueError, TypeError):
+            raise self.reject(text) from None
+
+    def serialize(self, value: Any) -> str:
+        if value is None:
+            return str(value)
+        if self.date_format == "%Y-%m-%d":
+            return str(value)[:10]
+        return _written(value, self.date_format)
+
+
+class DateParameter(_Interval[datetime.date]):
+    """A day, ``YYYY-MM-DD``."""
+
+    what = "a date, expected YYYY-MM-DD"
+    date_format = "%Y-%m-%d"
+    exact_type = None
+
+    def parse(self, text: str) -> datetime.date:
+        if self.date_format == "%Y-%m-%d" and len(text) == 10 and text[4] == text[7] == "-":
+            # A twentieth of the time of strptime, which still reads 2026-1-2.
+            try:
+                return datetime.date.fromisoformat(text)
+            except ValueError:
+                raise self.reject(text) from None
+        moment: datetime.datetime = super().parse(text)
+        return moment.date()
+
+    def normalize(self, value: Any) -> datetime.date:
+        day = self._day(value)
+        if self.interval == 1:
+            return day
+        start = self._day(self.start or _EPOCH_DAY)
+        return day - datetime.timedelta(days=(day - start).days % self.interval)
+
+    def next_in_enumeration(self, value: datetime.date) -> datetime.date:
+        return value + datetime.timedelta(days=self.interval)
+
+    def _day(self, value: Any) -> datetime.date:
+        if type(value) is datetime.date:
+            return value
+        if isinstance(value, datetime.datetime):
+            return value.date()
+        if isinstance(value, datetime.date):
+            return value
+        if isinstance(value, str):
+            return self.parse(value)
+        raise self.reject(value)
+
+
+class OptionalDateParameter(OptionalMixin["datetime.date | None"], DateParameter):
+    """A day or nothing."""
+
+    def serialize(self, value: Any) -> str:
+        return "" if value is None else DateParameter.serialize(self, value)
+
+
+class MonthParameter(DateParameter):
+    """A month, ``YYYY-MM``, held as its first day."""
+
+    what = "a month, expected YYYY-MM"
+    date_format = "%Y-%m"
+
+    def normalize(self, value: Any) -> datetime.date:
+        start = self._day(self.start or _EPOCH_DAY)
+        months = _months(self._day(value))
+        return _first_of(months - (months - _months(start)) % self.interval)
+
+    def next_in_enumeration(self, value: datetime.date) -> datetime.date:
+        return _first_of(_months(value) + self.interval)
+
+
+class YearParameter(DateParameter):
+    """A year, ``YYYY``, held as its first day."""
+
+    what = "a year, expected YYYY"
+    date_format = "%Y"
+
+    def normalize(self, value: Any) -> datetime.date:
+        start = self._day(self.start or _EPOCH_DAY)
+        year = self._day(value).year
+        return datetime.date(year - (year - start.year) % self.interval, 1, 1)
+
+    def next_in_enumeration(self, value: datetime.date) -> datetime.date:
+        return datetime.date(value.year + self.interval, 1, 1)
+
+
+class _MomentParameter(_Interval[datetime.datetime]):
+    """A moment, cut to ``unit``. Time zones are dropped: only the clock reading counts."""
+
+    unit: datetime.timedelta
+
+    def normalize(self, value: Any) -> datetime.datetime:
+        moment = self._moment(value)
+        start = self._moment(self.start or _EPOCH)
+        step = self.unit * self.interval
+        return moment - (moment - start) % step
+
+    def next_in_enumeration(self, value: datetime.datetime) -> datetime.datetime:
+        return value + self.unit * self.interval
+
+    def _moment(self, value: Any) -> datetime.datetime:
+        if isinstance(value, datetime.datetime):
+            return value.replace(tzinfo=None)
+        if isinstance(value, datetime.date):
+            return datetime.datetime(value.year, value.month, value.day)
+        if isinstance(value, str):
+            moment: datetime.datetime = self.parse(value)
+            return moment
+        raise self.reject(value)
+
+
+class DateHourParameter(_MomentParameter):
+    """An hour, ``YYYY-MM-DDTHH``."""
+
+    what = "an hour, expected YYYY-MM-DDTHH"
+    date_format = "%Y-%m-%dT%H"
+    unit = datetime.timedelta(hours=1)
+
+
+class DateMinuteParameter(_MomentParameter):
+    """A minute, ``YYYY-MM-DDTHHMM``; Luigi's old ``THHHMM`` with the letter H is read, too."""
+
+    what = "a minute, expected YYYY-MM-DDTHHMM"
+    date_format = "%Y-%m-%dT%H%M"
+    _old_format = "%Y-%m-%dT%HH%M"
+    unit = datetime.timedelta(minutes=1)
+
+    def parse(self, text: str) -> datetime.datetime:
+        try:
+            moment = datetime.datetime.strptime(text, self._old_format)
+        except (ValueError, TypeError):
+            moment = super().parse(text)
+        else:
+            warnings.warn(
+                "DateMinuteParameter with an H between hour and minute is deprecated, "
+                "write YYYY-MM-DDTHHMM",
+                DeprecationWarning,
+                stacklevel=2,
+            )
+        return moment
+
+
+class DateSecondParameter(_MomentParameter):
+    """A second, ``YYYY-MM-DDTHHMMSS``."""
+
+    what = "a second, expected YYYY-MM-DDTHHMMSS"
+    date_format = "%Y-%m-%dT%H%M%S"
+    unit = datetime.timedelta(seconds=1)
+
+
+def _written(value: datetime.date, date_format: str) -> str:
+    if date_format.startswith("%Y"):
+        # strftime writes the year 987 without its leading zero, and does not read that back.
+        return f"{value.year:04d}{value.strftime(date_format[2:])}"
+    return value.strftime(date_format)
+
+
+def _months(day: datetime.date) -> int:
+    return day.year * 12 + day.month - 1
+
+
+def _first_of(months: int) -> datetime.date:
+    return datetime.date(months // 12, months % 12 + 1, 1)

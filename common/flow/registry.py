@@ -1,0 +1,294 @@
+"""Every task class there is, by family; and the metaclass that reads a class body once.
+
+Called at each ``class X(Task)`` and each ``X(...)``. Imports nothing by name: that is
+``flow.loading``.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from abc import ABCMeta
+from collections.abc import Sequence
+from typing import Any, Final, TypeVar
+
+from flow.errors import UsageError
+from flow.parameters.base import Parameter
+from flow.parameters.errors import shown, suggestion
+from flow.parameters.signature import Signature
+
+_T = TypeVar("_T")
+
+#: Instances kept per class: at least the latest so many, at most twice as many.
+INSTANCES_KEPT_MAX: Final = 8192
+#: So many families are listed in an error.
+LISTED_FAMILIES_MAX: Final = 30
+#: Longer names get no suggestion: comparing takes quadratic time.
+SUGGESTED_CHARS_MAX: Final = 200
+#: What a module of a script is called on the wire starts with this.
+FILE_PREFIX: Final = "file:"
+
+#: Private name of a loaded script -> ``file:/abs/path.py``.
+script_names: dict[str, str] = {}
+#: Counts changes of the registry: what was looked up under another number may be outdated.
+generation = 0
+
+_classes: dict[str, list[Register]] = {}
+_namespaces: dict[str, str] = {}
+
+
+class UnknownTask(UsageError):
+    """No task of this family."""
+
+    kind = "unknown_task"
+
+
+class AmbiguousTask(UnknownTask):
+    """Several task classes of one family, none of which is a subclass of all others."""
+
+
+class Register(ABCMeta):
+    """The class of task classes."""
+
+    _flow_signature: Signature
+    _flow_family: str
+    _flow_module: str
+    _flow_plain: bool
+    _flow_young: dict[Any, Any]
+    _flow_old: dict[Any, Any]
+
+    def __new__(mcs, name: str, bases: tuple[type, ...], body: dict[str, Any], **kw: Any) -> Any:
+        body.setdefault("__module__", _module_of_caller())
+        cls = super().__new__(mcs, name, bases, body, **kw)
+        type.__setattr__(cls, "_flow_module", wire_name(cls.__module__))
+        cls._flow_read()
+        if body.get("_visible_in_registry", True):
+            _register(cls)
+        return cls
+
+    def __call__(cls: type[_T], *args: Any, **kwargs: Any) -> _T:
+        """Return the instance of these values, the same object while it is kept."""
+        signature: Signature = cls._flow_signature  # type: ignore[attr-defined]
+        values = signature.bind(args, kwargs)
+        key = signature.cache_key(values)
+        young: dict[Any, _T] = cls._flow_young  # type: ignore[attr-defined]
+        try:
+            task = young.get(key)
+        except TypeError:  # a value of a user's own parameter cannot be hashed
+            made: _T = cls._flow_make(values, args, kwargs)  # type: ignore[attr-defined]
+            return made
+        if task is None:
+            task = cls._flow_old.get(key)  # type: ignore[attr-defined]
+            if task is None:
+                task = cls._flow_make(values, args, kwargs)  # type: ignore[attr-defined]
+            if len(young) >= INSTANCES_KEPT_MAX:
+                type.__setattr__(cls, "_flow_old", young)
+                young = {}
+                type.__setattr__(cls, "_flow_young", young)
+            young[key] = task
+        return task
+
+    def __setattr__(cls, name: str, value: Any) -> None:
+        """Set a class attribute; a parameter added after the fact is read like the others."""
+        super().__setattr__(name, value)
+        if "_flow_signature" not in cls.__dict__:
+            return  # still being made
+        known = name in cls._flow_signature.names
+        if known or isinstance(value, Parameter) or name in _READ_AGAIN_FOR:
+            _reread(cls)
+
+    def __delattr__(cls, name: str) -> None:
+        super().__delattr__(name)
+        if name in cls._flow_signature.names:
+            _reread(cls)
+
+    @property
+    def task_family(cls) -> str:
+        """The name of the task: ``Name``, or ``namespace.Name``."""
+        return cls._flow_family
+
+    @property
+    def task_module(cls) -> str:
+        """What another process imports to get this class: a module, or ``file:/abs/path.py``."""
+        return cls._flow_module
+
+    def _flow_read(cls) -> None:
+        """Read parameters, family and constructors, and start an empty instance cache."""
+        family: str = cls.get_task_family()  # type: ignore[attr-defined]
+        put = type.__setattr__
+        put(cls, "_flow_family", family)
+        put(cls, "_flow_signature", Signature(family, _declared(cls)))
+        inits = [base for base in cls.__mro__ if "__init__" in base.__dict__]
+        makers = [base for base in cls.__mro__ if "__new__" in base.__dict__]
+        plain = makers[0] is object and inits[0].__dict__.get("_flow_root", False)
+        put(cls, "_flow_plain", plain)
+        put(cls, "_flow_young", {})
+        put(cls, "_flow_old", {})
+
+    def _flow_make(cls, values: tuple[Any, ...], args: Any, kwargs: Any) -> Any:
+        if not cls._flow_plain:
+            return type.__call__(cls, *args, **kwargs)
+        # Nobody overrides the constructor: the values need not be bound a second time.
+        task: Any = object.__new__(cls)  # type: ignore[arg-type]
+        attributes = task.__dict__
+        attributes.update(zip(cls._flow_signature.names, values, strict=True))
+        attributes["_flow_values"] = values
+        return task
+
+    @classmethod
+    def clear_instance_cache(mcs) -> None:
+        """Forget all instances, of all classes."""
+        for classes in _classes.values():
+            for cls in classes:
+                type.__setattr__(cls, "_flow_young", {})
+                type.__setattr__(cls, "_flow_old", {})
+
+    @classmethod
+    def task_names(mcs) -> list[str]:
+        """Return all families, sorted."""
+        return sorted(family for family, classes in _classes.items() if classes)
+
+
+_READ_AGAIN_FOR: Final = frozenset({"task_namespace", "__init__", "__new__"})
+
+
+def namespace(name: str | None = None, scope: str = "") -> None:
+    """Put tasks declared after this call into a namespace: those of modules under ``scope``."""
+    _namespaces[scope] = name or ""
+
+
+def auto_namespace(scope: str = "") -> None:
+    """Use the module's name as namespace for tasks declared after this call."""
+    _namespaces[scope] = "%(module)"
+
+
+def namespace_of(module: str) -> str:
+    """Return the namespace that the longest scope around a module gives."""
+    if not _namespaces:
+        return ""
+    parts = module.split(".")
+    for size in range(len(parts), -1, -1):
+        found = _namespaces.get(".".join(parts[:size]))
+        if found is not None:
+            return module if found == "%(module)" else found
+    return ""
+
+
+def wire_name(module: str) -> str:
+    """Return the name under which another process can import a module.
+
+    A script run as ``__main__`` is ``file:/abs/path.py``, a module run with ``-m`` is its own name;
+    a notebook, a shell and ``-c`` stay ``__main__``.
+    """
+    if module != "__main__":
+        return script_names.get(module, module)
+    names = _globals_of_main()
+    spec = names.get("__spec__")
+    if spec is not None and spec.name != "__main__":
+        return str(spec.name)
+    path: str | None = names.get("__file__")
+    if path and os.path.isfile(path):
+        return FILE_PREFIX + os.path.abspath(path)
+    return "__main__"
+
+
+def classes_of(family: str) -> list[Register]:
+    """Return the classes of a family, in the order of definition."""
+    return list(_classes.get(family, ()))
+
+
+def families_of(module: str) -> list[str]:
+    """Return the families that a module defines, in the order of definition."""
+    return [
+        family
+        for family, classes in _classes.items()
+        if any(cls._flow_module == module for cls in classes)
+    ]
+
+
+def choose(family: str, classes: Sequence[Register]) -> Register:
+    """Return the newest of several classes of one family, if it is a subclass of the others.
+
+    Raises:
+        AmbiguousTask: It is not.
+    """
+    newest = classes[-1]
+    if all(issubclass(newest, cls) for cls in classes):
+        return newest
+    places = ", ".join(f"{cls._flow_module}.{cls.__qualname__}" for cls in classes)
+    raise AmbiguousTask(
+        f"task {family} is ambiguous, these classes have that name: {places}",
+        hint="rename one of them, or give it a task_namespace",
+    )
+
+
+def find(family: str) -> Register:
+    """Return the one class of a family, whatever module it is from. Raises ``UnknownTask``."""
+    classes = classes_of(family)
+    if not classes:
+        raise unknown_task("there is no task", family, Register.task_names())
+    return choose(family, classes)
+
+
+def unknown_task(problem: str, family: str, families: Sequence[str], hint: str = "") -> UnknownTask:
+    """Make the error for a family that does not exist, naming what is near and what there is."""
+    listed = ", ".join(families[:LISTED_FAMILIES_MAX]) or "none"
+    if len(families) > LISTED_FAMILIES_MAX:
+        listed += f", and {len(families) - LISTED_FAMILIES_MAX} more"
+    near = suggestion(family, families) if len(family) <= SUGGESTED_CHARS_MAX else ""
+    return UnknownTask(f"{problem} {shown(family)}.{near} Its tasks: {listed}", hint=hint)
+
+
+def _register(cls: Register) -> None:
+    global generation
+    generation += 1
+    same = _classes.setdefault(cls._flow_family, [])
+    if "<locals>" not in cls.__qualname__:
+        # A notebook cell run again, or a reloaded module: the new class takes the old one's place.
+        same[:] = [
+            old
+            for old in same
+            if (old._flow_module, old.__qualname__) != (cls._flow_module, cls.__qualname__)
+        ]
+    same.append(cls)
+
+
+def _reread(cls: Register) -> None:
+    family = cls._flow_family
+    cls._flow_read()
+    if cls._flow_family != family and cls in _classes.get(family, []):
+        _classes[family].remove(cls)
+        _register(cls)
+    subclasses: list[Any] = type.__subclasses__(cls)
+    for subclass in subclasses:
+        _reread(subclass)
+
+
+def _declared(cls: type) -> dict[str, Parameter[Any]]:
+    """Return the parameters a class has: its own and inherited ones that nothing hides."""
+    found: dict[str, Parameter[Any]] = {}
+    for base in reversed(cls.__mro__):
+        for name, value in base.__dict__.items():
+            if isinstance(value, Parameter):
+                found[name] = value
+            elif name in found:
+                del found[name]
+    return found
+
+
+def _module_of_caller() -> str:
+    frame = sys._getframe(2)
+    return str(frame.f_globals.get("__name__", "__main__"))
+
+
+def _globals_of_main() -> dict[str, Any]:
+    """Return the globals of the ``__main__`` that defines a class right now.
+
+    Profilers and debuggers run a script in a namespace that is not ``sys.modules["__main__"]``.
+    """
+    frame = sys._getframe(1)
+    while frame is not None:
+        if frame.f_globals.get("__name__") == "__main__":
+            return frame.f_globals
+        frame = frame.f_back  # type: ignore[assignment]
+    return vars(sys.modules["__main__"])

@@ -1,0 +1,433 @@
+"""The Task: one unit of work with parameters, requirements, an output and a ``run()``."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, ClassVar, TypeVar, dataclass_transform
+
+from flow import events
+from flow.dynamic import DynamicRequirements
+from flow.identity import spell
+from flow.parameters.base import Parameter, ParameterVisibility
+from flow.registry import Register, auto_namespace, namespace, namespace_of
+from flow.structure import flatten, getpaths
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+__all__ = [
+    "BulkCompleteNotImplementedError",
+    "Config",
+    "DynamicRequirements",
+    "ExternalTask",
+    "MixinNaiveBulkComplete",
+    "Task",
+    "WrapperTask",
+    "auto_namespace",
+    "externalize",
+    "flatten",
+    "flatten_output",
+    "getpaths",
+    "has_completeness",
+    "is_external",
+    "namespace",
+]
+
+_TaskT = TypeVar("_TaskT", bound="Task")
+_warned: set[str] = set()
+
+
+class BulkCompleteNotImplementedError(NotImplementedError):
+    """The task family cannot answer for many parameters at once."""
+
+
+class _OnFirstUse:
+    """An attribute that is computed when first read and then an ordinary one.
+
+    functools.cached_property takes a lock around this in Python 3.11.
+    """
+
+    def __init__(self, compute: Callable[[Any], Any]) -> None:
+        self._compute = compute
+        self._name = compute.__name__
+        self.__doc__ = compute.__doc__
+
+    def __get__(self, instance: Any, owner: Any = None) -> Any:
+        if instance is None:
+            return self
+        value = self._compute(instance)
+        instance.__dict__[self._name] = value
+        return value
+
+
+@dataclass_transform(
+    eq_default=False, order_default=False, kw_only_default=True, field_specifiers=(Parameter,)
+)
+class Task(metaclass=Register):
+    """Base of every task: override ``requires()``, ``output()`` and ``run()``.
+
+    A task is identified by its family and its significant public parameters. Instances with equal
+    parameters are one object as long as both are in use; a task that runs elsewhere is made there
+    again from its parameters, so nothing but parameters and targets carries over.
+    """
+
+    #: Larger runs first; requirements inherit it from what waits for them.
+    priority: Any = 0
+    #: True: known, but never run.
+    disabled: Any = False
+    #: How much of which resource an attempt holds.
+    resources: Any = {}  # noqa: RUF012
+    #: Seconds an attempt may take; None: the setting, 0: no limit.
+    worker_timeout: Any = None
+    #: Failed attempts after which the task is failed; None: the setting.
+    retry_count: Any = None
+    #: Seconds before the second attempt; None: the setting.
+    retry_delay: Any = None
+    #: Only failures of the last so many seconds count; None: the setting.
+    disable_window: Any = None
+    #: Seconds since the first failure after which the task is disabled; None: the setting.
+    disable_hard_timeout: Any = None
+    #: When its worker is lost in mid-run: "retry", or "hold" until somebody decides.
+    on_lost: Any = "retry"
+    #: True: ``run()`` finds a queue in ``scheduler_messages``.
+    accepts_messages: Any = False
+    #: Tasks joined into one by ``batch_method`` at most.
+    max_batch_size: Any = float("inf")
+    #: Who else gets mail: a comma-separated string or a list.
+    owner_email: Any = None
+    #: False: parameters are plain ``--name`` on the command line, not ``--Family-name``.
+    use_cmdline_section: Any = True
+    #: Beats ``namespace()``.
+    task_namespace: Any = None
+    #: Settings under ``[task.Family]`` that are no parameters but are wanted there.
+    ignore_unconsumed: Any = frozenset()
+
+    #: Functions while ``run()`` runs, None otherwise.
+    set_tracking_url: Any = None
+    set_status_message: Any = None
+    set_progress_percentage: Any = None
+    decrease_running_resources: Any = None
+    scheduler_messages: Any = None
+
+    _visible_in_registry: ClassVar[bool] = False
+    _flow_root: ClassVar[bool] = True
+    _flow_values: tuple[Any, ...]
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        signature = type(self)._flow_signature
+        values = signature.bind(args, kwargs)
+        self.__dict__.update(zip(signature.names, values, strict=True))
+        self.__dict__["_flow_values"] = values
+
+    # ------------------------------------------------------------------ to override
+
+    def requires(self) -> Any:
+        """Return the tasks which must be complete before this one: any nesting of them."""
+        return []
+
+    def output(self) -> Any:
+        """Return the targets that exist when this task is complete: any nesting of them."""
+        return []
+
+    def run(self) -> Any:
+        """Do the work. A generator may yield tasks and gets their targets back."""
+
+    def complete(self) -> bool:
+        """Tell whether there is nothing left to do: by default, whether all outputs exist."""
+        outputs = flatten(self.output())
+        if not outputs:
+            self._warn_incomplete()
+            return False
+        return all(target.exists() for target in outputs)
+
+    @classmethod
+    def bulk_complete(cls, parameter_tuples: Iterable[Any]) -> Iterable[Any]:
+        """Return those of many parameter values whose tasks are complete."""
+        raise BulkCompleteNotImplementedError
+
+    def process_resources(self) -> Any:
+        """Return what an attempt holds; by default ``resources``."""
+        return self.resources
+
+    def on_success(self) -> Any:
+        """Do something after ``run()``; an exception here fails the attempt."""
+
+    def on_failure(self, exception: BaseException) -> Any:
+        """Return text that explains the failure; by default the traceback."""
+        import traceback  # only failures need it
+
+        return "Runtime error:\n" + "".join(traceback.format_exception(exception))
+
+    # ------------------------------------------------------------------ to call
+
+    def _requires(self) -> list[Any]:
+        """Return the required tasks as a list; a base class may add some that are no input."""
+        return flatten(self.requires())
+
+    def deps(self) -> list[Any]:
+        """Return every task that must be complete before this one."""
+        return flatten(self._requires())
+
+    def input(self) -> Any:
+        """Return the outputs of ``requires()`` in its shape."""
+        return getpaths(self.requires())
+
+    def clone(self, cls: type[_TaskT] | None = None, **kwargs: Any) -> Any:
+        """Make a task of ``cls`` (default: the same) with this one's values where names agree."""
+        target = cls or type(self)
+        values = {}
+        for name in target._flow_signature.names:
+            if name in kwargs:
+                values[name] = kwargs[name]
+            elif hasattr(self, name):
+                values[name] = getattr(self, name)
+        return target(**values)
+
+    def owner_list(self) -> list[str]:
+        """Return the addresses of ``owner_email``."""
+        owners = self.owner_email or []
+        if isinstance(owners, str):
+            owners = owners.split(",")
+        return [owner.strip() for owner in owners]
+
+    def initialized(self) -> bool:
+        """Tell whether the constructor ran; false when an ``__init__`` forgot ``super()``."""
+        return "_flow_values" in self.__dict__
+
+    # ------------------------------------------------------------------ identity
+
+    if TYPE_CHECKING:
+        task_id: str
+        param_kwargs: dict[str, Any]
+    else:
+
+        @_OnFirstUse
+        def task_id(self) -> str:
+            """``Family_summary_hash`` of the significant public parameters."""
+            signature = type(self)._flow_signature
+            texts = self._flow_texts
+            return spell(signature.family, [(name, texts[i]) for name, i in signature.identity])
+
+        @_OnFirstUse
+        def param_kwargs(self) -> dict[str, Any]:
+            """All parameters by name, as the constructor got them."""
+            return dict(zip(type(self)._flow_signature.names, self._flow_values, strict=True))
+
+    @_OnFirstUse
+    def _flow_texts(self) -> tuple[str, ...]:
+        return type(self)._flow_signature.strings(self._flow_values)
+
+    @property
+    def task_family(self) -> str:
+        """``Name``, or ``namespace.Name``."""
+        return type(self)._flow_family
+
+    @property
+    def task_module(self) -> str:
+        """What another process imports to get this class: a module, or ``file:/abs/path.py``."""
+        return type(self)._flow_module
+
+    @classmethod
+    def get_task_namespace(cls) -> str:
+        """Return the namespace: ``task_namespace``, or what ``namespace()`` said."""
+        if cls.task_namespace is not None:
+            return str(cls.task_namespace)
+        return namespace_of(cls.__module__)
+
+    @classmethod
+    def get_task_family(cls) -> str:
+        """Return ``Name``, or ``namespace.Name``. Read once, when the class is made."""
+        space = cls.get_task_namespace()
+        return f"{space}.{cls.__name__}" if space else cls.__name__
+
+    @classmethod
+    def get_params(cls) -> list[tuple[str, Parameter[Any]]]:
+        """Return (name, parameter) in declaration order."""
+        return list(cls._flow_signature.params)
+
+    @classmethod
+    def get_param_names(cls, include_significant: bool = False) -> list[str]:
+        """Return the names of significant parameters, or of all."""
+        params = cls._flow_signature.params
+        return [name for name, param in params if include_significant or param.significant]
+
+    @classmethod
+    def batch_param_names(cls) -> list[str]:
+        """Return the names of parameters with a ``batch_method``."""
+        return list(cls._flow_signature.batched)
+
+    @property
+    def batchable(self) -> bool:
+        """Whether several of these tasks can run as one."""
+        return bool(type(self)._flow_signature.batched)
+
+    def to_str_params(
+        self, only_significant: bool = False, only_public: bool = False
+    ) -> dict[str, str]:
+        """Return the parameters as strings, private ones never."""
+        signature = type(self)._flow_signature
+        texts = self._flow_texts
+        return {
+            name: texts[index]
+            for name, index in signature.sent
+            if (signature.params[index][1].significant or not only_significant)
+            and (
+                not only_public
+                or signature.params[index][1].visibility == ParameterVisibility.PUBLIC
+            )
+        }
+
+    @classmethod
+    def from_str_params(cls: type[_TaskT], params_str: Mapping[str, Any]) -> _TaskT:
+        """Make a task from strings; unknown names are ignored, missing ones take defaults."""
+        return cls(**cls._flow_signature.read(params_str))
+
+    def __eq__(self, other: object) -> bool:
+        if self is other:
+            return True
+        return type(self) is type(other) and self.task_id == other.task_id
+
+    def __hash__(self) -> int:
+        return hash(self.task_id)
+
+    def __repr__(self) -> str:
+        signature = type(self)._flow_signature
+        shown = [
+            f"{name}={text}"
+            for (name, param), text in zip(signature.params, self._flow_texts, strict=True)
+            if param.significant
+        ]
+        return f"{self.task_family}({', '.join(shown)})"
+
+    # ------------------------------------------------------------------ events
+
+    @classmethod
+    def event_handler(cls, event: str) -> Callable[[events.Handler], events.Handler]:
+        """Decorate a function that is called for an event of this class and its subclasses."""
+
+        def decorate(handler: events.Handler) -> events.Handler:
+            events.add_handler(cls, event, handler)
+            return handler
+
+        return decorate
+
+    @classmethod
+    def remove_event_handler(cls, event: str, handler: events.Handler) -> None:
+        """Take a handler out again."""
+        events.remove_handler(cls, event, handler)
+
+    def trigger_event(self, event: str, *args: Any, **kwargs: Any) -> None:
+        """Call the handlers of an event."""
+        events.fire(self, event, *args, **kwargs)
+
+    @contextmanager
+    def no_unpicklable_properties(self) -> Iterator[None]:
+        """Take away, for a while, what exists only inside ``run()``."""
+        names = ("set_tracking_url", "set_status_message", "set_progress_percentage",
+                 "decrease_running_resources", "scheduler_messages")  # fmt: skip
+        held = {name: self.__dict__.pop(name) for name in names if name in self.__dict__}
+        try:
+            yield
+        finally:
+            self.__dict__.update(held)
+
+    def _warn_incomplete(self) -> None:
+        if self.task_family not in _warned:
+            _warned.add(self.task_family)
+            warnings.warn(
+                f"Task {self!r} without outputs has no custom complete() method",
+                stacklevel=3,
+            )
+
+
+class ExternalTask(Task):
+    """A task that something else does; flow only waits for its output."""
+
+    _visible_in_registry = False
+    run = None  # type: ignore[assignment]
+
+
+class WrapperTask(Task):
+    """A task that only requires others, and is complete when they are."""
+
+    _visible_in_registry = False
+
+    def complete(self) -> bool:
+        """Tell whether every requirement is complete."""
+        return all(task.complete() for task in flatten(self.requires()))
+
+
+class Config(Task):
+    """Settings of a pipeline, as parameters; values come from the section of that name."""
+
+    _visible_in_registry = False
+
+
+class MixinNaiveBulkComplete:
+    """Answers ``bulk_complete`` by asking one task after the other."""
+
+    @classmethod
+    def bulk_complete(cls, parameter_tuples: Iterable[Any]) -> list[Any]:
+        """Return the items whose task is complete: tuples, lists, dicts or single values."""
+        done = []
+        for item in parameter_tuples:
+            if isinstance(item, (list, tuple)):
+                task: Any = cls(*item)
+            elif isinstance(item, dict):
+                task = cls(**item)
+            else:
+                task = cls(item)  # type: ignore[call-arg]
+            if task.complete():
+                done.append(item)
+        return done
+
+
+def is_external(task: Task) -> bool:
+    """Tell whether nothing here can run the task."""
+    return task.run is None or task.run is NotImplemented
+
+
+def has_completeness(task: Task) -> bool:
+    """Tell whether ``complete()`` can ever be true: outputs, or a ``complete()`` of its own.
+
+    Where it is false, the end of ``run()`` is all there is to check.
+    """
+    cls = type(task)
+    if cls.complete is not Task.complete or "complete" in task.__dict__:
+        return True
+    if cls.output is Task.output and "output" not in task.__dict__:
+        return False
+    return bool(flatten(task.output()))
+
+
+def externalize(taskclass_or_taskobject: Any) -> Any:
+    """Return a copy of a task, or of a task class, that flow only waits for."""
+    if isinstance(taskclass_or_taskobject, type):
+        original = taskclass_or_taskobject
+        body = {"_visible_in_registry": False, "run": None, "__module__": original.__module__,
+                "__qualname__": original.__qualname__, "__doc__": original.__doc__}  # fmt: skip
+        return Register(original.__name__, (original,), body)
+    import copy  # rarely needed
+
+    task = copy.copy(taskclass_or_taskobject)
+    task.run = None
+    return task
+
+
+def flatten_output(task: Task) -> list[Any]:
+    """Return the outputs of the nearest tasks that have any, through wrapper tasks."""
+    outputs = []
+    seen = {task.task_id}
+    queue = [task]
+    for current in queue:
+        found = flatten(current.output())
+        if found:
+            outputs.extend(found)
+            continue
+        for required in flatten(current.requires()):
+            if required.task_id not in seen:
+                seen.add(required.task_id)
+                queue.append(required)
+    return outputs
