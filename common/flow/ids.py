@@ -1,6 +1,7 @@
 """Identities both sides agree on: worker uid, session, token, run id.
 
-All are opaque strings on the wire. Only the side that makes one looks inside it.
+All are opaque strings on the wire. Only the side that makes one looks inside it; a worker only
+compares the order of tokens, to know a late copy of an old grant.
 """
 
 from __future__ import annotations
@@ -39,3 +40,9 @@ def token(lineage: str, epoch: int, seq: int) -> Token:
 def session(epoch: int, number: int) -> Session:
     """Spell the session of one successful JOIN."""
     return f"{epoch}.{number}"
+
+
+def token_seq(token: Token) -> int:
+    """Return where a token stands in the order of all grants; -1 for what is no token."""
+    digits = token.rpartition(".")[2]
+    return int(digits) if digits.isdecimal() else -1

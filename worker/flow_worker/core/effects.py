@@ -35,7 +35,8 @@ class Tell(Effect, frozen=True):
 class KillProcess(Effect, frozen=True):
     """Kill the process and its whole tree; answered by ProcessExited (or ProcessStuck).
 
-    ``grace_s`` 0: SIGKILL at once. Else SIGTERM now and SIGKILL after it.
+    ``grace_s`` 0: SIGKILL at once. Else the whole budget: SIGTERM now, SIGKILL after 3/5 of it,
+    everything reaped by its end. A second one for the same process can only make it sooner.
     """
 
     process: int

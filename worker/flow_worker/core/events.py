@@ -69,3 +69,7 @@ class Measured(Event, frozen=True):
 
     cpu: float
     memory_bytes: int
+
+
+class TurnEnded(Event, frozen=True):
+    """All input of this loop turn was handled: place tasks and say what is new, in batches."""

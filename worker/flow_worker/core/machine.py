@@ -1,0 +1,330 @@
+"""The worker agent's decisions: events in, effects out, no other contact with the world.
+
+The shell calls ``handle`` for every event of a turn and ends the turn with ``TurnEnded``, where
+tasks are placed and everything new is said in batches; it sends ``Tick`` when ``next_deadline``
+has passed. ``now`` is seconds on a clock that counts sleep. Source: lease protocol, W1-W10.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from random import Random
+from typing import Any
+
+from flow.messages.worker import (
+    Challenge,
+    Denied,
+    Dispatch,
+    Drain,
+    Drained,
+    Extend,
+    HeartbeatAck,
+    Kill,
+    Plan,
+    PlanEnd,
+    PlanNext,
+    Rack,
+    Recall,
+    Rejoin,
+    Resume,
+    ToCoordinator,
+    Welcome,
+)
+from flow_worker.core import events
+from flow_worker.core.config import FAREWELL_S, WorkerConfig
+from flow_worker.core.effects import Effect, Exit, Note, Send
+from flow_worker.core.events import StopKind
+from flow_worker.core.joining import Joining
+from flow_worker.core.lease import Lease
+from flow_worker.core.outbox import Outbox
+from flow_worker.core.placement import Placement
+from flow_worker.core.planning import Planning
+from flow_worker.core.processes import Processes, death
+from flow_worker.core.records import Process
+from flow_worker.core.tokens import Tokens
+from flow_worker.core.transitions import Link
+from flow_worker.process import channel
+
+EXIT_DENIED = 78
+EXIT_GUARD_LOST = 70
+
+
+class Worker:
+    """One worker agent. Not thread-safe; ``handle`` is its only way in."""
+
+    def __init__(self, config: WorkerConfig, rng: Random) -> None:
+        self.config = config
+        self._effects: list[Effect] = []
+        self.lease = Lease()
+        self.outbox = Outbox(self._send)
+        self.processes = Processes(self._emit, config.attached)
+        self.tokens = Tokens(config, self.processes, self.outbox, self._emit)
+        self.placement = Placement(config, self.processes, self.tokens, self._emit)
+        self.planning = Planning(config, self.processes, self._emit, self._send)
+        self.joining = Joining(config, rng, self.lease, self._emit, self._send)
+        self.processes.on_kill = self.joining.kill_begun
+        self.stopping: StopKind | None = None
+        self.ended = False
+        self._fit = True
+        self._load = (0.0, 0)
+        self._exit = (0, "ended as asked")
+        self._now_at = math.inf  #: when a drain becomes a stop
+        self._farewell_at = math.inf  #: when an empty worker stops waiting for acks
+        self._farewell_over = False
+        self._urgent = False  #: say a heartbeat at the end of this turn
+        self._now = 0.0
+        self._on_event: dict[type, Callable[[Any], None]] = {
+            events.Received: self._received,
+            events.ProcessSaid: self._said,
+            events.ProcessExited: self._exited,
+            events.ProcessStuck: self._stuck,
+            events.GuardLost: self._guard_lost,
+            events.StopRequested: self._stop_requested,
+            events.Tick: self._tick,
+            events.Measured: self._measured,
+            events.TurnEnded: self._turn_ended,
+        }
+        joining: dict[type, Callable[[Any], None]] = {
+            Challenge: self._challenge,
+            Denied: self._denied,
+            Welcome: self._welcome,
+            Rejoin: lambda m: self.joining.rejoin(m, self._now),
+        }
+        self._on_joining = joining
+        self._on_session: dict[type, Callable[[Any], None]] = {
+            HeartbeatAck: lambda m: self.lease.acknowledge(m.number, self._now),
+            Dispatch: lambda m: self.tokens.dispatch(m.grants, self._accepting),
+            Rack: self._rack,
+            Kill: lambda m: self.tokens.kill(m.tokens, m.grace_s, self._now, at_once=False),
+            Recall: lambda m: self.tokens.recall(m.tokens),
+            Resume: lambda m: self.tokens.resume(m.yields),
+            Plan: self.planning.plan,
+            PlanNext: self.planning.next_chunk,
+            PlanEnd: lambda m: self.planning.end(m.request),
+            Extend: lambda m: self.lease.extend(m.lease_s, self._now),
+            Drain: lambda m: self._stop(StopKind.DRAIN),
+        }
+
+    def _emit(self, effect: Effect) -> None:
+        self._effects.append(effect)
+
+    def _send(self, message: ToCoordinator) -> None:
+        self._effects.append(Send(message))
+
+    # ------------------------------------------------------------ the way in
+
+    def handle(self, event: events.Event, now: float) -> list[Effect]:
+        """Decide what follows from one event."""
+        self._effects = []
+        if self.ended:
+            return self._effects
+        self._now = now
+        if self.lease.must_fence(now):  # W4: deadline first, messages after
+            self._fence(now)
+        self._on_event[type(event)](event)
+        return self._effects
+
+    def next_deadline(self) -> float | None:
+        """When to send a Tick, at the latest. None: nothing is due."""
+        if self.ended:
+            return None
+        due = min(
+            self.lease.next_fence(),
+            self.joining.next_deadline(),
+            self.tokens.next_deadline(),
+            self.processes.next_deadline(self._now),
+            self._now_at,
+            self._farewell_at,
+        )
+        if self.joining.session is not None:
+            due = min(due, self.outbox.next_deadline())
+        return None if due == math.inf else due
+
+    # ------------------------------------------------------------ fence
+
+    def _fence(self, now: float) -> None:
+        """The lease ends: nothing that holds a token may live beyond it (W3)."""
+        self.lease.fenced = True
+        if self.tokens.live:
+            fields: dict[str, object] = {"held": self.tokens.live}
+            self._emit(Note("lease ends, killing everything", fields, "error"))
+            self.tokens.kill_all("the lease ended", self.lease.fence_grace_s(now), now)
+
+    # ------------------------------------------------------------ messages
+
+    def _received(self, event: events.Received) -> None:
+        message = event.message
+        kind = type(message)
+        on_session = self._on_session.get(kind)
+        if on_session is None:
+            self._on_joining[kind](message)
+        elif getattr(message, "session", None) == self.joining.session:  # W2
+            on_session(message)
+
+    def _challenge(self, message: Challenge) -> None:
+        if self.joining.challenge(message):
+            fields: dict[str, object] = {"held": self.tokens.live}
+            self._emit(Note("the coordinator has another history", fields, "error"))
+            self.tokens.kill_all("of a lost history", 0.0, self._now)
+        self._join_when_reaped()
+
+    def _join_when_reaped(self) -> None:
+        if self.joining.state is Link.KILLING and self.processes.dying == 0:
+            self.joining.join(self.tokens.held(), list(self.outbox.reports), self._now)
+
+    def _welcome(self, message: Welcome) -> None:
+        if not self.joining.welcome(message):
+            return
+        timing = message.timing
+        self.tokens.kill_s = timing.kill_s
+        self.tokens.session_changed()
+        self.planning.session_changed(message.session)
+        fields: dict[str, object] = {"session": message.session, "held": self.tokens.live}
+        self._emit(Note("joined", fields))
+        self.tokens.kill(message.kill, 0.0, self._now, at_once=True)  # W7
+        self.outbox.joined(self.tokens.held())
+
+    def _denied(self, message: Denied) -> None:
+        if self.joining.denied(message):
+            self._exit = (EXIT_DENIED, message.reason)
+            self._stop(StopKind.NOW)
+
+    def _rack(self, message: Rack) -> None:
+        for token, _ in message.verdicts:
+            self.tokens.racked(token)
+        for token, number in message.yields:
+            self.outbox.rack_yield(token, number)
+
+    # ------------------------------------------------------------ processes
+
+    def _said(self, event: events.ProcessSaid) -> None:
+        frame = event.frame
+        if type(frame) is channel.Up:
+            self.processes.up(event.process)
+            return
+        process = self.processes.all.get(event.process)
+        if process is None:
+            return
+        if type(frame) is channel.Finished:
+            self.tokens.finished(process, frame.reports, self._now)
+        elif type(frame) is channel.Parked:
+            self.tokens.yielded(process, frame, self._now)
+        elif type(frame) is channel.Chunk:
+            self.planning.chunk(process, frame)
+
+    def _exited(self, event: events.ProcessExited) -> None:
+        process = self.processes.exited(event, self._now)
+        if process is None:
+            return
+        self.tokens.exited(process, event)
+        self.planning.exited(process)
+        if process.batch:
+            fields: dict[str, object] = {"process": process.number, "reason": death(event)}
+            self._emit(Note("runner ended", fields, "warning"))
+        self._check_fit()
+        if process.role == "both":
+            self._exit = (0, "the attached program ended")
+            self._stop(StopKind.NOW)
+
+    def _stuck(self, event: events.ProcessStuck) -> None:
+        self.processes.got_stuck(event.process)
+        self._check_fit()
+
+    def _check_fit(self) -> None:
+        fit = self.processes.stuck == 0
+        if fit != self._fit:
+            self._fit = fit
+            self._urgent = True
+
+    def _measured(self, event: events.Measured) -> None:
+        self._load = (event.cpu, event.memory_bytes)
+
+    # ------------------------------------------------------------ ending
+
+    @property
+    def _accepting(self) -> bool:
+        return self.stopping is None and self._fit
+
+    def _guard_lost(self, event: events.GuardLost) -> None:
+        self._emit(Note("supervisor is gone", {}, "error"))
+        self._exit = (EXIT_GUARD_LOST, "the supervisor is gone")
+        self.processes.closed = True
+        self.tokens.kill_all("the supervisor is gone", 0.0, self._now)
+        self._stop(StopKind.NOW)
+
+    def _stop_requested(self, event: events.StopRequested) -> None:
+        self._stop(event.kind)
+
+    def _stop(self, kind: StopKind) -> None:
+        if self.stopping is StopKind.NOW or self.stopping is kind:
+            return
+        self.stopping = kind
+        self._urgent = True
+        self._emit(Note("stopping", {"how": kind.value, "held": self.tokens.live}))
+        if kind is StopKind.NOW:
+            self.tokens.kill_all("its worker stopped", self.tokens.kill_s, self._now)
+        elif self.config.drain_grace_s:
+            self._now_at = self._now + self.config.drain_grace_s
+
+    def _leave(self, now: float) -> None:
+        """End once nothing is held, everything said was heard, and no process is left."""
+        if self.tokens.live:
+            return
+        if self.outbox.reports and self.joining.state is not Link.ENDED and not self._farewell_over:
+            if self._farewell_at == math.inf:
+                self._farewell_at = self._patience_until(now)
+            if now < self._farewell_at:
+                return
+            fields: dict[str, object] = {"reports": len(self.outbox.reports)}
+            self._emit(Note("leaving unheard", fields, "warning"))
+        self._farewell_over = True
+        self._farewell_at = math.inf
+        if not self.processes.closed:
+            self.processes.closed = True
+            self.planning.session_changed(self.joining.session)
+        left: list[Process] = [p for p in self.processes.all.values() if p.role != "both"]
+        for process in left:
+            self.processes.kill(process, 0.0, now)
+        if left:
+            return
+        if self.joining.session is not None:
+            self._send(Drained(self.joining.session))
+        self.joining.leave()
+        self.ended = True
+        self._emit(Exit(*self._exit))
+
+    def _patience_until(self, now: float) -> float:
+        """How long to wait for acks: in a drain as long as the results are worth something."""
+        patience_s = now + FAREWELL_S
+        return max(patience_s, self.lease.end) if self.stopping is StopKind.DRAIN else patience_s
+
+    # ------------------------------------------------------------ turns
+
+    def _tick(self, event: events.Tick) -> None:
+        now = self._now
+        self.tokens.kill_overdue(now)
+        if now >= self._now_at:
+            self._now_at = math.inf
+            self._stop(StopKind.NOW)
+        self.joining.retry(now)
+
+    def _turn_ended(self, event: events.TurnEnded) -> None:
+        now = self._now
+        if not self._accepting:
+            self.tokens.release_queue("its worker takes no more")
+        if self.stopping is not None:
+            self.tokens.abandon_parked()
+        elif not self.processes.closed:
+            self.placement.prewarm(now)
+            self.planning.prewarm(now)
+        if self._fit and self.stopping is None and self.lease.may_start(now):  # W2
+            self.placement.place(now)
+        self.planning.place(now)
+        self._join_when_reaped()
+        if self._urgent or self.joining.heartbeat_due(now):
+            self._urgent = False
+            self.joining.heartbeat(self._load, self.stopping is not None, self._fit, now)
+        self.outbox.flush(self.joining.session, now)
+        if self.stopping is not None:
+            self._leave(now)

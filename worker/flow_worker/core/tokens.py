@@ -1,0 +1,373 @@
+"""The life of every token at this worker, from DISPATCH to the acknowledged report.
+
+One funnel, ``_move``, reads the table of ``transitions``. Handlers never look at a process's frames
+twice and never start anything: placement does, once at the end of a turn.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections import deque
+from collections.abc import Callable
+
+from flow.ids import Token, token_seq
+from flow.messages.shared import Grant, Outcome, Report, Timing
+from flow_worker.core.config import BATCH_FILL_S, SEEN_TOKENS_MAX, WorkerConfig
+from flow_worker.core.durations import Durations
+from flow_worker.core.effects import Effect, Note, Tell
+from flow_worker.core.events import ProcessExited
+from flow_worker.core.outbox import Outbox
+from flow_worker.core.processes import Processes, death
+from flow_worker.core.records import Holding, Process, ProcessState
+from flow_worker.core.transitions import HOLD_MOVES, Go, Hold, HoldEvent, Ignore, Refuse
+from flow_worker.process.channel import Abandon, Parked
+
+_MOVES: list[list[Go[Hold] | Ignore | Refuse]] = [
+    [HOLD_MOVES[state, event] for event in HoldEvent] for state in Hold
+]
+
+
+class Tokens:
+    """Everything held, queued, parked and ended-but-not-acknowledged."""
+
+    def __init__(
+        self,
+        config: WorkerConfig,
+        processes: Processes,
+        outbox: Outbox,
+        emit: Callable[[Effect], None],
+    ) -> None:
+        self._config = config
+        self._processes = processes
+        self._outbox = outbox
+        self._emit = emit
+        self.kill_s = Timing().kill_s  #: of the timing in force
+        self.durations = Durations()
+        self.holdings: dict[Token, Holding] = {}  #: live ones, then ENDED until RACK
+        self.live = 0  #: holdings that are not ENDED
+        self.queue: deque[Holding] = deque()  #: may contain entries that are not QUEUED any more
+        self.queued = 0
+        self.parked: dict[Token, Holding] = {}  #: PARKED, oldest first
+        self.resuming: deque[Holding] = deque()  #: may contain entries that are not RESUMING
+        self.busy = 0  #: runners with a batch: used slots
+        self.alone: Holding | None = None  #: the task that runs with nothing beside it
+        self.due: dict[int, float] = {}  #: process: when its running task's time is over
+        self._seen: dict[Token, None] = {}  #: acknowledged in this session (rule W1)
+        self._seen_floor = -1  #: tokens up to here may have been forgotten
+
+    def _move(self, holding: Holding, event: HoldEvent) -> Go[Hold] | Ignore | Refuse:
+        move = _MOVES[holding.state][event]
+        if type(move) is Go:
+            if holding.state is Hold.QUEUED:
+                self.queued -= 1
+            holding.state = move.state
+            if move.state is Hold.QUEUED:
+                self.queued += 1
+            elif move.state is Hold.ENDED:
+                self.live -= 1
+        return move
+
+    def held(self) -> list[Token]:
+        """Tokens whose process, generator or queue place lives."""
+        return [t for t, h in self.holdings.items() if h.state is not Hold.ENDED]
+
+    # ------------------------------------------------------------ from the coordinator
+
+    def dispatch(self, grants: list[Grant], accepting: bool) -> None:
+        """Accept grants; each token once (rule W1)."""
+        for grant in grants:
+            token = grant.token
+            holding = self.holdings.get(token)
+            if holding is not None:
+                if holding.state is Hold.ENDED:
+                    self._outbox.again(token)
+                else:
+                    self._outbox.started(token)
+            elif token in self._seen:
+                continue
+            elif self._seen_floor >= 0 and token_seq(token) <= self._seen_floor:
+                self._outbox.report(
+                    Report(token, Outcome.REFUSED, error="this grant came too late to be told new")
+                )
+            else:
+                holding = Holding(grant)
+                self.holdings[token] = holding
+                self.live += 1
+                self.queue.append(holding)
+                self.queued += 1
+                if accepting:
+                    self._outbox.started(token)
+
+    def recall(self, tokens: list[Token]) -> None:
+        """Give back what is in no process yet."""
+        for token in tokens:
+            holding = self.holdings.get(token)
+            if holding is not None and type(self._move(holding, HoldEvent.RECALLED)) is Go:
+                self._outbox.report(Report(token, Outcome.RELEASED))
+
+    def release_queue(self, reason: str) -> None:
+        """Give back everything that is in no process yet."""
+        while self.queue:
+            holding = self.queue.popleft()
+            if holding.state is Hold.QUEUED:
+                self._move(holding, HoldEvent.RECALLED)
+                self._outbox.report(Report(holding.token, Outcome.RELEASED, error=reason))
+
+    def resume(self, yields: list[tuple[Token, int]]) -> None:
+        """Queue parked generators that may continue."""
+        for token, number in yields:
+            self._outbox.rack_yield(token, number)
+            holding = self.holdings.get(token)
+            if (
+                holding is not None
+                and holding.number == number
+                and type(self._move(holding, HoldEvent.RESUMED)) is Go
+            ):
+                del self.parked[token]
+                self.resuming.append(holding)
+
+    def racked(self, token: Token) -> None:
+        """A report is durable, or stale: forget all but that the token was here."""
+        holding = self.holdings.get(token)
+        known = self._outbox.rack(token)
+        if holding is not None:
+            if type(self._move(holding, HoldEvent.RACKED)) is not Go:
+                return
+            del self.holdings[token]
+        elif not known:
+            return
+        self._seen[token] = None
+        if len(self._seen) > SEEN_TOKENS_MAX:
+            oldest = next(iter(self._seen))
+            del self._seen[oldest]
+            self._seen_floor = max(self._seen_floor, token_seq(oldest))
+
+    def session_changed(self) -> None:
+        """Copies of older DISPATCHes are refused by their session from now on (rule W2)."""
+        self._seen.clear()
+        self._seen_floor = -1
+
+    # ------------------------------------------------------------ from placement
+
+    def assign(self, holding: Holding, process: Process, cost_s: float) -> None:
+        """Put a queued token behind a runner's batch."""
+        self._move(holding, HoldEvent.ASSIGNED)
+        holding.process = process.number
+        holding.cost_s = cost_s
+        process.load_s += cost_s
+
+    def continue_in(self, process: Process, holding: Holding, now: float) -> None:
+        """Let a generator go on in its idle runner."""
+        self._move(holding, HoldEvent.CONTINUED)
+        del process.parked[holding.token]
+        process.batch.append(holding)
+        process.load_s = holding.cost_s = BATCH_FILL_S
+        process.begun_at = now
+        self.busy += 1
+        if holding.grant.timeout_s > 0:
+            self.due[process.number] = now + holding.grant.timeout_s - holding.used_s
+
+    # ------------------------------------------------------------ killing
+
+    def kill(self, tokens: list[Token], grace_s: float, now: float, *, at_once: bool) -> None:
+        """Kill tokens. ``at_once`` also costs the innocent task ahead in the same batch."""
+        for token in tokens:
+            holding = self.holdings.get(token)
+            if holding is not None:
+                self.kill_one(holding, Outcome.KILLED, "killed", grace_s, now, at_once=at_once)
+
+    def kill_one(
+        self,
+        holding: Holding,
+        outcome: Outcome,
+        reason: str,
+        grace_s: float,
+        now: float,
+        *,
+        at_once: bool,
+    ) -> None:
+        """Kill one token's process tree (rule W7), or drop its queue place."""
+        before = holding.state
+        if type(self._move(holding, HoldEvent.KILLED)) is not Go:
+            return
+        if holding.state is Hold.ENDED:
+            self._outbox.report(Report(holding.token, outcome, error=reason))
+            return
+        if before is not Hold.KILLING:
+            holding.outcome = outcome
+            holding.reason = reason
+        process = self._processes.all[holding.process]
+        if before is Hold.PARKED:
+            del self.parked[holding.token]
+        if holding.token in process.parked:
+            if len(process.parked) == 1 and not process.batch:
+                self._processes.kill(process, grace_s, now)
+            else:
+                self._abandon(holding)
+        elif at_once or process.batch[0] is holding:
+            self._processes.kill(process, grace_s, now)
+
+    def kill_all(self, reason: str, grace_s: float, now: float) -> None:
+        """End everything: the fence, a lost history, or the agent ends."""
+        for holding in list(self.holdings.values()):
+            if holding.state is Hold.QUEUED or holding.state is Hold.ASSIGNED:
+                outcome = Outcome.RELEASED
+            else:
+                outcome = Outcome.KILLED
+            self.kill_one(holding, outcome, reason, grace_s, now, at_once=True)
+        for process in self._processes.all.values():
+            if process.parked or process.batch:
+                self._processes.kill(process, grace_s, now)
+
+    def kill_overdue(self, now: float) -> None:
+        """Kill running tasks whose time is over."""
+        for number in [n for n, due in self.due.items() if due <= now]:
+            del self.due[number]
+            process = self._processes.all.get(number)
+            if process is not None and process.batch:
+                holding = process.batch[0]
+                reason = f"ran longer than its timeout of {holding.grant.timeout_s:g} s"
+                self.kill_one(holding, Outcome.TIMEOUT, reason, self.kill_s, now, at_once=True)
+
+    def _abandon(self, holding: Holding) -> None:
+        if not holding.abandoned:
+            holding.abandoned = True
+            self._emit(Tell(holding.process, Abandon([holding.token])))
+
+    def abandon_parked(self) -> None:
+        """Give up every suspended generator; each runner answers with RELEASED."""
+        for holding in itertools.chain(self.parked.values(), self.resuming):
+            if holding.state is Hold.PARKED or holding.state is Hold.RESUMING:
+                self._abandon(holding)
+
+    # ------------------------------------------------------------ from processes
+
+    def begin(self, process: Process, now: float) -> None:
+        """The head of a runner's batch has begun."""
+        holding = process.batch[0]
+        process.begun_at = now
+        if holding.state is Hold.KILLING:
+            self._processes.kill(process, 0.0, now)
+            return
+        self._move(holding, HoldEvent.BEGAN)
+        if holding.grant.timeout_s > 0:
+            self.due[process.number] = now + holding.grant.timeout_s - holding.used_s
+
+    def _next(self, process: Process, now: float) -> None:
+        """The head of the batch left it."""
+        if self.due:
+            self.due.pop(process.number, None)
+        if process.batch:
+            self.begin(process, now)
+        else:
+            process.load_s = 0.0
+            self.busy -= 1
+
+    def finished(self, process: Process, reports: list[Report], now: float) -> None:
+        """A runner reported, in the order its tasks ran."""
+        batch = process.batch
+        for report in reports:
+            if batch and batch[0].token == report.token:
+                holding = batch.popleft()
+                process.load_s -= holding.cost_s
+                process.done += 1
+                if report.peak_bytes > process.peak_bytes:
+                    process.peak_bytes = report.peak_bytes
+                self.durations.learn(holding.grant.family, report.run_s)
+                self._end(holding, report)
+                self._next(process, now)
+            elif report.token in process.parked:
+                holding = process.parked.pop(report.token)
+                self.parked.pop(report.token, None)
+                self._end(holding, report)
+            else:
+                self._broken(process, "reported a task it does not have", now)
+                return
+        if process.role == "both":
+            self._processes.freed(process)
+
+    def yielded(self, process: Process, frame: Parked, now: float) -> None:
+        """A generator waits for tasks: its slot is free at once."""
+        if not process.batch or process.batch[0].token != frame.token:
+            self._broken(process, "yielded from a task it does not run", now)
+            return
+        holding = process.batch.popleft()
+        process.load_s -= holding.cost_s
+        process.parked[frame.token] = holding
+        holding.used_s += now - process.begun_at
+        if holding is self.alone:
+            self.alone = None
+        if type(self._move(holding, HoldEvent.YIELDED)) is Go:
+            holding.number = frame.number
+            self.parked[frame.token] = holding
+            self._outbox.yielded(frame.token, frame.number, frame.stubs)
+            if len(self.parked) > self._config.parked_max:
+                self._abandon_oldest()
+        self._next(process, now)
+
+    def _abandon_oldest(self) -> None:
+        excess = len(self.parked) - self._config.parked_max
+        for holding in itertools.islice(self.parked.values(), excess):
+            self._abandon(holding)
+
+    def exited(self, process: Process, event: ProcessExited) -> None:
+        """A runner and its tree are gone: end what it ran, take back what it had not begun."""
+        self.due.pop(process.number, None)
+        self.busy -= bool(process.batch)
+        told = process.state is ProcessState.DYING
+        for holding in reversed(process.batch):
+            self._gone(holding, told, event)
+        for holding in process.parked.values():
+            self.parked.pop(holding.token, None)
+            self._gone(holding, told, event)
+
+    def _gone(self, holding: Holding, told: bool, event: ProcessExited) -> None:
+        before = holding.state
+        self._move(holding, HoldEvent.GONE)
+        if holding.state is Hold.QUEUED:
+            holding.process = 0
+            holding.cost_s = 0.0
+            self.queue.appendleft(holding)
+            return
+        if before is Hold.KILLING:
+            report = Report(holding.token, holding.outcome, error=holding.reason, tail=event.tail)
+        elif before is not Hold.RUNNING:
+            report = Report(holding.token, Outcome.RELEASED, error="its process ended")
+        elif told:
+            report = Report(holding.token, Outcome.KILLED, error="killed with its process")
+        else:
+            report = Report(holding.token, Outcome.CRASHED, error=death(event), tail=event.tail)
+        self._settle(holding, report)
+
+    def _end(self, holding: Holding, report: Report) -> None:
+        if holding.state is Hold.KILLING and report.outcome is not Outcome.DONE:
+            # What it says while it is being killed is not why it ended.
+            report = Report(
+                report.token,
+                holding.outcome,
+                run_s=report.run_s,
+                error=holding.reason,
+                where=report.where,
+                trace=report.trace,
+                tail=report.tail,
+            )
+        self._move(holding, HoldEvent.FINISHED)
+        self._settle(holding, report)
+
+    def _settle(self, holding: Holding, report: Report) -> None:
+        if holding is self.alone:
+            self.alone = None
+        self._outbox.report(report)
+
+    def _broken(self, process: Process, what: str, now: float) -> None:
+        fields: dict[str, object] = {"process": process.number, "what": what}
+        self._emit(Note("process broke the protocol", fields, "error"))
+        if process.batch:
+            reason = f"its process {what}"
+            self.kill_one(process.batch[0], Outcome.CRASHED, reason, 0.0, now, at_once=True)
+        self._processes.kill(process, 0.0, now)
+
+    def next_deadline(self) -> float:
+        """When a running task's time is over; infinity: never."""
+        return min(self.due.values(), default=math.inf)

@@ -1,0 +1,253 @@
+"""Legal moves of the link and of a token at the worker, as data.
+
+Both tables cover every (state, event) pair: ``Go`` to a state, ``Ignore`` with the reason why
+nothing happens, or ``Refuse`` with the reason why it is the sender's fault. The machine, its tests
+and the documentation read the same tables.
+"""
+
+from __future__ import annotations
+
+import enum
+from typing import Generic, NamedTuple, TypeVar
+
+StateT = TypeVar("StateT")
+
+
+class Go(NamedTuple, Generic[StateT]):
+    """Change to this state (possibly the same one, with work to do)."""
+
+    state: StateT
+
+
+class Ignore(NamedTuple):
+    """Nothing happens, and that is right."""
+
+    why: str
+
+
+class Refuse(NamedTuple):
+    """The sender broke the protocol: drop it and say so."""
+
+    why: str
+
+
+# ---------------------------------------------------------------- the link
+
+
+class Link(enum.IntEnum):
+    """How this agent stands with the coordinator."""
+
+    OFFLINE = 0  #: nothing said yet
+    HELLO = 1  #: said HELLO, waits for a CHALLENGE
+    KILLING = 2  #: has a CHALLENGE, waits until everything being killed is reaped (rule W5)
+    JOINING = 3  #: said JOIN, waits for WELCOME
+    JOINED = 4
+    ENDED = 5  #: denied, or left
+
+
+class LinkEvent(enum.IntEnum):
+    """What moves the link."""
+
+    STARTED = 0
+    RETRY = 1  #: no answer in time
+    CHALLENGE = 2
+    REAPED = 3  #: nothing is being killed any more
+    KILL_BEGUN = 4  #: something that holds a token is being killed
+    WELCOME = 5  #: with the nonce of the last JOIN
+    REJOIN = 6  #: with the current session
+    DENIED = 7
+    LEFT = 8
+
+
+_NO_SESSION = Ignore("there is no session to lose")
+_NOT_ASKED = Ignore("no JOIN waits for it")
+_OVER = Ignore("the agent ends")
+_ALIVE = Ignore("started already")
+
+LINK_MOVES: dict[tuple[Link, LinkEvent], Go[Link] | Ignore | Refuse] = {
+    (Link.OFFLINE, LinkEvent.STARTED): Go(Link.HELLO),
+    (Link.OFFLINE, LinkEvent.RETRY): Ignore("nothing was said yet"),
+    (Link.OFFLINE, LinkEvent.CHALLENGE): Ignore("nothing was said yet"),
+    (Link.OFFLINE, LinkEvent.REAPED): Ignore("no CHALLENGE yet"),
+    (Link.OFFLINE, LinkEvent.KILL_BEGUN): Ignore("no JOIN to void"),
+    (Link.OFFLINE, LinkEvent.WELCOME): _NOT_ASKED,
+    (Link.OFFLINE, LinkEvent.REJOIN): _NO_SESSION,
+    (Link.OFFLINE, LinkEvent.DENIED): Go(Link.ENDED),
+    (Link.OFFLINE, LinkEvent.LEFT): Go(Link.ENDED),
+    (Link.HELLO, LinkEvent.STARTED): _ALIVE,
+    (Link.HELLO, LinkEvent.RETRY): Go(Link.HELLO),
+    (Link.HELLO, LinkEvent.CHALLENGE): Go(Link.KILLING),
+    (Link.HELLO, LinkEvent.REAPED): Ignore("no CHALLENGE yet"),
+    (Link.HELLO, LinkEvent.KILL_BEGUN): Ignore("no JOIN to void"),
+    (Link.HELLO, LinkEvent.WELCOME): Go(Link.JOINED),
+    (Link.HELLO, LinkEvent.REJOIN): _NO_SESSION,
+    (Link.HELLO, LinkEvent.DENIED): Go(Link.ENDED),
+    (Link.HELLO, LinkEvent.LEFT): Go(Link.ENDED),
+    (Link.KILLING, LinkEvent.STARTED): _ALIVE,
+    (Link.KILLING, LinkEvent.RETRY): Go(Link.HELLO),
+    (Link.KILLING, LinkEvent.CHALLENGE): Go(Link.KILLING),
+    (Link.KILLING, LinkEvent.REAPED): Go(Link.JOINING),
+    (Link.KILLING, LinkEvent.KILL_BEGUN): Ignore("no JOIN to void"),
+    (Link.KILLING, LinkEvent.WELCOME): Ignore("a newer CHALLENGE came after its JOIN"),
+    (Link.KILLING, LinkEvent.REJOIN): _NO_SESSION,
+    (Link.KILLING, LinkEvent.DENIED): Go(Link.ENDED),
+    (Link.KILLING, LinkEvent.LEFT): Go(Link.ENDED),
+    (Link.JOINING, LinkEvent.STARTED): _ALIVE,
+    (Link.JOINING, LinkEvent.RETRY): Go(Link.HELLO),
+    (Link.JOINING, LinkEvent.CHALLENGE): Go(Link.KILLING),
+    (Link.JOINING, LinkEvent.REAPED): Ignore("JOIN was sent already"),
+    (Link.JOINING, LinkEvent.KILL_BEGUN): Go(Link.HELLO),
+    (Link.JOINING, LinkEvent.WELCOME): Go(Link.JOINED),
+    (Link.JOINING, LinkEvent.REJOIN): _NO_SESSION,
+    (Link.JOINING, LinkEvent.DENIED): Go(Link.ENDED),
+    (Link.JOINING, LinkEvent.LEFT): Go(Link.ENDED),
+    (Link.JOINED, LinkEvent.STARTED): _ALIVE,
+    (Link.JOINED, LinkEvent.RETRY): Ignore("joined"),
+    (Link.JOINED, LinkEvent.CHALLENGE): Ignore("an answer to a HELLO from before this session"),
+    (Link.JOINED, LinkEvent.REAPED): Ignore("joined"),
+    (Link.JOINED, LinkEvent.KILL_BEGUN): Ignore("reported in this session"),
+    (Link.JOINED, LinkEvent.WELCOME): Ignore("a copy"),
+    (Link.JOINED, LinkEvent.REJOIN): Go(Link.HELLO),
+    (Link.JOINED, LinkEvent.DENIED): Go(Link.ENDED),
+    (Link.JOINED, LinkEvent.LEFT): Go(Link.ENDED),
+    **{(Link.ENDED, event): _OVER for event in LinkEvent},
+}
+
+
+# ---------------------------------------------------------------- a token
+
+
+class Hold(enum.IntEnum):
+    """Where a token is in its life at this worker."""
+
+    QUEUED = 0  #: granted, in no process yet
+    ASSIGNED = 1  #: in a runner's batch, behind another task
+    RUNNING = 2
+    PARKED = 3  #: its generator waits for yielded tasks
+    RESUMING = 4  #: may continue, waits for its runner and a slot
+    KILLING = 5  #: must die, its process may still live
+    ENDED = 6  #: its one report waits for RACK (rule W6)
+    ACKED = 7  #: remembered only, so that it never starts again (rule W1)
+
+
+class HoldEvent(enum.IntEnum):
+    """What moves a token."""
+
+    DISPATCHED = 0  #: granted again: a copy
+    ASSIGNED = 1  #: given to a runner
+    BEGAN = 2
+    FINISHED = 3  #: its runner reported
+    YIELDED = 4
+    RESUMED = 5  #: RESUME of its last yield
+    CONTINUED = 6  #: given back to its runner
+    RECALLED = 7
+    KILLED = 8  #: KILL, kill list, timeout, fence, the agent ends
+    GONE = 9  #: its process and whole tree are gone
+    RACKED = 10
+
+
+_NO_PROCESS = Refuse("no process has it")
+_HAS_PROCESS = Refuse("a process has it already")
+_NO_REPORT = Ignore("no report is out")
+_SAY_AGAIN = Ignore("a copy: say STARTED again")
+_IN_PROCESS = Ignore("a process has it already")
+_NOT_PARKED = Ignore("it is not parked: a copy")
+_DYING = Ignore("it must die")
+_ENDED = Ignore("it has its one report")
+
+_HOLD_ROWS: dict[Hold, dict[HoldEvent, Go[Hold] | Ignore | Refuse]] = {
+    Hold.QUEUED: {
+        HoldEvent.DISPATCHED: _SAY_AGAIN,
+        HoldEvent.ASSIGNED: Go(Hold.ASSIGNED),
+        HoldEvent.BEGAN: _NO_PROCESS,
+        HoldEvent.FINISHED: _NO_PROCESS,
+        HoldEvent.YIELDED: _NO_PROCESS,
+        HoldEvent.RESUMED: _NOT_PARKED,
+        HoldEvent.CONTINUED: _NO_PROCESS,
+        HoldEvent.RECALLED: Go(Hold.ENDED),
+        HoldEvent.KILLED: Go(Hold.ENDED),
+        HoldEvent.GONE: Ignore("no process has it"),
+        HoldEvent.RACKED: _NO_REPORT,
+    },
+    Hold.ASSIGNED: {
+        HoldEvent.DISPATCHED: _SAY_AGAIN,
+        HoldEvent.ASSIGNED: _HAS_PROCESS,
+        HoldEvent.BEGAN: Go(Hold.RUNNING),
+        HoldEvent.FINISHED: Refuse("another task of its batch comes first"),
+        HoldEvent.YIELDED: Refuse("another task of its batch comes first"),
+        HoldEvent.RESUMED: _NOT_PARKED,
+        HoldEvent.CONTINUED: _HAS_PROCESS,
+        HoldEvent.RECALLED: _IN_PROCESS,
+        HoldEvent.KILLED: Go(Hold.KILLING),
+        HoldEvent.GONE: Go(Hold.QUEUED),
+        HoldEvent.RACKED: _NO_REPORT,
+    },
+    Hold.RUNNING: {
+        HoldEvent.DISPATCHED: _SAY_AGAIN,
+        HoldEvent.ASSIGNED: _HAS_PROCESS,
+        HoldEvent.BEGAN: _IN_PROCESS,
+        HoldEvent.FINISHED: Go(Hold.ENDED),
+        HoldEvent.YIELDED: Go(Hold.PARKED),
+        HoldEvent.RESUMED: _NOT_PARKED,
+        HoldEvent.CONTINUED: _HAS_PROCESS,
+        HoldEvent.RECALLED: _IN_PROCESS,
+        HoldEvent.KILLED: Go(Hold.KILLING),
+        HoldEvent.GONE: Go(Hold.ENDED),
+        HoldEvent.RACKED: _NO_REPORT,
+    },
+    Hold.PARKED: {
+        HoldEvent.DISPATCHED: _SAY_AGAIN,
+        HoldEvent.ASSIGNED: _HAS_PROCESS,
+        HoldEvent.BEGAN: Refuse("it was not told to continue"),
+        HoldEvent.FINISHED: Go(Hold.ENDED),
+        HoldEvent.YIELDED: Refuse("it was not told to continue"),
+        HoldEvent.RESUMED: Go(Hold.RESUMING),
+        HoldEvent.CONTINUED: Refuse("its yield is not done"),
+        HoldEvent.RECALLED: _IN_PROCESS,
+        HoldEvent.KILLED: Go(Hold.KILLING),
+        HoldEvent.GONE: Go(Hold.ENDED),
+        HoldEvent.RACKED: _NO_REPORT,
+    },
+    Hold.RESUMING: {
+        HoldEvent.DISPATCHED: _SAY_AGAIN,
+        HoldEvent.ASSIGNED: _HAS_PROCESS,
+        HoldEvent.BEGAN: Refuse("it was not told to continue"),
+        HoldEvent.FINISHED: Go(Hold.ENDED),
+        HoldEvent.YIELDED: Refuse("it was not told to continue"),
+        HoldEvent.RESUMED: Ignore("a copy"),
+        HoldEvent.CONTINUED: Go(Hold.RUNNING),
+        HoldEvent.RECALLED: _IN_PROCESS,
+        HoldEvent.KILLED: Go(Hold.KILLING),
+        HoldEvent.GONE: Go(Hold.ENDED),
+        HoldEvent.RACKED: _NO_REPORT,
+    },
+    Hold.KILLING: {
+        HoldEvent.DISPATCHED: _SAY_AGAIN,
+        HoldEvent.ASSIGNED: _HAS_PROCESS,
+        HoldEvent.BEGAN: _DYING,
+        HoldEvent.FINISHED: Go(Hold.ENDED),
+        HoldEvent.YIELDED: _DYING,
+        HoldEvent.RESUMED: _DYING,
+        HoldEvent.CONTINUED: _HAS_PROCESS,
+        HoldEvent.RECALLED: _IN_PROCESS,
+        HoldEvent.KILLED: Go(Hold.KILLING),
+        HoldEvent.GONE: Go(Hold.ENDED),
+        HoldEvent.RACKED: _NO_REPORT,
+    },
+    Hold.ENDED: {
+        **dict.fromkeys(HoldEvent, _ENDED),
+        HoldEvent.DISPATCHED: Ignore("a copy: send the report again"),
+        HoldEvent.ASSIGNED: Refuse("it has its one report"),
+        HoldEvent.CONTINUED: Refuse("it has its one report"),
+        HoldEvent.RACKED: Go(Hold.ACKED),
+    },
+    Hold.ACKED: {
+        **dict.fromkeys(HoldEvent, Ignore("its report is acknowledged")),
+        HoldEvent.ASSIGNED: Refuse("its report is acknowledged"),
+        HoldEvent.CONTINUED: Refuse("its report is acknowledged"),
+    },
+}
+
+HOLD_MOVES: dict[tuple[Hold, HoldEvent], Go[Hold] | Ignore | Refuse] = {
+    (state, event): move for state, row in _HOLD_ROWS.items() for event, move in row.items()
+}
