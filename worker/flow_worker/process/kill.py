@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import ctypes
 import os
+import select
 import signal
 from collections.abc import Iterable
 from typing import NamedTuple
@@ -42,6 +43,11 @@ def prctl(option: int, value: int) -> None:
     """Call prctl(2). Raises ``OSError``."""
     if _libc.prctl(option, ctypes.c_ulong(value), 0, 0, 0) != 0:
         raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()))
+
+
+def name_process(name: str) -> None:
+    """Show this name in ps and top instead of ``python``."""
+    _libc.prctl(PR_SET_NAME, name.encode()[:15], 0, 0, 0)
 
 
 def entry(pid: int) -> Entry | None:
@@ -103,6 +109,20 @@ def send(one: Entry, number: int) -> bool:
     finally:
         os.close(fd)
     return True
+
+
+def wait_for(one: Entry, seconds: float) -> None:
+    """Wait until this process has ended, or for so long. It stays a zombie until it is reaped."""
+    try:
+        fd = os.pidfd_open(one.pid)
+    except OSError:
+        return
+    try:
+        now = entry(one.pid)
+        if now is not None and now.started == one.started:
+            select.select([fd], [], [], seconds)
+    finally:
+        os.close(fd)
 
 
 def signal_trees(roots: list[Entry], number: int) -> None:

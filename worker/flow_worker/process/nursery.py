@@ -152,9 +152,9 @@ class Nursery:
     def kill(self, process: int, grace_s: float = 0.0) -> None:
         """Kill a process and its whole tree; works while the supervisor is stopped, too.
 
-        SIGTERM now and SIGKILL at 3/5 of ``grace_s``; 0 means SIGKILL at the next ``tick``. Answered
-        by ``ProcessExited`` once nothing of the tree is left, or by ``ProcessStuck``. A second
-        call can only make it sooner.
+        SIGTERM now and SIGKILL at 3/5 of ``grace_s``; 0 means SIGKILL at the next ``tick``.
+        Answered by ``ProcessExited`` once nothing of the tree is left, or by ``ProcessStuck``.
+        A second call can only make it sooner.
         """
         child = self._children.get(process)
         if child is None:
@@ -224,6 +224,8 @@ class Nursery:
     def _look(self, now: float) -> Iterator[Event]:
         """Watch killed trees: the supervisor that should report them may be stopped itself."""
         for child in list(self._children.values()):
+            if child.entry is None and not self.guard_alive:
+                yield self._exited(child, 0, os.EX_OSERR, False)  # nobody will fork it
             if child.look_at is None or child.look_at > now or child.entry is None:
                 continue
             since = child.sigkilled_at if child.sigkilled_at is not None else now

@@ -1,0 +1,187 @@
+"""One attempt of one task: check, run, check; a generator may stop in between and go on.
+
+Called by the runner. User code is called here and nowhere else in it; whatever that raises becomes
+an ``Ending``, except ``Terminated``.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import msgspec
+
+from flow.dynamic import DynamicRequirements
+from flow.events import Event
+from flow.messages.shared import Grant, Outcome, Stub
+from flow.packing import packed_params
+from flow.task import Task, flatten, getpaths, is_external
+from flow_worker.process.completeness import Checker, ask
+from flow_worker.process.failure import Complaint, Failure, Terminated, failure_of
+from flow_worker.process.kill import Entry
+
+#: A generator that yields more often than this in one attempt is taken for an endless one.
+YIELDS_MAX = 1_000
+#: Tasks in one yield.
+YIELDED_TASKS_MAX = 100_000
+#: Missing outputs named in an error.
+NAMED_OUTPUTS_MAX = 3
+
+
+class Ending(msgspec.Struct, frozen=True):
+    """How an attempt ended, as far as this process knows."""
+
+    outcome: Outcome
+    failure: Failure | None = None
+    skipped: bool = False
+
+
+_DONE = Ending(Outcome.DONE)
+_SKIPPED = Ending(Outcome.DONE, skipped=True)
+
+
+class Attempt:
+    """A task that runs, or whose generator is parked."""
+
+    __slots__ = ("_generator", "_shape", "_yields", "grant", "kept", "number", "run_s", "task")
+
+    def __init__(self, grant: Grant, task: Task) -> None:
+        self.grant = grant
+        self.task = task
+        #: How often it was parked.
+        self.number = 0
+        #: Time spent in its code so far.
+        self.run_s = 0.0
+        #: Processes it left running when it was parked.
+        self.kept: list[Entry] = []
+        self._generator: Any = None
+        self._shape: Any = None
+        self._yields = 0
+
+    def begin(self) -> Ending | list[Stub]:
+        """Run from the top; a list of stubs means: parked until these are done."""
+        return self._guarded(self._first)
+
+    def resume(self) -> Ending | list[Stub]:
+        """Everything that was yielded is done: go on with its targets."""
+        return self._guarded(lambda: self._drive(getpaths(self._shape)))
+
+    def close(self) -> None:
+        """Give a parked generator up; its ``finally`` blocks run."""
+        try:
+            self._generator.close()
+        except Terminated:
+            raise
+        except BaseException:  # user code; nobody waits for this task any more
+            return
+
+    def _guarded(self, work: Callable[[], Ending | list[Stub]]) -> Ending | list[Stub]:
+        started = time.perf_counter()
+        try:
+            return work()
+        except Terminated:
+            raise
+        except BaseException as e:  # user code: sys.exit() and KeyboardInterrupt included
+            if self._generator is not None:
+                self.close()
+            return self._failed(e)
+        finally:
+            self.run_s += time.perf_counter() - started
+
+    def _first(self) -> Ending | list[Stub]:
+        task = self.task
+        cls = type(task)
+        # A plain wrapper is done when its requirements are, and a grant says they are.
+        wraps = cls.run is Task.run and cls.output is Task.output
+        if not wraps and ask(task):
+            return _SKIPPED
+        if is_external(task):
+            raise Complaint("it is external and its output does not exist")
+        task.trigger_event(Event.START, task)
+        result = task.run()
+        if hasattr(result, "send"):
+            self._generator = result
+            return self._drive(None)
+        return self._succeeded()
+
+    def _drive(self, value: Any) -> Ending | list[Stub]:
+        """Advance the generator until it ends or yields something that is not complete."""
+        while True:
+            try:
+                yielded = self._generator.send(value)
+            except StopIteration:
+                return self._succeeded()
+            self._yields += 1
+            if self._yields > YIELDS_MAX:
+                raise Complaint(f"run() yielded more than {YIELDS_MAX:,} times")
+            dynamic = isinstance(yielded, DynamicRequirements)
+            shape = _settled(yielded.requirements if dynamic else yielded)
+            tasks = _tasks_of(shape)
+            checker = Checker()
+            if dynamic:
+                complete = yielded.complete(checker.one)
+            else:
+                complete = checker.all_complete(tasks)
+            if not complete:
+                self._shape = shape
+                self.number += 1
+                return [stub_of(task) for task in {task.task_id: task for task in tasks}.values()]
+            value = getpaths(shape)
+
+    def _succeeded(self) -> Ending:
+        task = self.task
+        self._generator = None
+        if type(task).output is not Task.output:
+            missing = [target for target in flatten(task.output()) if not target.exists()]
+            # A complete() of its own may be content without some output.
+            if missing and (type(task).complete is Task.complete or not ask(task)):
+                named = ", ".join(f"{target!r:.300}" for target in missing[:NAMED_OUTPUTS_MAX])
+                more = len(missing) - NAMED_OUTPUTS_MAX
+                named += f" and {more:,} more" if more > 0 else ""
+                raise Complaint(f"said it ran, but its output is missing: {named}")
+        task.trigger_event(Event.PROCESSING_TIME, task, self.run_s)
+        task.on_success()
+        task.trigger_event(Event.SUCCESS, task)
+        return _DONE
+
+    def _failed(self, error: BaseException) -> Ending:
+        failure = failure_of(error)
+        try:
+            self.task.trigger_event(Event.FAILURE, self.task, error)
+            self.task.on_failure(error)
+        except Terminated:
+            raise
+        except BaseException as second:  # user code; the first error is the one that matters
+            also = f"{failure.trace}\non_failure() raised {failure_of(second).error}"
+            failure = Failure(failure.error, failure.where, also)
+        return Ending(Outcome.FAILED, failure)
+
+
+def stub_of(task: Task) -> Stub:
+    """Name a task so that another process can make it again."""
+    return Stub(task.task_id, task.task_module, task.task_family, packed_params(task))
+
+
+def _settled(shape: Any) -> Any:
+    """Turn generators within what was yielded into lists: it is read more than once."""
+    if isinstance(shape, dict):
+        return shape.__class__((key, _settled(value)) for key, value in shape.items())
+    if isinstance(shape, list | tuple):
+        parts = [_settled(value) for value in shape]
+        return shape._make(parts) if hasattr(shape, "_make") else shape.__class__(parts)
+    if isinstance(shape, Iterable) and not isinstance(shape, str | Task):
+        return [_settled(value) for value in shape]
+    return shape
+
+
+def _tasks_of(shape: Any) -> list[Task]:
+    tasks = flatten(shape)
+    if len(tasks) > YIELDED_TASKS_MAX:
+        count = f"{len(tasks):,} tasks at once, at most {YIELDED_TASKS_MAX:,} are allowed"
+        raise Complaint(f"run() yielded {count}")
+    for task in tasks:
+        if not isinstance(task, Task):
+            kind = type(task).__name__
+            raise Complaint(f"run() must yield Task objects but yielded {task!r:.200} ({kind})")
+    return tasks

@@ -1,0 +1,44 @@
+"""What went wrong in user code, as text that is safe to send; building it never raises."""
+
+from __future__ import annotations
+
+import msgspec
+
+from flow import blame
+from flow.errors import FlowError
+
+
+class Terminated(BaseException):
+    """SIGTERM arrived: unwind the user's code and end this process."""
+
+
+class Complaint(Exception):
+    """A sentence of ours about a task; it needs neither a place nor a trace."""
+
+
+class Failure(msgspec.Struct, frozen=True):
+    """The fields of a report, or of a planning error, that say what went wrong."""
+
+    error: str
+    where: str = ""
+    trace: str = ""
+    kind: str = ""  #: of ``PlanError``, where the error itself knows it
+
+
+def failure_of(error: BaseException) -> Failure:
+    """Describe an exception, however hostile."""
+    try:
+        return _describe(error)
+    except BaseException as second:  # even __str__ may call sys.exit()
+        return Failure(f"{type(error).__name__}: (no text: {type(second).__name__})")
+
+
+def _describe(error: BaseException) -> Failure:
+    if isinstance(error, FlowError | Complaint):
+        text = blame.cut_middle(" ".join(str(error).split()), 4 * blame.LINE_CHARS_MAX)
+        where, trace = str(getattr(error, "where", "")), str(getattr(error, "trace", ""))
+        return Failure(text, where, trace, str(getattr(error, "kind", "")))
+    where, trace = blame.own_frame(error), blame.bounded_trace(error)
+    if isinstance(error, SystemExit):
+        return Failure(f"sys.exit({error.code!r:.100}) was called", where, trace)
+    return Failure(blame.describe(error), where, trace)

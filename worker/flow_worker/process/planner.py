@@ -1,0 +1,341 @@
+"""The planner's part of a task process: what is complete, what requires what.
+
+A request is walked breadth-first and answered in chunks. The walk is a generator, so it can stand
+still until the coordinator wants more while another request goes on, and Stop simply drops it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import msgspec
+
+from flow.errors import UsageError
+from flow.loading import load_task_class
+from flow.messages.codec import encode_chunk
+from flow.messages.shared import PlanChunk, PlanError, Policy, Spec, SpecStatus, Stub
+from flow.packing import unpack_params
+from flow.task import Task, is_external
+from flow_worker.process.attempt import stub_of
+from flow_worker.process.channel import Chunk, Expand, Frame, More, Stop
+from flow_worker.process.completeness import Answer, Checker
+from flow_worker.process.failure import Complaint, Failure, Terminated, failure_of
+
+#: Limits of one chunk.
+CHUNK_ITEMS_MAX = 1_000
+CHUNK_BYTES_MAX = 400 << 10
+#: A longer list of requirements is sent in pieces.
+EDGES_MAX = 5_000
+#: Parameters of one task, packed. It must fit into a chunk, a grant and a page.
+PARAMS_BYTES_MAX = 256 << 10
+#: So many tasks are asked whether they are complete before their requirements are looked at.
+SLICE = 1_000
+#: Rough size of what msgpack adds, per item.
+_STUB_BYTES = 12
+_EDGE_BYTES = 5
+_SPEC_BYTES = 12
+_POLICY_BYTES = 120
+
+
+class Planner:
+    """Answers ``Expand``. ``after_step`` is called when user code may have printed."""
+
+    def __init__(self, send: Callable[[Frame], None], after_step: Callable[[], None]) -> None:
+        self._send = send
+        self._after_step = after_step
+        self._requests: dict[int, _Request] = {}
+
+    @property
+    def busy(self) -> bool:
+        """Whether some request may go on without hearing from the agent."""
+        return any(request.may_send for request in self._requests.values())
+
+    def on_expand(self, frame: Expand) -> None:
+        """Begin a request; the same one again changes nothing."""
+        if frame.request not in self._requests:
+            self._requests[frame.request] = _Request(frame)
+
+    def on_more(self, frame: More) -> None:
+        """Allow one chunk beyond the one that was asked for."""
+        request = self._requests.get(frame.request)
+        if request is not None:
+            request.allowed = max(request.allowed, frame.chunk + 1)
+
+    def on_stop(self, frame: Stop) -> None:
+        """Forget a request."""
+        self._requests.pop(frame.request, None)
+
+    def step(self) -> None:
+        """Send one chunk of the first request that may go on."""
+        request = next(r for r in self._requests.values() if r.may_send)
+        body, last = request.next_chunk()
+        self._after_step()
+        number = request.number
+        request.number += 1
+        if last:
+            del self._requests[request.request]
+        else:
+            # The next one in turn is another request, if there is one.
+            self._requests[request.request] = self._requests.pop(request.request)
+        self._send(Chunk(request.request, number, last, body))
+
+
+class _Request:
+    """One request being answered."""
+
+    def __init__(self, frame: Expand) -> None:
+        self.request = frame.request
+        #: The chunk that comes next, and the last one that may be sent by now.
+        self.number = 0
+        self.allowed = 1
+        self._chunks = _Walk(frame.stubs, frame.expand_max).chunks()
+        self._ahead: bytes | None = None
+
+    @property
+    def may_send(self) -> bool:
+        return self.number <= self.allowed
+
+    def next_chunk(self) -> tuple[bytes, bool]:
+        """Return the next chunk and whether it is the last: so one is made ahead."""
+        chunk = self._ahead if self._ahead is not None else next(self._chunks)
+        self._ahead = next(self._chunks, None)
+        return chunk, self._ahead is None
+
+
+class _Walk:
+    """The breadth-first walk of one request, and the chunk that is being filled."""
+
+    def __init__(self, stubs: list[Stub], expand_max: int) -> None:
+        self._asked = stubs
+        self._left = max(expand_max, len(stubs))
+        self._count = 0
+        self._indices: dict[str, int] = {}
+        self._policies: dict[Any, int] = {}
+        self._classes: dict[tuple[str, str], type[Task]] = {}
+        self._broken: dict[tuple[str, str], Exception] = {}
+        self._checker = Checker()
+        self._chunk = PlanChunk([], [], [], [], [])
+        self._bytes = 0
+
+    def chunks(self) -> Iterator[bytes]:
+        """Walk and encode; at least one chunk comes."""
+        level: list[tuple[int, Task]] = []
+        for stub in self._asked:
+            task = self._root(stub)
+            if task is not None:
+                level.append((self._count - 1, task))
+            yield from self._full()
+        while level and self._left > 0:
+            below: list[tuple[int, Task]] = []
+            for at in range(0, len(level), SLICE):
+                members = level[at : at + min(SLICE, self._left)]
+                if not members:
+                    break
+                self._left -= len(members)
+                answers = self._checker.level([task for _, task in members])
+                for (index, task), answer in zip(members, answers, strict=True):
+                    yield from self._expand(index, task, answer, below)
+            level = below
+        yield encode_chunk(self._chunk)
+
+    def _full(self) -> Iterator[bytes]:
+        chunk = self._chunk
+        items = max(len(chunk.stubs), len(chunk.edges), len(chunk.specs), len(chunk.errors))
+        if items >= CHUNK_ITEMS_MAX or self._bytes >= CHUNK_BYTES_MAX - PARAMS_BYTES_MAX:
+            self._chunk = PlanChunk([], [], [], [], [])
+            self._bytes = 0
+            yield encode_chunk(chunk)
+
+    # ------------------------------------------------------------ tasks
+
+    def _root(self, stub: Stub) -> Task | None:
+        """Build a requested task; its true id and parameters replace what was asked for."""
+        try:
+            task = self._build(stub)
+            true = _small(stub_of(task))
+        except Terminated:
+            raise
+        except BaseException as e:  # modules, parameters and constructors are user code
+            index = self._add_stub(stub)
+            self._add_error(index, "import", failure_of(e))
+            return None
+        # Two requested items may turn out to be one task: each is answered.
+        self._indices.setdefault(true.task_id, self._count)
+        self._add_stub(true)
+        return task
+
+    def _build(self, stub: Stub) -> Task:
+        cls = self._load(stub.module, stub.family)
+        named = unpack_params(stub.params)
+        try:
+            cls._flow_signature.check_names(named)
+            task = cls.from_str_params(named)
+            initialized = task.initialized()
+        except UsageError:
+            raise
+        except Exception as e:  # a parameter's own parse(), or an __init__
+            failure = failure_of(e)
+            raise _Broken(Failure(failure.error, failure.where, failure.trace)) from None
+        if not initialized:
+            text = "is not initialized: did you override __init__ and forget to call super()?"
+            raise _Broken(Failure(f"{stub.family} {text}"))
+        return task
+
+    def _load(self, module: str, family: str) -> type[Task]:
+        """Import once an answer, also when it fails: a thousand tasks may share the module."""
+        key = (module, family)
+        cls = self._classes.get(key)
+        if cls is None:
+            if key in self._broken:
+                raise self._broken[key]
+            try:
+                cls = self._classes[key] = load_task_class(module, family)
+            except Exception as e:
+                self._broken[key] = e
+                raise
+        return cls
+
+    def _expand(
+        self, index: int, task: Task, answer: Answer, below: list[tuple[int, Task]]
+    ) -> Iterator[bytes]:
+        if isinstance(answer, Terminated):
+            raise answer
+        if isinstance(answer, BaseException):
+            self._add_error(index, "complete", failure_of(answer))
+            yield from self._full()
+            return
+        kind = "requires"
+        try:
+            policy = self._policy(task)
+            if answer:
+                self._add_spec(Spec(index, SpecStatus.COMPLETE, policy))
+            elif is_external(task):
+                self._add_spec(Spec(index, SpecStatus.EXTERNAL, policy))
+            else:
+                required = _requirements(task)
+                edges = []
+                for child in required:
+                    known = self._indices.get(child.task_id)
+                    if known is None:
+                        stub = _small(stub_of(child))
+                        known = self._indices[stub.task_id] = self._add_stub(stub)
+                        below.append((known, child))
+                        yield from self._full()
+                    edges.append(known)
+                for at in range(0, len(edges), EDGES_MAX):
+                    piece = edges[at : at + EDGES_MAX]
+                    self._chunk.edges.append((index, piece))
+                    self._bytes += _EDGE_BYTES * len(piece)
+                    yield from self._full()
+                self._add_spec(Spec(index, SpecStatus.INCOMPLETE, policy))
+        except Terminated:
+            raise
+        except BaseException as e:  # requires() and properties are user code
+            if isinstance(e, GeneratorExit):
+                raise
+            self._add_error(index, kind, failure_of(e))
+        yield from self._full()
+
+    # ------------------------------------------------------------ the chunk
+
+    def _add_stub(self, stub: Stub) -> int:
+        index = self._count
+        self._count += 1
+        self._chunk.stubs.append(stub)
+        self._bytes += _STUB_BYTES + len(stub.task_id) + len(stub.module) + len(stub.family)
+        self._bytes += len(stub.params)
+        return index
+
+    def _add_spec(self, spec: Spec) -> None:
+        self._chunk.specs.append(spec)
+        self._bytes += _SPEC_BYTES
+
+    def _add_error(self, index: int, kind: str, failure: Failure) -> None:
+        where = f"  ({failure.where})" if failure.where else ""
+        text = failure.error + where
+        self._chunk.errors.append(PlanError(index, failure.kind or kind, text, failure.trace))
+        self._bytes += _STUB_BYTES + len(text) + len(failure.trace)
+
+    def _policy(self, task: Task) -> int:
+        """Return the number of this task's policy in the answer; most tasks share a few."""
+        resources = task.process_resources()
+        key = (
+            task.priority,
+            tuple(resources.items()) if resources else (),
+            task.retry_count,
+            task.retry_delay,
+            task.disable_window,
+            task.worker_timeout,
+            task.disabled,
+            task.on_lost,
+            task.accepts_messages,
+        )
+        number = self._policies.get(key)
+        if number is None:
+            policy = _checked_policy(task, resources or {})
+            number = self._policies[key] = len(self._policies)
+            self._chunk.policies.append(policy)
+            self._bytes += _POLICY_BYTES + sum(len(name) for name in policy.resources)
+        return number
+
+
+class _Broken(UsageError):
+    """A task cannot be made from the parameters it was asked for with."""
+
+    kind = "bad_parameter"
+
+    def __init__(self, failure: Failure) -> None:
+        super().__init__(failure.error)
+        self.where = failure.where
+        self.trace = failure.trace
+
+
+class _TooLarge(UsageError):
+    kind = "too_large"
+
+
+def _small(stub: Stub) -> Stub:
+    if len(stub.params) > PARAMS_BYTES_MAX:
+        size = f"{len(stub.params):,} bytes, at most {PARAMS_BYTES_MAX:,} are allowed"
+        raise _TooLarge(f"the parameters of {stub.family} take {size}: pass a path instead")
+    return stub
+
+
+def _requirements(task: Task) -> list[Task]:
+    """Return what a task requires, without repetitions; raises for what is no task."""
+    required = {}
+    for child in task.deps():
+        if not isinstance(child, Task):
+            if hasattr(child, "exists"):
+                raise Complaint(
+                    "requires() can not return Target objects. Wrap it in an ExternalTask class"
+                )
+            kind = type(child).__name__
+            raise Complaint(f"requires() must return Task objects but {child!r:.200} is a {kind}")
+        required[child.task_id] = child
+    return list(required.values())
+
+
+def _checked_policy(task: Task, resources: Any) -> Policy:
+    values = {
+        "priority": task.priority,
+        "resources": dict(resources),
+        "retry_count": task.retry_count,
+        "retry_delay_s": task.retry_delay,
+        "disable_window_s": task.disable_window,
+        "timeout_s": task.worker_timeout,
+        "disabled": bool(task.disabled),
+        "on_lost": task.on_lost,
+        "accepts_messages": bool(task.accepts_messages),
+    }
+    try:
+        policy = msgspec.convert(list(values.values()), Policy)
+    except msgspec.ValidationError as e:
+        raise Complaint(f"{task.task_family} has a wrong attribute: {e} of {list(values)}") from e
+    if policy.on_lost not in ("retry", "hold"):
+        raise Complaint(f'on_lost must be "retry" or "hold", it is {policy.on_lost!r:.100}')
+    for name, amount in policy.resources.items():
+        if not 0 <= amount < float("inf"):
+            raise Complaint(f"resources of {task.task_family}: {name} = {amount} makes no sense")
+    return policy

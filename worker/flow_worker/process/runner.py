@@ -1,0 +1,225 @@
+"""The runner's part of a task process: grants in, reports out, one task after the other.
+
+The path of a task that takes microseconds is what is optimised here. Reports of such tasks travel
+together; but a report never waits for a task that may take long.
+"""
+
+from __future__ import annotations
+
+import collections
+import resource
+import time
+from collections.abc import Callable
+
+from flow.ids import Token
+from flow.loading import load_task_class
+from flow.messages.shared import Grant, Outcome, Report, Stub
+from flow.packing import unpack_params
+from flow.registry import Register
+from flow.task import Task
+from flow_worker.process import output as output_
+from flow_worker.process.attempt import Attempt, Ending
+from flow_worker.process.channel import Abandon, Continue, Execute, Finished, Frame, Parked
+from flow_worker.process.failure import Failure, Terminated, failure_of
+from flow_worker.process.surroundings import Offspring, Surroundings, set_identity
+
+#: A finished report waits for others at most this long.
+FLUSH_S = 0.002
+#: ... and never while a task of a family runs that takes longer than this on average.
+LONG_S = 0.001
+#: Weight of the newest duration in a family's average.
+NEWEST_WEIGHT = 0.2
+#: Attempts shorter than this are not worth a look at memory use.
+PEAK_S = 0.05
+#: What flow itself puts into a task's ``__dict__``; anything else is the user's.
+_OURS = frozenset({"_flow_values", "_flow_texts", "_flow_packed", "task_id", "param_kwargs"})
+
+
+class Runner:
+    """Executes grants. ``output``, ``surroundings`` and ``offspring`` are the isolation.
+
+    ``ending()`` is true once SIGTERM arrived: what a task does after that is not reported.
+    """
+
+    def __init__(
+        self,
+        send: Callable[[Frame], None],
+        output: output_.Output,
+        surroundings: Surroundings | None = None,
+        offspring: Offspring | None = None,
+        ending: Callable[[], bool] = lambda: False,
+    ) -> None:
+        self._send = send
+        self._output = output
+        self._surroundings = surroundings
+        self._offspring = offspring
+        self._ending = ending
+        self._queue: collections.deque[Grant | Continue | Token] = collections.deque()
+        self._parked: dict[Token, Attempt] = {}
+        self._pending: list[Report] = []
+        self._pending_since = 0.0
+        self._average_s: dict[str, float] = {}
+        self._classes: dict[tuple[str, str], type[Task]] = {}
+        self._known: dict[type[Task], frozenset[str]] = {}
+
+    @property
+    def busy(self) -> bool:
+        """Whether ``step`` has something to do."""
+        return bool(self._queue)
+
+    def on_execute(self, frame: Execute) -> None:
+        """Queue grants."""
+        self._queue.extend(frame.grants)
+
+    def on_continue(self, frame: Continue) -> None:
+        """Queue the continuation of a parked generator."""
+        self._queue.append(frame)
+
+    def on_abandon(self, frame: Abandon) -> None:
+        """Queue the end of parked generators."""
+        self._queue.extend(frame.tokens)
+
+    def abandon_all(self) -> None:
+        """Close every parked generator, before this process ends."""
+        self._queue.extend(self._parked)
+
+    def step(self) -> None:
+        """Do the next thing that is queued."""
+        item = self._queue.popleft()
+        if isinstance(item, Grant):
+            self._start(item)
+        elif isinstance(item, Continue):
+            self._continue(item)
+        else:
+            self._release(item)
+        if not self._queue:
+            self.flush()
+
+    def flush(self) -> None:
+        """Send the reports that wait."""
+        if self._pending:
+            reports, self._pending = self._pending, []
+            self._send(Finished(reports))
+
+    # ------------------------------------------------------------ inside
+
+    def _start(self, grant: Grant) -> None:
+        self._flush_before(grant.family)
+        self._output.begin(output_.attempt_name(grant.task_id, grant.attempt, grant.token))
+        set_identity(grant.token, grant.attempt)
+        attempt = self._make(grant)
+        if isinstance(attempt, Ending):
+            self._clean()
+            self._report(grant, attempt, 0.0, self._output.end())
+            return
+        self._settle(attempt, attempt.begin())
+
+    def _continue(self, frame: Continue) -> None:
+        attempt = self._parked.get(frame.token)
+        if attempt is None or attempt.number != frame.number:
+            return  # a repetition
+        del self._parked[frame.token]
+        grant = attempt.grant
+        self.flush()
+        self._output.begin(output_.attempt_name(grant.task_id, grant.attempt, grant.token))
+        set_identity(grant.token, grant.attempt)
+        if self._offspring is not None:
+            self._offspring.release(attempt.kept)
+        self._settle(attempt, attempt.resume())
+
+    def _release(self, token: Token) -> None:
+        attempt = self._parked.pop(token, None)
+        if attempt is None:
+            return  # it ended meanwhile; its report says how
+        grant = attempt.grant
+        self.flush()
+        self._output.begin(output_.attempt_name(grant.task_id, grant.attempt, grant.token))
+        if self._offspring is not None:
+            self._offspring.release(attempt.kept)
+        attempt.close()
+        self._clean()
+        self._output.end()
+        self._report(grant, Ending(Outcome.RELEASED), attempt.run_s, "")
+
+    def _make(self, grant: Grant) -> Attempt | Ending:
+        """Build the task, or say why this process cannot."""
+        try:
+            cls = self._classes.get((grant.module, grant.family))
+            if cls is None:
+                cls = load_task_class(grant.module, grant.family)
+                self._classes[grant.module, grant.family] = cls
+        except Terminated:
+            raise
+        except BaseException as e:  # the module is user code
+            return Ending(Outcome.REFUSED, failure_of(e))
+        try:
+            task = cls.from_str_params(unpack_params(grant.params))
+            task_id = task.task_id
+        except Terminated:
+            raise
+        except BaseException as e:  # parameters and constructors are user code
+            return Ending(Outcome.FAILED, failure_of(e))
+        if task_id != grant.task_id:
+            text = f"the code here makes {task_id} of what was planned as {grant.task_id}"
+            return Ending(Outcome.REFUSED, Failure(text))
+        return Attempt(grant, task)
+
+    def _settle(self, attempt: Attempt, ended: Ending | list[Stub]) -> None:
+        if self._ending():
+            raise Terminated  # the task may have swallowed it
+        grant = attempt.grant
+        if isinstance(ended, Ending):
+            self._clean()
+            self._report(grant, ended, attempt.run_s, self._output.end())
+            self._forget(attempt.task)
+            return
+        if self._offspring is not None and self._offspring.here():
+            attempt.kept = self._offspring.keep()
+        self._clean()
+        self._output.end()
+        self._parked[grant.token] = attempt
+        self.flush()
+        self._send(Parked(grant.token, attempt.number, ended, attempt.run_s))
+
+    def _clean(self) -> None:
+        if self._surroundings is not None:
+            self._surroundings.restore()
+        if self._offspring is not None and self._offspring.here():
+            self._offspring.end()
+
+    def _report(self, grant: Grant, ending: Ending, run_s: float, tail: str) -> None:
+        peak = 0
+        if run_s > PEAK_S:
+            peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+        failure = ending.failure
+        if failure is None:
+            report = Report(
+                grant.token, ending.outcome, run_s, skipped=ending.skipped, peak_bytes=peak
+            )
+        else:
+            error, where, trace = failure.error, failure.where, failure.trace
+            report = Report(
+                grant.token, ending.outcome, run_s, error, where, trace, tail, peak_bytes=peak
+            )
+        before = self._average_s.get(grant.family, run_s)
+        self._average_s[grant.family] = before + NEWEST_WEIGHT * (run_s - before)
+        if not self._pending:
+            self._pending_since = time.perf_counter()
+        self._pending.append(report)
+
+    def _flush_before(self, family: str) -> None:
+        if self._pending and (
+            self._average_s.get(family, 1.0) > LONG_S
+            or time.perf_counter() - self._pending_since > FLUSH_S
+        ):
+            self.flush()
+
+    def _forget(self, task: Task) -> None:
+        """Drop what a task attached to itself: instances are kept for reuse by ``flow.task``."""
+        cls = type(task)
+        known = self._known.get(cls)
+        if known is None:
+            known = _OURS.union(name for name, _ in cls.get_params())
+            self._known[cls] = known
+        if not known.issuperset(task.__dict__):
+            Register.clear_instance_cache()

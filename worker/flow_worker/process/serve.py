@@ -1,0 +1,155 @@
+"""The main loop of a task process: runner and planner in one, told apart only by what they get.
+
+``serve`` owns the process: it catches its output, restores what tasks change, kills what they leave
+behind. ``serve_in_process`` runs the same tasks inside somebody else's program (a notebook), and
+touches nothing of it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import socket
+from collections.abc import Callable
+from pathlib import Path
+from types import FrameType
+
+from flow_worker.process import channel, kill
+from flow_worker.process.failure import Terminated
+from flow_worker.process.output import NoOutput, Output
+from flow_worker.process.planner import Planner
+from flow_worker.process.runner import Runner
+from flow_worker.process.surroundings import Offspring, Surroundings
+
+#: Bytes taken from the socket at a time.
+READ_BYTES = 1 << 18
+#: How often a server inside another program asks whether it should stop.
+STOP_POLL_S = 0.1
+
+
+class _Link:
+    """Frames over one blocking socket."""
+
+    def __init__(self, sock: socket.socket) -> None:
+        self._sock = sock
+        self._splitter = channel.Splitter()
+        #: A signal must not cut a frame in two.
+        self.sending = False
+
+    def send(self, frame: channel.Frame) -> None:
+        self.sending = True
+        try:
+            self._sock.sendall(channel.pack(frame))
+        finally:
+            self.sending = False
+
+    def receive(self, wait: bool) -> list[channel.ToProcess] | None:
+        """Return what arrived; None when the agent is gone."""
+        try:
+            data = self._sock.recv(READ_BYTES, 0 if wait else socket.MSG_DONTWAIT)
+        except (BlockingIOError, TimeoutError):
+            return []
+        except ConnectionError:
+            return None
+        if not data:
+            return None
+        return [channel.unpack_at_process(frame) for frame in self._splitter.feed(data)]
+
+
+class _Server:
+    def __init__(self, link: _Link, runner: Runner, planner: Planner) -> None:
+        self._link = link
+        self._runner = runner
+        self._planner = planner
+        self._leaving = False
+
+    def run(self, stop: Callable[[], bool]) -> None:
+        """Serve until the agent says Leave or is gone, or ``stop`` says so."""
+        runner, planner = self._runner, self._planner
+        self._link.send(channel.Up(os.getpid()))
+        while not stop():
+            while runner.busy:
+                runner.step()
+            if self._leaving and not planner.busy:
+                runner.abandon_all()
+                while runner.busy:
+                    runner.step()
+                return
+            frames = self._link.receive(wait=not planner.busy)
+            if frames is None:
+                return
+            for frame in frames:
+                self._take(frame)
+            if planner.busy:
+                planner.step()
+
+    def _take(self, frame: channel.ToProcess) -> None:
+        if isinstance(frame, channel.Execute):
+            self._runner.on_execute(frame)
+        elif isinstance(frame, channel.Continue):
+            self._runner.on_continue(frame)
+        elif isinstance(frame, channel.Abandon):
+            self._runner.on_abandon(frame)
+        elif isinstance(frame, channel.Expand):
+            self._planner.on_expand(frame)
+        elif isinstance(frame, channel.More):
+            self._planner.on_more(frame)
+        elif isinstance(frame, channel.Stop):
+            self._planner.on_stop(frame)
+        else:
+            self._leaving = True
+
+
+def serve(sock: socket.socket, role: str, log_dir: Path) -> int:
+    """Be a task process until the agent says Leave or is gone. Returns the exit code."""
+    kill.name_process(f"flow-{role}")
+    output = Output(log_dir)
+    link = _Link(sock)
+    asked = False
+
+    def on_sigterm(number: int, frame: FrameType | None) -> None:
+        nonlocal asked
+        if not asked:
+            asked = True
+            if not link.sending:
+                raise Terminated
+
+    # Before Surroundings look: the handler they see is the one they restore.
+    signal.signal(signal.SIGTERM, on_sigterm)
+    runner = Runner(link.send, output, Surroundings(), Offspring(), lambda: asked)
+    try:
+        _Server(link, runner, Planner(link.send, output.discard)).run(lambda: asked)
+        if asked:
+            runner.flush()
+    except Terminated:
+        with contextlib.suppress(ConnectionError, Terminated):
+            runner.flush()
+    except ConnectionError:
+        pass
+    if asked:
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        os.kill(os.getpid(), signal.SIGTERM)
+    output.close()
+    return 0
+
+
+def serve_in_process(sock: socket.socket, stop: Callable[[], bool] = lambda: False) -> None:
+    """Run tasks in the calling thread until the agent is gone or ``stop()`` is true.
+
+    For tasks that no other process can import. Standard output, signals, environment and child
+    processes of the program are left alone, but for FLOW_TOKEN and FLOW_ATTEMPT.
+    """
+    sock.settimeout(STOP_POLL_S)
+    link = _Link(sock)
+    runner = Runner(link.send, NoOutput())
+    with contextlib.suppress(ConnectionError):
+        _Server(link, runner, Planner(link.send, lambda: None)).run(stop)
+
+
+def preload() -> None:
+    """Import what task processes need, in the supervisor, so that each fork has it already."""
+    import inspect  # noqa: F401
+    import traceback  # noqa: F401
+
+    import flow.targets  # noqa: F401
