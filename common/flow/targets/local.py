@@ -1,0 +1,233 @@
+"""Files of this host, written beside their place and put there whole."""
+
+from __future__ import annotations
+
+import errno
+import os
+import random
+import shutil
+import tempfile
+from collections.abc import Iterator
+from os import PathLike
+from typing import IO, Any, Final, cast
+
+from flow.targets.base import (
+    FileAlreadyExists,
+    FileSystem,
+    FileSystemTarget,
+    MissingParentDirectory,
+    NotADirectory,
+    temporary_beside,
+)
+from flow.targets.formats import Format, get_default_format
+
+_TMP_NUMBER_MAX: Final = 10**10
+
+
+class LocalFileSystem(FileSystem):
+    """The file system of this host."""
+
+    def exists(self, path: str) -> bool:
+        return os.path.exists(path)
+
+    def isdir(self, path: str) -> bool:
+        return os.path.isdir(path)
+
+    def mkdir(self, path: str, parents: bool = True, raise_if_exists: bool = False) -> None:
+        if os.path.isdir(path) and not raise_if_exists:
+            return
+        try:
+            if parents:
+                os.makedirs(path, exist_ok=not raise_if_exists)
+            else:
+                os.mkdir(path)
+        except FileExistsError:
+            if not os.path.isdir(path):
+                raise NotADirectory(path) from None
+            if raise_if_exists:
+                raise FileAlreadyExists(path) from None
+        except FileNotFoundError:
+            raise MissingParentDirectory(path) from None
+
+    def listdir(self, path: str) -> Iterator[str]:
+        for directory, _, names in os.walk(path):
+            for name in names:
+                yield os.path.join(directory, name)
+
+    def remove(self, path: str, recursive: bool = True) -> None:
+        if recursive and os.path.isdir(path) and not os.path.islink(path):
+            shutil.rmtree(path)
+        else:
+            os.remove(path)
+
+    def move(self, path: str, dest: str, raise_if_exists: bool = False) -> None:
+        """Move, atomically also between devices: what is at ``dest`` is never half a file."""
+        if raise_if_exists and os.path.exists(dest):
+            raise FileAlreadyExists(dest)
+        self._make_parent(dest)
+        try:
+            os.replace(path, dest)
+        except OSError as error:
+            if error.errno in (errno.ENOTEMPTY, errno.EEXIST, errno.EISDIR, errno.ENOTDIR):
+                raise FileAlreadyExists(dest) from error
+            if error.errno != errno.EXDEV:
+                raise
+            temporary = temporary_beside(dest)
+            if os.path.isdir(path):
+                shutil.copytree(path, temporary)
+            else:
+                shutil.copy2(path, temporary)
+            os.replace(temporary, dest)
+            self.remove(path)
+
+    def copy(self, path: str, dest: str, raise_if_exists: bool = False) -> None:
+        """Copy a file; ``dest`` appears whole."""
+        if raise_if_exists and os.path.exists(dest):
+            raise FileAlreadyExists(dest)
+        self._make_parent(dest)
+        temporary = temporary_beside(dest)
+        shutil.copy(path, temporary)
+        os.replace(temporary, dest)
+
+    def rename_dont_move(self, path: str, dest: str) -> None:
+        """Put a file in the place of another, as ``open("w")`` does; a directory stays."""
+        self.move(path, dest)
+
+    def _make_parent(self, path: str) -> None:
+        parent = os.path.dirname(path)
+        if parent:
+            self.mkdir(parent)
+
+
+class AtomicFile:
+    """A file that appears at its path when it is closed, unless an exception ends its block.
+
+    Until then it is a temporary file beside the path. What is dropped without ``close()`` never
+    appears.
+    """
+
+    def __init__(self, path: str, form: Format) -> None:
+        self.path = path
+        self.tmp_path = temporary_beside(path)
+        self._done = True  # nothing to take back until the file is there
+        raw = open(self.tmp_path, "xb")  # noqa: SIM115  closed by close() or abort()
+        self._done = False
+        self._stream: IO[Any] = form.pipe_writer(raw)
+        self.write = self._stream.write
+
+    def close(self) -> None:
+        """Finish the file and put it in its place. A second call does nothing."""
+        if self._done:
+            return
+        try:
+            self._stream.close()
+            os.replace(self.tmp_path, self.path)
+        except BaseException:
+            self.abort()
+            raise
+        self._done = True
+
+    def abort(self) -> None:
+        """Drop the file; what was at the path stays."""
+        if self._done:
+            return
+        self._done = True
+        try:
+            self._stream.close()
+        except (OSError, ValueError):
+            pass  # a full disk: the file goes anyway
+        finally:
+            try:
+                os.remove(self.tmp_path)
+            except FileNotFoundError:
+                pass
+
+    @property
+    def closed(self) -> bool:
+        """Whether the file is in its place, or was dropped."""
+        return self._done
+
+    @property
+    def name(self) -> str:
+        """The path the file will have."""
+        return self.path
+
+    def __getattr__(self, name: str) -> Any:
+        if name == "_stream":
+            raise AttributeError(name)
+        return getattr(self._stream, name)
+
+    def __enter__(self) -> AtomicFile:
+        return self
+
+    def __exit__(self, kind: Any, error: Any, trace: Any) -> None:
+        if kind is None:
+            self.close()
+        else:
+            self.abort()
+
+    def __del__(self) -> None:
+        if not self.__dict__.get("_done", True):
+            self.abort()
+
+
+class LocalTarget(FileSystemTarget):
+    """A file, or a directory, of this host.
+
+    Args:
+        path: Where it is; without it, a name in the temporary directory (with ``is_tmp``).
+        format: How its bytes are read and written: text by default.
+        is_tmp: Remove the file when this object goes.
+    """
+
+    _fs = LocalFileSystem()
+
+    def __init__(
+        self,
+        path: str | PathLike[str] | None = None,
+        format: Format | None = None,
+        is_tmp: bool = False,
+    ) -> None:
+        if not path:
+            if not is_tmp:
+                raise ValueError("a LocalTarget needs a path, or is_tmp=True")
+            number = random.randrange(_TMP_NUMBER_MAX)
+            path = os.path.join(tempfile.gettempdir(), f"flow-tmp-{number:010d}")
+        super().__init__(path)
+        self.format = format or get_default_format()
+        self.is_tmp = is_tmp
+
+    @property
+    def fs(self) -> LocalFileSystem:
+        """The file system of this host."""
+        return self._fs
+
+    def open(self, mode: str = "r") -> IO[Any]:
+        """Open for reading ("r") or writing ("w"). A written file appears when it is closed."""
+        plain = mode.replace("b", "").replace("t", "")
+        if plain == "w":
+            self.makedirs()
+            return cast(IO[Any], AtomicFile(self.path, self.format))
+        if plain == "r":
+            return self.format.pipe_reader(open(self.path, "rb"))
+        raise ValueError(f"cannot open {self.path} with mode {mode!r}: expected 'r' or 'w'")
+
+    def makedirs(self) -> None:
+        """Make the directories around the path."""
+        self._make_parent()
+
+    def move(self, new_path: str, raise_if_exists: bool = False) -> None:
+        """Move the file; this object keeps its path."""
+        self.fs.move(self.path, new_path, raise_if_exists=raise_if_exists)
+
+    def move_dir(self, new_path: str) -> None:
+        """Move the directory."""
+        self.move(new_path)
+
+    def copy(self, new_path: str, raise_if_exists: bool = False) -> None:
+        """Copy the file."""
+        self.fs.copy(self.path, new_path, raise_if_exists)
+
+    def __del__(self) -> None:
+        if self.__dict__.get("is_tmp") and os.path.exists(self.path):
+            self.remove()
