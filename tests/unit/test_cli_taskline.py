@@ -1,0 +1,117 @@
+"""The command line that mixes flow's options with those of a task."""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+import pytest
+
+from flow.cli.options import RUN, SUBMIT
+from flow.cli.taskline import TaskLine, duration_s, parse
+from flow.errors import UsageError
+
+
+def line(*words: str) -> TaskLine:
+    return parse(words, SUBMIT)
+
+
+@pytest.mark.parametrize(
+    ("words", "params"),
+    [
+        (["--date", "2026-01-01"], {"date": "2026-01-01"}),
+        (["--date=2026-01-01"], {"date": "2026-01-01"}),
+        (["--date="], {"date": ""}),
+        (["--text", ""], {"text": ""}),
+        (["--some-long-name", "x"], {"some_long_name": "x"}),
+        (["--some_long_name", "x"], {"some_long_name": "x"}),
+        (["--flag"], {"flag": "true"}),
+        (["--flag", "--other", "1"], {"flag": "true", "other": "1"}),
+        (["--flag", "-d"], {"flag": "true"}),
+        (["--offset", "-5"], {"offset": "-5"}),
+        (["--offset", "-.5"], {"offset": "-.5"}),
+        (["--query", "a=b --c"], {"query": "a=b --c"}),
+        (["--query=a=b"], {"query": "a=b"}),
+        (["--x", "1", "--x", "2"], {"x": "2"}),
+        (["--T-name", "mine"], {"name": "mine"}),
+        (["--Other-name", "theirs"], {"Other_name": "theirs"}),
+        (["--", "--name", "mine", "--json"], {"name": "mine", "json": "true"}),
+        (["--", "--flag", "--name", "x"], {"flag": "true", "name": "x"}),
+    ],
+)
+def test_parse_parameters_of_the_task(words: list[str], params: dict[str, str]) -> None:
+    assert line("m", "T", *words).params == params
+
+
+@pytest.mark.parametrize(
+    ("words", "options"),
+    [
+        (["--name", "x"], {"name": "x"}),
+        (["--name=x"], {"name": "x"}),
+        (["-d"], {"detach": True}),
+        (["--detach", "-q"], {"detach": True, "quiet": True}),
+        (["--timeout", "2h"], {"timeout": 7200.0}),
+        (["--priority", "-3"], {"priority": -3.0}),
+        (["--retry", "2"], {"retry": 2}),
+        (["--fail-fast"], {"fail_fast": True}),
+        (["--fail-fast", "--keep-going"], {"fail_fast": False}),
+        (["--summary", "full"], {"summary": "full"}),
+        (["--wait-for-external", "4h"], {"wait_for_external": 14400.0}),
+    ],
+)
+@pytest.mark.parametrize("place", ["before", "between", "after"])
+def test_parse_own_options_anywhere(words: list[str], options: dict[str, Any], place: str) -> None:
+    task = ["m", "T", "--p", "1"]
+    at = {"before": 0, "between": 2, "after": 4}[place]
+    found = line(*task[:at], *words, *task[at:])
+    assert found == TaskLine("m", "T", {"p": "1"}, options, False)
+
+
+@pytest.mark.parametrize(
+    ("words", "piece"),
+    [
+        (["m", "T", "stray"], "unexpected word 'stray'"),
+        (["m", "T", "--timeout", "soon"], "--timeout: 'soon' is not a duration"),
+        (["m", "T", "--timeout"], "--timeout needs a value"),
+        (["m", "T", "--retry", "0"], "--retry: '0' must be at least 1"),
+        (["m", "T", "--retry", "x"], "--retry: 'x' is not a number"),
+        (["m", "T", "--priority", "high"], "--priority: 'high' is not a number"),
+        (["m", "T", "--summary", "long"], "must be one of none, short, full"),
+        (["m", "T", "--json=yes"], "--json takes no value"),
+        (["m", "T", "-z"], "no such option: -z"),
+        (["m", "T", "--=3"], "no such option: --=3"),
+    ],
+)
+def test_parse_wrong_usage_names_the_word(words: list[str], piece: str) -> None:
+    with pytest.raises(UsageError) as raised:
+        line(*words)
+    assert piece in str(raised.value)
+
+
+def test_parse_module_as_path_becomes_an_absolute_file() -> None:
+    found = parse(["jobs/pipeline.py", "T"], RUN)
+    assert found.module == f"file:{os.getcwd()}/jobs/pipeline.py"
+
+
+def test_parse_help_is_asked_not_given_to_the_task() -> None:
+    assert line("m", "T", "--help").help
+    assert line("m", "T", "--", "--help").params == {"help": "true"}
+
+
+def test_parse_task_alone_for_scripts() -> None:
+    found = parse(["T", "--n", "3"], RUN, named=1)
+    assert (found.module, found.family, found.params) == ("", "T", {"n": "3"})
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"),
+    [("90", 90), ("1.5", 1.5), ("90s", 90), ("30m", 1800), ("2h", 7200), ("1d12h", 129600)],
+)
+def test_duration_reads_units(text: str, seconds: float) -> None:
+    assert duration_s(text) == seconds
+
+
+@pytest.mark.parametrize("text", ["", "s", "h2", "2 h", "-1", "1e3"])
+def test_duration_refuses_other_text(text: str) -> None:
+    with pytest.raises(ValueError, match="duration"):
+        duration_s(text)

@@ -1,0 +1,129 @@
+"""The client against a coordinator that loses, delays, refuses and garbles."""
+
+from __future__ import annotations
+
+import pytest
+
+from flow.client import Client
+from flow.errors import FlowError, Refused, SchedulingError, Unreachable, UsageError
+from flow.messages.client import About, AboutShown, Failed, Request, Unwatch, Watch
+from flow.messages.worker import Message
+from tests.support.fake_coordinator import FakeCoordinator
+from tests.support.run_messages import failure, summary, update
+
+
+def about(request: Request) -> list[Message]:
+    return [AboutShown(request.request, "0.1.0", 1, 60.0, 2, 8)]
+
+
+def test_ask_answer_arrives() -> None:
+    with FakeCoordinator() as fake, Client(fake.address) as client:
+        fake.answers[About] = about
+        assert client.ask(About(0), AboutShown).slots == 8
+
+
+def test_ask_first_question_lost_is_asked_again_with_the_same_number() -> None:
+    with FakeCoordinator() as fake, Client(fake.address) as client:
+        lost: list[Request] = []
+
+        def answer(request: Request) -> list[Message]:
+            if not lost:
+                lost.append(request)
+                return []
+            return about(request)
+
+        fake.answers[About] = answer
+        client.ask(About(0), AboutShown)
+        assert fake.wait_for(About, 2).request == lost[0].request
+
+
+def test_ask_old_answers_are_skipped() -> None:
+    with FakeCoordinator() as fake, Client(fake.address) as client:
+        fake.answers[About] = lambda r: [Failed(r.request + 7, 40, "stale"), *about(r)]
+        client.ask(About(0), AboutShown)
+
+
+def test_ask_nobody_there_is_unreachable() -> None:
+    with (
+        Client("tcp://127.0.0.1:1", connect_timeout_s=0.2) as client,
+        pytest.raises(Unreachable) as raised,
+    ):
+        client.ask(About(0), AboutShown)
+    assert raised.value.exit_code == 60
+    assert "no coordinator at tcp://127.0.0.1:1" in str(raised.value)
+
+
+def test_ask_garbage_answers_are_refused() -> None:
+    with FakeCoordinator() as fake, Client(fake.address, connect_timeout_s=0.5) as client:
+
+        def garble(request: Request) -> list[Message]:
+            fake.push_raw(b"\xff not a message")
+            return []
+
+        fake.answers[About] = garble
+        with pytest.raises(Refused, match="does not speak this protocol"):
+            client.ask(About(0), AboutShown)
+
+
+@pytest.mark.parametrize(
+    ("code", "kind"), [(2, UsageError), (35, SchedulingError), (61, Refused), (25, FlowError)]
+)
+def test_ask_refused_has_the_code_the_coordinator_asks_for(
+    code: int, kind: type[FlowError]
+) -> None:
+    with FakeCoordinator() as fake, Client(fake.address) as client:
+        fake.answers[About] = lambda r: [Failed(r.request, code, "no", "type this", ["r-1", "r-2"])]
+        with pytest.raises(kind) as raised:
+            client.ask(About(0), AboutShown)
+        assert raised.value.exit_code == code
+        assert raised.value.hint == "  r-1\n  r-2\ntype this"
+
+
+def test_watch_ends_with_the_summary() -> None:
+    with FakeCoordinator() as fake, Client(fake.address) as client:
+        fake.answers[Watch] = lambda r: [update(r.request), update(r.request, summary())]
+        seen = [each for each in client.watch("r-1") if each]
+        assert [each.ended is None for each in seen] == [True, False]
+
+
+def test_watch_left_early_unsubscribes() -> None:
+    with FakeCoordinator() as fake, Client(fake.address) as client:
+        fake.answers[Watch] = lambda r: [update(r.request)]
+        watching = client.watch("r-1")
+        assert any(watching)
+        watching.close()
+        fake.wait_for(Unwatch)
+
+
+def test_watch_failures_sent_again_are_given_once() -> None:
+    with FakeCoordinator() as fake, Client(fake.address) as client:
+        fake.answers[Watch] = lambda r: [
+            update(r.request, failures=[failure(1)]),
+            update(r.request, failures=[failure(1), failure(2)]),
+            update(r.request, summary(), failures=[failure(2)]),
+        ]
+        numbers = [f.number for each in client.watch("r-1") if each for f in each.failures]
+        assert numbers == [1, 2]
+
+
+def test_watch_coordinator_restarts_subscribes_again_behind_the_last_failure() -> None:
+    first = FakeCoordinator()
+    first.answers[Watch] = lambda r: [update(r.request, failures=[failure(5)])]
+    with Client(first.address) as client:
+        watching = client.watch("r-1")
+        assert any(watching)
+        first.close()
+        with FakeCoordinator(first.address) as second:
+            second.answers[Watch] = lambda r: [update(r.request, summary())]
+            last = [each for each in watching if each][-1]
+            assert last.ended is not None
+            again = second.wait_for(Watch)
+            assert isinstance(again, Watch)
+            assert again.seen == 5
+
+
+def test_watch_silence_too_long_is_unreachable() -> None:
+    with FakeCoordinator() as fake, Client(fake.address) as client:
+        fake.answers[Watch] = lambda _: []
+        with pytest.raises(Unreachable):
+            list(client.watch("r-1", lost_s=0.5))
