@@ -1,0 +1,323 @@
+"""Settings of all three programs: flag > FLOW_* > flow.toml > user > machine > default.
+
+One file for all of them, each section one type here. Every place is checked by itself, so that a
+mistake is reported with the file and the key it is in, also when something stronger hides it.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+import msgspec
+from msgspec import Meta, Struct
+
+from flow.errors import ConfigError, UsageError
+from flow.layers import SYSTEM_FILE, Layer, environment, from_environment, from_files
+
+if TYPE_CHECKING:
+    from flow.messages.shared import Timing
+
+DEFAULT_ADDRESS = "tcp://127.0.0.1:5570"
+ROOT_STATE_DIR = Path("/var/lib/flow")
+#: Bounds of the timing. Source: lease protocol, section 3.
+MARGIN_S_MIN = 1.0
+HEARTBEAT_S_MIN = 0.2
+HEARTBEATS_A_LEASE_MIN = 4
+#: What people can have meant by an unknown key: difflib's similarity, 0..1.
+SUGGESTION_SIMILARITY = 0.5
+
+Seconds = Annotated[float, Meta(ge=0)]
+Count = Annotated[int, Meta(ge=0)]
+CountFromOne = Annotated[int, Meta(ge=1)]
+
+
+class Section(Struct, frozen=True, forbid_unknown_fields=True):
+    """Base of every section."""
+
+
+class CoreSettings(Section, frozen=True):
+    """``[core]``: what commands and workers need to know."""
+
+    coordinator: str = DEFAULT_ADDRESS
+    project: str = "default"
+
+
+class CoordinatorSettings(Section, frozen=True):
+    """``[coordinator]``"""
+
+    bind: str = DEFAULT_ADDRESS
+    state_dir: str = ""  #: empty: see ``Settings.state_path``
+    lease_profile: Literal["default", "fast", "hpc"] = "default"
+    #: single values on top of the profile
+    heartbeat_s: Seconds | None = None
+    lease_s: Seconds | None = None
+    kill_s: Seconds | None = None
+    margin_s: Seconds | None = None
+    extend_s: Seconds = 300.0  #: promised to workers at a planned restart
+    external_check_s: Annotated[float, Meta(gt=0)] = 60.0
+    history_runs_max: Count = 1000  #: ended runs kept in the store
+
+
+class WorkerSettings(Section, frozen=True):
+    """``[worker]``"""
+
+    slots: Count = 0  #: 0: one per CPU of this worker
+    resources: dict[str, float] = {}
+    path: list[str] = []  #: folders to import task modules from
+    name: str = ""  #: empty: the host's name
+    log_dir: str = ""
+    drain_grace_s: Seconds = 0.0  #: 0: as long as the running tasks take
+    planners: CountFromOne = 1
+    runner_tasks_max: CountFromOne = 10_000
+    runner_memory_max: Count = 0  #: bytes, or text such as "2GiB"; 0: no bound
+
+
+class RetrySettings(Section, frozen=True):
+    """``[retry]``: for tasks whose class says nothing."""
+
+    count: CountFromOne = 1  #: failed attempts that end a task
+    delay_s: Seconds = 1.0
+    delay_max_s: Seconds = 900.0
+    jitter: Annotated[float, Meta(ge=0, le=1)] = 0.2  #: share of a delay that is random
+    disable_window_s: Seconds = 3600.0
+    crash_max: CountFromOne = 3
+    timeout_s: Seconds = 0.0  #: of one attempt; 0: none
+
+
+class Settings(Section, frozen=True):
+    """Everything, checked, with where each value came from."""
+
+    core: CoreSettings = CoreSettings()
+    coordinator: CoordinatorSettings = CoordinatorSettings()
+    worker: WorkerSettings = WorkerSettings()
+    retry: RetrySettings = RetrySettings()
+    resources: dict[str, float] = {}
+    task: dict[str, dict[str, str]] = {}
+    sources: dict[str, str] = {}  #: "section.key" -> place, for values that are not defaults
+
+    def source(self, key: str) -> str:
+        """Say in words where ``"section.key"`` came from."""
+        return self.sources.get(key, "the default")
+
+    def task_default(self, family: str, parameter: str) -> str | None:
+        """Return the text of ``[task.FAMILY] parameter``, to be parsed, or None."""
+        return self.task.get(family, {}).get(parameter)
+
+    def timing(self) -> Timing:
+        """Return the lease timing: the profile with single values on top.
+
+        Raises:
+            ConfigError: It breaks a bound of the lease protocol.
+        """
+        from flow.messages.shared import Timing
+
+        profile = {
+            "default": Timing(),
+            "fast": Timing(heartbeat_s=1.0, lease_s=10.0, kill_s=2.0, margin_s=1.0),
+            "hpc": Timing(heartbeat_s=10.0, lease_s=300.0, kill_s=15.0, margin_s=10.0),
+        }[self.coordinator.lease_profile]
+        single = {
+            name: value
+            for name in ("heartbeat_s", "lease_s", "kill_s", "margin_s")
+            if (value := getattr(self.coordinator, name)) is not None
+        }
+        return check_timing(msgspec.structs.replace(profile, **single))
+
+    def state_path(self, env: Mapping[str, str] | None = None) -> Path:
+        """Name the state directory: as set, else the platform's place for this user."""
+        if self.coordinator.state_dir:
+            return Path(self.coordinator.state_dir)
+        if os.geteuid() == 0:
+            return ROOT_STATE_DIR
+        env = environment() if env is None else env
+        home = Path(env.get("XDG_STATE_HOME") or Path(env.get("HOME", "/")) / ".local" / "state")
+        return home / "flow"
+
+    def prepare_state_path(self, env: Mapping[str, str] | None = None) -> Path:
+        """Name the state directory and make the folders above the platform's default.
+
+        Above one that somebody named nothing is made: a missing parent is a typo or a volume that
+        is not mounted, and the store refuses it.
+        """
+        path = self.state_path(env)
+        if not self.coordinator.state_dir:
+            path.parent.mkdir(parents=True, exist_ok=True)
+        return path
+
+
+def check_timing(timing: Timing) -> Timing:
+    """Return the timing if the lease protocol holds with it; else raise ``ConfigError``."""
+    beats = HEARTBEATS_A_LEASE_MIN * timing.heartbeat_s
+    if timing.heartbeat_s < HEARTBEAT_S_MIN:
+        wrong = f"heartbeat_s is {timing.heartbeat_s:g}, at least {HEARTBEAT_S_MIN:g} is needed"
+    elif timing.margin_s < MARGIN_S_MIN:
+        wrong = f"margin_s is {timing.margin_s:g}, at least {MARGIN_S_MIN:g} is needed"
+    elif timing.lease_s <= timing.kill_s + beats:
+        wrong = (
+            f"lease_s is {timing.lease_s:g}, but must be more than kill_s + "
+            f"{HEARTBEATS_A_LEASE_MIN} x heartbeat_s = {timing.kill_s + beats:g}"
+        )
+    else:
+        return timing
+    raise ConfigError(
+        f"lease timing: {wrong}",
+        hint='set lease_profile = "default", "fast" or "hpc" in [coordinator], or other values',
+    )
+
+
+def load(
+    flags: Mapping[str, object] | None = None,
+    *,
+    env: Mapping[str, str] | None = None,
+    cwd: Path | None = None,
+    system: Path = SYSTEM_FILE,
+) -> Settings:
+    """Read every place and merge them, key by key.
+
+    ``flags`` maps ``"section.key"`` to a value, or to None where the flag was not given.
+
+    Raises:
+        ConfigError: Something in one of them is unknown or impossible.
+    """
+    env = environment() if env is None else env
+    layers = [_from_flags(flags or {}), from_environment(env)]
+    layers.extend(from_files(env, (cwd or Path.cwd()).absolute(), system))
+    merged: dict[str, Any] = {}
+    sources: dict[str, str] = {}
+    for layer in reversed(layers):
+        for section, values in _checked(layer).items():
+            if section == "task":
+                for family, parameters in values.items():
+                    merged.setdefault("task", {}).setdefault(family, {}).update(parameters)
+            else:
+                merged.setdefault(section, {}).update(values)
+                sources.update({f"{section}.{key}": layer.source for key in values})
+    return msgspec.convert({**merged, "sources": sources}, Settings, strict=False)
+
+
+def _from_flags(flags: Mapping[str, object]) -> Layer:
+    sections: dict[str, Any] = {}
+    for name, value in flags.items():
+        section, _, key = name.partition(".")
+        if value is not None:
+            sections.setdefault(section, {})[key] = value
+    return Layer("the command line", sections)
+
+
+def _checked(layer: Layer) -> dict[str, dict[str, Any]]:
+    """Return the sections of one place with texts made values, or raise naming the key."""
+    _refuse_unknown(layer, "section", layer.sections, _known(Settings) - {"sources"})
+    return {name: _checked_section(layer, name, raw) for name, raw in layer.sections.items()}
+
+
+def _checked_section(layer: Layer, name: str, raw: Any) -> dict[str, Any]:
+    if not isinstance(raw, dict):
+        raise ConfigError(f"{layer.source}: {name} is not a section", hint=f"write [{name}] above")
+    if name == "task":
+        return {family: _task_texts(layer, family, each) for family, each in raw.items()}
+    if name == "resources":
+        return {key: _amount(layer, f"[resources] {key}", value) for key, value in raw.items()}
+    kind = next(field.type for field in msgspec.structs.fields(Settings) if field.name == name)
+    _refuse_unknown(layer, f"key in [{name}]", raw, _known(kind))
+    values = {key: _prepared(layer, name, key, value) for key, value in raw.items()}
+    for key, value in values.items():
+        where = f"{layer.source}: [{name}] {key}"
+        if isinstance(value, str) and value.lower() in ("nan", "inf", "-inf"):
+            value = math.nan
+        if isinstance(value, float) and not math.isfinite(value):
+            raise ConfigError(f"{where}: expected a finite number", hint="correct it there")
+        try:
+            section = msgspec.convert({key: value}, kind, strict=False)
+        except msgspec.ValidationError as error:
+            text = str(error).partition(" - at")[0]
+            raise ConfigError(f"{where}: {text}, got {value!r}", hint="correct it there") from None
+        values[key] = getattr(section, key)
+    return values
+
+
+def _prepared(layer: Layer, section: str, key: str, value: Any) -> Any:
+    """Turn the texts that have a form of their own into what the section's type says."""
+    where = f"[{section}] {key}"
+    if (section, key) == ("worker", "resources"):
+        if isinstance(value, str):
+            return _pairs(layer, where, value)
+        if isinstance(value, dict):
+            return {name: _amount(layer, f"{where} {name}", each) for name, each in value.items()}
+    if (section, key) == ("worker", "runner_memory_max"):
+        return int(_amount(layer, where, value))
+    if (section, key) == ("worker", "path"):
+        parts = value.split(os.pathsep) if isinstance(value, str) else value
+        if isinstance(parts, (list, tuple)):
+            return [_path(layer, part) for part in parts if part]
+    if key in ("state_dir", "log_dir") and value:
+        return _path(layer, value)
+    if key in ("coordinator", "bind") and isinstance(value, str) and "://" not in value:
+        return f"tcp://{value}"
+    return value
+
+
+def _path(layer: Layer, text: Any) -> Any:
+    """Start a relative path where it was written: at its file, else in the current directory."""
+    if not isinstance(text, (str, Path)):
+        return text
+    path = Path(text).expanduser()
+    return str(layer.folder / path if layer.folder else path.absolute())
+
+
+def _amount(layer: Layer, where: str, value: Any) -> float:
+    from flow.resources import parse_amount
+
+    try:
+        return parse_amount(where, value)
+    except UsageError as error:
+        raise ConfigError(f"{layer.source}: {error}", hint="correct it there") from None
+
+
+def _pairs(layer: Layer, where: str, text: str) -> dict[str, float]:
+    from flow.resources import parse_pairs
+
+    try:
+        return parse_pairs(text)
+    except UsageError as error:
+        raise ConfigError(f"{layer.source}: {where}: {error}", hint="correct it there") from None
+
+
+def _task_texts(layer: Layer, family: str, values: Any) -> dict[str, str]:
+    if not isinstance(values, dict):
+        raise ConfigError(
+            f"{layer.source}: [task] {family} is not a section",
+            hint=f"write [task.{family}] above its parameters",
+        )
+    return {name.replace("-", "_"): _text(value) for name, value in values.items()}
+
+
+def _text(value: Any) -> str:
+    """Spell a TOML value as it would be typed on a command line."""
+    if isinstance(value, str):
+        return value
+    if hasattr(value, "isoformat"):
+        return str(value.isoformat())
+    import json
+
+    return json.dumps(value, default=_text)
+
+
+def _known(kind: Any) -> set[str]:
+    return {field.name for field in msgspec.structs.fields(kind)}
+
+
+def _refuse_unknown(layer: Layer, what: str, given: Mapping[str, Any], known: set[str]) -> None:
+    for name in given:
+        if name in known:
+            continue
+        import difflib
+
+        close = difflib.get_close_matches(name, sorted(known), 1, SUGGESTION_SIMILARITY)
+        raise ConfigError(
+            f"{layer.source}: unknown {what}: {name!r}",
+            hint=f"did you mean {close[0]!r}?" if close else f"known: {', '.join(sorted(known))}",
+        )
