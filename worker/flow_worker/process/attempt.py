@@ -16,7 +16,7 @@ from flow.dynamic import DynamicRequirements
 from flow.events import Event
 from flow.messages.shared import Grant, Outcome, Stub
 from flow.packing import packed_params
-from flow.task import Task, flatten, getpaths, is_external
+from flow.task import Task, WrapperTask, flatten, getpaths, is_external
 from flow_worker.process.completeness import Checker, ask
 from flow_worker.process.failure import Complaint, Failure, Terminated, failure_of
 from flow_worker.process.kill import Entry
@@ -93,7 +93,7 @@ class Attempt:
         task = self.task
         cls = type(task)
         # A plain wrapper is done when its requirements are, and a grant says they are.
-        wraps = cls.run is Task.run and cls.output is Task.output
+        wraps = cls.complete is WrapperTask.complete and cls.run is Task.run
         if not wraps and ask(task):
             return _SKIPPED
         if is_external(task):

@@ -131,9 +131,10 @@ def adopt(log_dir: Path, pid: int) -> str:
     with contextlib.suppress(OSError):
         name = label.read_bytes().partition(b"\0")[0].decode("utf-8", "replace")
     with contextlib.suppress(OSError):
-        if name and os.stat(current).st_size > 0:
+        if os.stat(current).st_size > 0:
             tail = tail_of(current)
-            keep(current, log_dir / name)
+            if name:
+                keep(current, log_dir / name)
     for path in (current, label, current.with_name(current.name + ".cut")):
         with contextlib.suppress(OSError):
             os.unlink(path)
@@ -241,7 +242,6 @@ class Output:
             except OSError:
                 pass
             os.dup2(self._fd, fd)
-
 
     def _mend_streams(self) -> None:
         """Write out what is buffered; undo what a task did to sys.stdout and sys.stderr."""

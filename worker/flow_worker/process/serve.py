@@ -152,4 +152,4 @@ def preload() -> None:
     import inspect  # noqa: F401
     import traceback  # noqa: F401
 
-    import flow.targets  # noqa: F401
+    import flow.targets.local  # noqa: F401

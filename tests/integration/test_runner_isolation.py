@@ -1,0 +1,176 @@
+"""One task leaves nothing behind for the next: no process, no directory, no output."""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from flow.messages.shared import Outcome
+from flow_worker.process import channel, kill, output
+from tests.support.task_process import TaskProcess, start, wait_until
+
+MODULE = """
+import os, signal, subprocess, sys, time
+from pathlib import Path
+import flow.task as ft
+from flow.parameters import IntParameter
+
+HERE = Path(__file__).parent
+
+class Noop(ft.Task):
+    n = IntParameter()
+
+class Daemon(ft.Task):
+    '''Fork twice and leave the session, as daemons do.'''
+    def run(self):
+        reader, writer = os.pipe()
+        if os.fork() == 0:
+            os.setsid()
+            if os.fork() == 0:
+                os.write(writer, str(os.getpid()).encode())
+                while True:
+                    signal.pause()
+            os._exit(0)
+        os.wait()
+        (HERE / "daemon").write_bytes(os.read(reader, 100))
+
+class Messy(ft.Task):
+    def run(self):
+        os.chdir("/")
+        os.umask(0o777)
+        os.environ["LEAK"] = "1"
+        del os.environ["PATH"]
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+        signal.signal(signal.SIGALRM, lambda *_: None)
+        signal.setitimer(signal.ITIMER_REAL, 1000)
+        sys.stdout = open(os.devnull, "w")
+        os.close(1)
+        os.close(2)
+
+class Look(ft.Task):
+    def run(self):
+        print("still heard")
+        print(os.getcwd(), os.umask(0o22) != 0o777, "LEAK" in os.environ, "PATH" in os.environ)
+        print(signal.getsignal(signal.SIGTERM) is signal.SIG_IGN)
+        print(signal.getsignal(signal.SIGALRM) is signal.SIG_DFL, signal.getitimer(0)[0])
+        raise ValueError
+
+class Fat(ft.Task):
+    def run(self):
+        assert "data" not in self.__dict__
+        self.data = bytearray(1000)
+
+class Fds(ft.Task):
+    n = IntParameter()
+    def run(self):
+        os.system("echo from a child; echo to stderr >&2")
+        (HERE / "fds").write_text(" ".join(os.listdir("/proc/self/fd")))
+
+class Flood(ft.Task):
+    def run(self):
+        (HERE / "flooding").write_text("")
+        print("the first line")
+        block = b"x" * (1 << 20)
+        for _ in range(64):
+            os.write(1, block)
+        while not (HERE / "enough").exists():
+            time.sleep(0.01)
+        print("\\nthe last line \\x1b[31m")
+        raise ValueError("flooded")
+"""
+
+
+@pytest.fixture
+def runner(tmp_path: Path) -> Iterator[TaskProcess]:
+    (tmp_path / "isolation.py").write_text(MODULE)
+    yield from start(tmp_path)
+
+
+def test_runner_daemon_left_by_a_task_is_killed_before_its_report(
+    runner: TaskProcess, tmp_path: Path
+) -> None:
+    report = runner.run("isolation", "Daemon")
+    assert report.outcome is Outcome.DONE
+    daemon = int((tmp_path / "daemon").read_text())
+    assert kill.entry(daemon) is None
+    assert kill.descendants(runner.popen.pid) == []
+
+
+def test_runner_messy_task_does_not_change_the_next(runner: TaskProcess) -> None:
+    assert runner.run("isolation", "Messy").outcome is Outcome.DONE
+    report = runner.run("isolation", "Look")
+    assert report.tail.splitlines() == [
+        "still heard",
+        f"{os.getcwd()} True False True",
+        "False",
+        "True 0.0",
+    ]
+
+
+def test_runner_what_a_task_keeps_on_itself_is_dropped(runner: TaskProcess) -> None:
+    assert runner.run("isolation", "Fat").outcome is Outcome.DONE
+    assert runner.run("isolation", "Fat").outcome is Outcome.DONE
+
+
+def test_runner_many_tasks_leak_no_descriptor(runner: TaskProcess, tmp_path: Path) -> None:
+    seen = set()
+    for n in range(5):
+        runner.run("isolation", "Fds", n=str(n))
+        seen.add(len((tmp_path / "fds").read_text().split()))
+    assert len(seen) == 1, (tmp_path / "fds").read_text()
+    logs = sorted(runner.log_dir.glob("Fds*.log"))
+    assert len(logs) == 5
+    assert logs[0].read_text() == "from a child\nto stderr\n"
+
+
+def test_runner_flood_of_output_is_cut_in_the_middle(runner: TaskProcess, tmp_path: Path) -> None:
+    current = output.current_path(runner.log_dir, runner.popen.pid)
+    largest = 0
+    done = threading.Event()
+
+    def watch() -> None:  # what the agent does on its ticks
+        nonlocal largest
+        while not done.wait(0.02):
+            output.trim(current)
+            largest = max(largest, os.stat(current).st_blocks * 512)
+
+    runner.send(channel.Execute([runner.grant("isolation", "Flood")]))
+    wait_until((tmp_path / "flooding").exists)
+    watcher = threading.Thread(target=watch)
+    watcher.start()
+    try:
+        wait_until(lambda: os.stat(current).st_size > 64 << 20, "the flood")
+        output.trim(current)
+        held = os.stat(current).st_blocks * 512
+    finally:
+        done.set()
+        watcher.join()
+    (tmp_path / "enough").write_text("")
+    (report,) = runner.reports(1)
+    assert held < output.FILE_BYTES_MAX + (1 << 20)
+    (log,) = runner.log_dir.glob("Flood*.log")
+    text = log.read_text()
+    assert len(text) < output.FILE_BYTES_MAX + 100
+    assert text.startswith("the first line\n") and "bytes cut here" in text
+    assert report.tail.endswith("the last line \\x1b[31m")
+    assert len(report.tail) <= output.TAIL_BYTES_MAX
+
+
+def test_output_directory_over_its_bounds_loses_the_oldest_files(tmp_path: Path) -> None:
+    for n in range(10):
+        path = tmp_path / f"T.{n}.log"
+        path.write_bytes(b"x" * 4096)
+        os.utime(path, (n, n))
+    (tmp_path / "current.1").write_text("")
+    assert output.sweep(tmp_path, bytes_max=1 << 20, files_max=4) == 6
+    assert sorted(p.name for p in tmp_path.iterdir()) == [
+        "T.6.log",
+        "T.7.log",
+        "T.8.log",
+        "T.9.log",
+        "current.1",
+    ]
