@@ -1,0 +1,1 @@
+"""The tests, in rooms by what they need: nothing but Python first."""

@@ -1,0 +1,1 @@
+"""What tests share: made-up rows, stores, processes and worlds."""
