@@ -28,6 +28,7 @@ class TaskState(enum.IntEnum):
     CANCELLED = 13
     UPSTREAM_FAILED = 14
     PLAN_FAILED = 15  #: ``requires()``, ``complete()`` or the import raised
+    MISSING = 16  #: external data that is not there, and nobody waits for it (any more)
 
     @property
     def label(self) -> str:
@@ -50,6 +51,7 @@ TERMINAL = frozenset(
         TaskState.CANCELLED,
         TaskState.UPSTREAM_FAILED,
         TaskState.PLAN_FAILED,
+        TaskState.MISSING,
     }
 )
 

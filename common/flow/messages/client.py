@@ -21,8 +21,8 @@ class SubmitOptions(Value, frozen=True):
     priority: float = 0.0  #: added to the priority of every task of the run
     retry_count: int | None = None  #: replaces the setting for tasks that say nothing
     fail_fast: bool = False
-    force: bool = False  #: run the roots though complete
     wait_external_s: float = 0.0  #: how long to wait for external data; 0: not
+    wait_unmet: bool = True  #: False: a demand that nothing can meet ends its task at once
     by: str = ""  #: who submits, for display
 
 

@@ -9,13 +9,13 @@ from __future__ import annotations
 
 from typing import Any
 
-import msgpack
+import msgpack  # type: ignore[import-untyped]
 import msgspec
 
 from flow.errors import ProtocolError
 from flow.messages.client import Reply, Request
 from flow.messages.shared import PlanChunk
-from flow.messages.worker import Message, ToCoordinator, ToWorker
+from flow.messages.worker import ToCoordinator, ToWorker
 
 #: One frame on the wire; the sockets refuse more.
 MESSAGE_BYTES_MAX = 1 << 20
@@ -25,7 +25,7 @@ ITEMS_MAX = 1 << 16
 _encoder = msgspec.msgpack.Encoder()
 
 
-def encode(message: Message) -> bytes:
+def encode(message: msgspec.Struct) -> bytes:
     """Spell a message. Raises ``ProtocolError`` where it is too large to be received."""
     data = _encoder.encode(message)
     if len(data) > MESSAGE_BYTES_MAX:

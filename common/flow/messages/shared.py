@@ -50,6 +50,26 @@ class Stub(Value, frozen=True):
     params: bytes  #: msgpack map of str to str, all but private parameters, in declaration order
 
 
+def pack_params(params: dict[str, str]) -> bytes:
+    """Spell parameters as a ``Stub`` carries them."""
+    return msgspec.msgpack.encode(params)
+
+
+def unpack_params(params: bytes) -> dict[str, str]:
+    """Read the parameters of a ``Stub`` or ``Grant`` for display."""
+    return msgspec.msgpack.decode(params, type=dict[str, str])
+
+
+def display(family: str, params: bytes, characters_max: int = 200) -> str:
+    """Spell a task as people write it: ``Family(name=value, ...)``."""
+    try:
+        inner = ", ".join(f"{name}={value}" for name, value in unpack_params(params).items())
+    except msgspec.MsgspecError:
+        inner = "?"
+    text = f"{family}({inner})"
+    return text if len(text) <= characters_max else text[: characters_max - 2] + "…)"
+
+
 class Policy(Value, frozen=True):
     """What a task asks for and how its failures are treated; shared by most tasks of a family."""
 
@@ -84,7 +104,9 @@ class PlanError(Value, frozen=True):
     """User code raised, or cannot be found, while a task was planned."""
 
     index: int
-    kind: str  #: "import" | "unknown_task" | "bad_parameter" | "requires" | "complete" | "too_large"
+    kind: (
+        str  #: "import" | "unknown_task" | "bad_parameter" | "requires" | "complete" | "too_large"
+    )
     text: str  #: one line for people, own-code frame included
     trace: str = ""  #: bounded traceback
 

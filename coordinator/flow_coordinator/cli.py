@@ -1,0 +1,125 @@
+"""``flow-coordinator``: read settings, recover, serve."""
+
+from __future__ import annotations
+
+import sys
+import time
+
+import click
+
+from flow.errors import FlowError
+
+
+@click.command(context_settings={"help_option_names": ["-h", "--help"]})
+@click.option("--bind", metavar="ADDR", help="Where to listen. [tcp://127.0.0.1:5570]")
+@click.option("--state-dir", metavar="DIR", help="Where the state database lives.")
+@click.option(
+    "--lease-profile",
+    type=click.Choice(["default", "fast", "hpc"]),
+    help="Timing of leases: how soon a lost worker's tasks run elsewhere.",
+)
+@click.option("--insecure", is_flag=True, help="Listen beyond this host without keys.")
+@click.option("--force", is_flag=True, help="Use a state directory on a network file system.")
+@click.option("--log-level", type=click.Choice(["debug", "info", "warning", "error"]))
+@click.option("--parent-fd", type=int, default=-1, hidden=True)
+def coordinate(
+    bind: str | None,
+    state_dir: str | None,
+    lease_profile: str | None,
+    insecure: bool,
+    force: bool,
+    log_level: str | None,
+    parent_fd: int,
+) -> None:
+    """Resolve dependencies, grant leases, dispatch tasks to workers.
+
+    Start one, then flow-worker on each node; give tasks with flow submit.
+    """
+    flags: dict[str, object] = {
+        "coordinator.bind": bind,
+        "coordinator.state_dir": state_dir,
+        "coordinator.lease_profile": lease_profile,
+    }
+    sys.exit(serve(flags, insecure, force, log_level or "info", parent_fd))
+
+
+def serve(
+    flags: dict[str, object], insecure: bool, force: bool, log_level: str, parent_fd: int
+) -> int:
+    """Run until stopped; return the exit code. Raises ``FlowError``."""
+    from random import Random
+
+    from flow import settings as settings_module
+    from flow.logs import Log
+    from flow.transport import Router
+    from flow_coordinator.core.config import CoreConfig
+    from flow_coordinator.shell.loop import Loop
+    from flow_coordinator.shell.recovery import restore
+    from flow_coordinator.store.sqlite import open_store
+
+    settings = settings_module.load(flags)
+    retry = settings.retry
+    config = CoreConfig(
+        timing=settings.timing(),
+        version=_version(),
+        limits=dict(settings.resources),
+        retry_count=retry.count,
+        retry_delay_s=retry.delay_s,
+        retry_delay_max_s=retry.delay_max_s,
+        retry_jitter=retry.jitter,
+        disable_window_s=retry.disable_window_s,
+        crash_max=retry.crash_max,
+        timeout_s=retry.timeout_s,
+        external_check_s=settings.coordinator.external_check_s,
+        extend_s=settings.coordinator.extend_s,
+    )
+    log = Log(log_level)
+    store = open_store(settings.state_path(), force=force)
+    try:
+        started = time.monotonic()
+        ended = store.runs_ended(config.ended_runs_max)
+        core = restore(store.load(), ended, config, Random(), time.monotonic(), time.time())
+        router = Router(settings.coordinator.bind, insecure=insecure)
+    except BaseException:
+        store.close()
+        raise
+    state = core.state
+    log.say(
+        "info",
+        "coordinator ready",
+        address=router.address,
+        epoch=state.epoch,
+        state=settings.state_path(),
+        runs=len(state.runs),
+        leases=len(state.leases),
+        recovery_s=round(time.monotonic() - started, 3),
+    )
+    loop = Loop(
+        core,
+        store,
+        router,
+        log,
+        history_runs_max=settings.coordinator.history_runs_max,
+        parent_fd=parent_fd,
+    )
+    return loop.run()
+
+
+def _version() -> str:
+    from importlib.metadata import PackageNotFoundError, version
+
+    try:
+        return version("flow-workflows")
+    except PackageNotFoundError:
+        return "unknown"
+
+
+def main() -> None:
+    """Start the command; a ``FlowError`` becomes a sentence and its exit code."""
+    try:
+        coordinate()
+    except FlowError as error:
+        print(f"error: {error}", file=sys.stderr)
+        if error.hint:
+            print(f"       {error.hint}", file=sys.stderr)
+        sys.exit(int(error.exit_code))

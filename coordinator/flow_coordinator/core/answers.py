@@ -1,0 +1,362 @@
+"""Answers to commands: find what a person means, show it, change it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import Any
+
+from flow.errors import ExitCode
+from flow.messages import client
+from flow.messages.client import Changed, Failed
+from flow.messages.shared import PROTOCOL, display
+from flow.states import RunState, TaskState
+from flow_coordinator.core import dispatch, explain, outcomes, runs, summaries, workers
+from flow_coordinator.core.events import Peer
+from flow_coordinator.core.records import RunRecord, TaskRecord, WorkerRecord
+from flow_coordinator.core.state import State
+
+#: Candidates listed when a piece is ambiguous.
+MATCHES_MAX = 10
+#: Rows of one listing.
+ROWS_MAX = 1_000
+#: Running tasks shown per worker.
+WORKER_TASKS_MAX = 5
+
+
+def answer(s: State, peer: Peer, message: client.Request) -> None:
+    """Answer one request."""
+    _HANDLERS[type(message)](s, peer, message)
+
+
+def _fail(
+    s: State, peer: Peer, request: int, error: str, hint: str = "", matches: Iterable[str] = ()
+) -> None:
+    some = list(matches)[:MATCHES_MAX]
+    s.send(peer, Failed(request, int(ExitCode.USAGE), error, hint, some))
+
+
+def find_runs(s: State, piece: str) -> list[RunRecord]:
+    """Find runs by id, number, name, root, a piece of those, or ``last``."""
+    everything = [*s.ended.values(), *s.runs.values()]
+    if piece in ("last", "") and everything:
+        return [max(everything, key=lambda run: run.number)]
+    exact = [run for run in everything if piece in (run.id, str(run.number), run.name)]
+    if exact:
+        return exact[-1:] if len({run.name for run in exact}) == 1 else exact
+    return [run for run in everything if piece in run.name or piece in runs.root_text(run)]
+
+
+def find_tasks(s: State, piece: str, run: RunRecord | None = None) -> list[TaskRecord]:
+    """Find tasks by id, display, or piece. Cost: O(tasks in memory) unless the id is exact."""
+    if run is None:
+        for tasks in s.tasks.values():
+            if piece in tasks:
+                return [tasks[piece]]
+    pool = run.tasks if run is not None else (t for ts in s.tasks.values() for t in ts.values())
+    found: list[TaskRecord] = []
+    word = piece.partition("(")[0]
+    inner = piece.partition("(")[2].rstrip(")")
+    for task in pool:
+        if piece in task.task_id or (
+            inner and word == task.family.family and _inner_matches(inner, task)
+        ):
+            found.append(task)
+            if task.task_id == piece:
+                return [task]
+    return found
+
+
+def _inner_matches(inner: str, task: TaskRecord) -> bool:
+    name = display(task.family.family, task.params, 10_000)
+    return all(part.strip() in name for part in inner.split(","))
+
+
+def _one_run(s: State, peer: Peer, request: int, piece: str) -> RunRecord | None:
+    found = find_runs(s, piece)
+    if len(found) == 1:
+        return found[0]
+    if found:
+        names = [f"{run.id} {run.name} {runs.root_text(run)}" for run in found]
+        _fail(s, peer, request, f"{piece!r} may be any of {len(found)} runs", "", names)
+    else:
+        _fail(s, peer, request, f"there is no run {piece!r}", "flow status")
+    return None
+
+
+def _one_task(
+    s: State, peer: Peer, request: int, piece: str, run: RunRecord | None = None
+) -> TaskRecord | None:
+    found = find_tasks(s, piece, run)
+    if len(found) == 1:
+        return found[0]
+    if found:
+        names = [task.name for task in found[:MATCHES_MAX]]
+        _fail(s, peer, request, f"{piece!r} may be any of {len(found)} tasks", "", names)
+    else:
+        hint = "flow tasks (tasks of ended runs are not kept in memory)"
+        _fail(s, peer, request, f"no open run has a task {piece!r}", hint)
+    return None
+
+
+def _submit(s: State, peer: Peer, message: client.Submit) -> None:
+    if message.protocol[0] != PROTOCOL[0]:
+        error = f"the coordinator speaks protocol {PROTOCOL[0]}, this flow {message.protocol[0]}"
+        s.send(peer, Failed(message.request, int(ExitCode.REFUSED), error, "install the same flow"))
+    elif not message.roots or len(message.roots) > runs.ROOTS_MAX:
+        _fail(s, peer, message.request, f"a run has 1 to {runs.ROOTS_MAX} root tasks")
+    else:
+        runs.submit(s, peer, message)
+
+
+def _watch(s: State, peer: Peer, message: client.Watch) -> None:
+    run = _one_run(s, peer, message.request, message.run)
+    if run is not None:
+        runs.watch(s, peer, message, run)
+
+
+def _unwatch(s: State, peer: Peer, message: client.Unwatch) -> None:
+    for run in s.runs.values():
+        run.watchers.pop(peer, None)
+
+
+def _list_runs(s: State, peer: Peer, message: client.ListRuns) -> None:
+    records = [*s.runs.values(), *s.ended.values()]
+    records.sort(key=lambda run: -run.number)
+    rows = [run_row(s, run) for run in records[: min(message.limit, ROWS_MAX)]]
+    slots = sum(worker.slots for worker in s.workers.values())
+    busy = sum(min(worker.used_slots, worker.slots) for worker in s.workers.values())
+    s.send(peer, client.Runs(message.request, rows, len(s.workers), slots, busy))
+
+
+def run_row(s: State, run: RunRecord) -> client.RunRow:
+    """One line of ``flow status``."""
+    if run.summary is not None:
+        sizes = {category.name: category.count for category in run.summary.categories}
+        done = sizes.get("complete", 0) + sizes.get("ran", 0)
+        failed = sizes.get("failed", 0) + sizes.get("disabled", 0) + sizes.get("lost", 0)
+        running, total, elapsed_s = 0, run.summary.scheduled, run.summary.elapsed_s
+    else:
+        totals = [sum(column) for column in zip(*run.tallies.values(), strict=True)]
+        totals = totals or [0] * len(TaskState)
+        done = totals[TaskState.DONE] + totals[TaskState.COMPLETE]
+        failed = totals[TaskState.FAILED] + totals[TaskState.DISABLED] + totals[TaskState.LOST]
+        running = totals[TaskState.RUNNING] + totals[TaskState.LEASED]
+        total, elapsed_s = sum(totals), s.now - run.started_at
+    return client.RunRow(
+        run.id,
+        run.name,
+        runs.root_text(run),
+        run.state.label,
+        done,
+        total,
+        failed,
+        running,
+        elapsed_s,
+        run.options.by,
+        run.state == RunState.RUNNING and bool(run.unplanned or run.unresolved),
+    )
+
+
+def _show_run(s: State, peer: Peer, message: client.ShowRun) -> None:
+    run = _one_run(s, peer, message.request, message.run)
+    if run is None:
+        return
+    summary = run.summary or summaries.summarise(s, run, 0)
+    families = [
+        client.FamilyCounts(family, runs.counts(numbers)) for family, numbers in run.tallies.items()
+    ]
+    s.send(peer, client.RunShown(message.request, summary, families, run.failures[-50:]))
+
+
+def _list_tasks(s: State, peer: Peer, message: client.ListTasks) -> None:
+    run = None
+    if message.run:
+        run = _one_run(s, peer, message.request, message.run)
+        if run is None:
+            return
+    found = find_tasks(s, message.match, run)
+    if message.states:
+        found = [task for task in found if task.state.label in message.states]
+    limit = max(0, min(message.limit, ROWS_MAX))
+    rows = [_task_row(s, task) for task in found[:limit]]
+    s.send(peer, client.Tasks(message.request, rows, max(0, len(found) - limit)))
+
+
+def _task_row(s: State, task: TaskRecord) -> client.TaskRow:
+    uid = task.lease.uid if task.lease is not None else ""
+    worker = s.workers[uid].name if uid in s.workers else uid[:8]
+    why = task.extra.why if task.extra is not None else ""
+    return client.TaskRow(
+        task.task_id, task.name, task.state.label, worker, task.attempt, s.now - task.since, why
+    )
+
+
+def _list_workers(s: State, peer: Peer, message: client.ListWorkers) -> None:
+    rows = [_worker_row(s, worker) for worker in s.workers.values()]
+    s.send(peer, client.Workers(message.request, rows[:ROWS_MAX]))
+
+
+def _worker_row(s: State, worker: WorkerRecord) -> client.WorkerRow:
+    state = (
+        "unfit"
+        if not worker.fit
+        else "draining"
+        if worker.draining
+        else "suspect"
+        if worker.suspect
+        else "active"
+    )
+    running = [
+        (lease.task.name, s.now - lease.granted_at)
+        for lease in list(worker.held.values())[:WORKER_TASKS_MAX]
+        if lease.holds
+    ]
+    return client.WorkerRow(
+        worker.uid,
+        worker.name,
+        worker.host,
+        state,
+        worker.slots,
+        min(worker.used_slots, worker.slots),
+        {name: (worker.used[name], worker.capacity[name]) for name in worker.capacity},
+        worker.cpu,
+        worker.memory_bytes,
+        s.now - worker.joined_at,
+        s.now - worker.heard_at,
+        running,
+    )
+
+
+def _why(s: State, peer: Peer, message: client.Why) -> None:
+    run = None
+    if message.run:
+        run = _one_run(s, peer, message.request, message.run)
+        if run is None:
+            return
+    task = _one_task(s, peer, message.request, message.task, run)
+    if task is not None:
+        s.send(peer, client.WhyShown(message.request, explain.why(s, task)))
+
+
+def _cancel(s: State, peer: Peer, message: client.Cancel) -> None:
+    found = find_runs(s, message.target)
+    if len(found) == 1:
+        run = found[0]
+        if run.state != RunState.RUNNING:
+            _fail(s, peer, message.request, f"{run.id} {run.name} has ended: {run.state.label}")
+            return
+        count = runs.cancel(s, run, message)
+        text = f"{run.id} {run.name}: cancelled {count} open tasks"
+        s.send(peer, Changed(message.request, text, count))
+        return
+    task = None if found else _one_task(s, peer, message.request, message.target)
+    if found:
+        _one_run(s, peer, message.request, message.target)
+    elif task is not None:
+        count = int(outcomes.cancel(s, task, message.reason or "cancelled"))
+        text = f"{task.name}: {'cancelled' if count else 'has ended already'}"
+        s.send(peer, Changed(message.request, text, count))
+
+
+def _retry(s: State, peer: Peer, message: client.Retry) -> None:
+    found = find_runs(s, message.target)
+    if len(found) > 1:
+        _one_run(s, peer, message.request, message.target)
+    elif found and found[0].state == RunState.RUNNING:
+        count = runs.retry(s, found[0])
+        text = f"{found[0].id} {found[0].name}: {count} tasks run again"
+        s.send(peer, Changed(message.request, text, count))
+    elif found:
+        key = f"retry of {found[0].key} {s.nonce()}"
+        again = runs.resubmit(s, found[0], key)
+        text = f"{found[0].id} has ended; its roots run again as {again.id} {again.name}"
+        s.send(peer, Changed(message.request, text, 1))
+    else:
+        task = _one_task(s, peer, message.request, message.target)
+        if task is not None:
+            count = int(runs.retry_task(s, task))
+            text = f"{task.name}: {'runs again' if count else 'has not failed'}"
+            s.send(peer, Changed(message.request, text, count))
+
+
+def _list_resources(s: State, peer: Peer, message: client.ListResources) -> None:
+    names = {**s.resources.limits, **dict.fromkeys(s.resources.used, 0.0)}
+    waiting = {
+        name: sum(group.live for group in groups.values())
+        for name, groups in s.ready.parked.items()
+    }
+    rows = [
+        client.ResourceRow(
+            name,
+            s.resources.used.get(name, 0.0),
+            s.resources.limit(name) or 0.0,
+            waiting.get(name, 0),
+            name in s.resources.limits,
+        )
+        for name in sorted({*names, *(n for n in waiting if ":" not in n)} - {dispatch.UNMET})
+    ]
+    s.send(peer, client.Resources(message.request, rows))
+
+
+def _set_resource(s: State, peer: Peer, message: client.SetResource) -> None:
+    if not message.name or not 0 <= message.limit < float("inf"):
+        _fail(s, peer, message.request, "a limit is a number from 0", "flow resources set db 5")
+        return
+    s.resources.limits[message.name] = message.limit
+    s.changes.resources[message.name] = message.limit
+    s.ready.open_parked(message.name)
+    s.ready.open_parked(dispatch.UNMET)
+    s.note("resource limit set", resource=message.name, limit=message.limit)
+    s.send(peer, Changed(message.request, f"{message.name} = {message.limit:g}", 1))
+
+
+def _worker_command(s: State, peer: Peer, message: client.WorkerCommand) -> None:
+    piece = message.worker
+    known = {uid: known.name for uid, known in s.known.items()}
+    known.update({uid: worker.name for uid, worker in s.workers.items()})
+    found = [uid for uid, name in known.items() if piece == name or uid.startswith(piece)]
+    if len(found) != 1:
+        names = [f"{known[uid]} {uid}" for uid in (found or known)]
+        error = f"{piece!r} may be any of {len(found)} workers" if found else f"no worker {piece!r}"
+        _fail(s, peer, message.request, error, "flow workers", names)
+        return
+    uid = found[0]
+    worker = s.workers.get(uid)
+    if message.command == "drain" and worker is not None:
+        workers.drain(s, worker)
+        s.send(peer, Changed(message.request, f"{worker.name} finishes and leaves", 1))
+    elif message.command == "declare-dead":
+        count = workers.release_all(s, uid, "an operator declared its worker dead")
+        s.note("worker declared dead", "warning", uid=uid, leases=count)
+        text = f"{known[uid]} is declared dead: {count} leases released"
+        s.send(peer, Changed(message.request, text, count))
+    else:
+        _fail(s, peer, message.request, f"a worker cannot {message.command!r} now")
+
+
+def _about(s: State, peer: Peer, message: client.About) -> None:
+    slots = sum(worker.slots for worker in s.workers.values())
+    up_s = s.now - s.started_at
+    version = s.config.version
+    s.send(
+        peer,
+        client.AboutShown(message.request, version, s.epoch, up_s, len(s.workers), slots),
+    )
+
+
+_HANDLERS: dict[type, Callable[[State, Peer, Any], None]] = {
+    client.Submit: _submit,
+    client.Watch: _watch,
+    client.Unwatch: _unwatch,
+    client.ListRuns: _list_runs,
+    client.ShowRun: _show_run,
+    client.ListTasks: _list_tasks,
+    client.ListWorkers: _list_workers,
+    client.Why: _why,
+    client.Cancel: _cancel,
+    client.Retry: _retry,
+    client.ListResources: _list_resources,
+    client.SetResource: _set_resource,
+    client.WorkerCommand: _worker_command,
+    client.About: _about,
+}

@@ -1,0 +1,295 @@
+"""Placement and dispatch: which ready task goes to which worker, once a turn, in batches.
+
+Plain tasks (no demand) may be granted ahead of a free slot where their family is known to be
+quick, so that a worker never waits for the network between tasks; never those that hold a
+resource. What was granted ahead is taken back unstarted when another worker idles.
+
+Cost: O(workers) a turn plus O(log workers + log tasks) a grant.
+"""
+
+from __future__ import annotations
+
+from heapq import heapify, heappop, heappush
+
+from flow.messages.worker import Dispatch, Kill, Recall, Resume
+from flow.states import TaskState
+from flow_coordinator.core import graph, leases, tally
+from flow_coordinator.core.ready import Group
+from flow_coordinator.core.records import LeaseRecord, TaskRecord, WorkerRecord
+from flow_coordinator.core.resources import could_fit
+from flow_coordinator.core.state import State
+from flow_coordinator.core.transitions import TaskEvent
+
+#: Expected work granted ahead, per slot of a worker, seconds.
+PREFETCH_S = 0.04
+#: Tasks granted ahead, per slot of a worker (rule C8).
+PREFETCH_MAX = 128
+#: A quick task still costs its way through worker and runner, seconds.
+OVERHEAD_S = 0.0002
+#: Time expected of a family that was never measured, seconds: nothing is granted ahead.
+UNKNOWN_S = 1.0
+#: Grants in one DISPATCH.
+DISPATCH_MAX = 500
+#: Grants in one turn: bounds the turn, the next one follows at once.
+GRANTS_MAX = 2_000
+#: What was granted ahead this long ago is taken back when another worker idles, seconds.
+RECALL_AFTER_S = 0.1
+#: Demand that nothing can ever meet is parked here until a limit or a worker changes.
+UNMET = "unmet"
+
+#: A worker with room, by how busy it is.
+_Room = tuple[float, int, WorkerRecord]
+
+
+def turn(s: State) -> bool:
+    """Resume and grant all that fits. Tells whether more could be granted at once."""
+    if s.stalled or s.stopping:
+        return False
+    for worker in s.workers.values():
+        if worker.resumes:
+            resume(s, worker)
+    more = False
+    if s.ready.groups:
+        more = _grant_ready(s)
+        if not s.ready.groups:
+            recall_for_idle(s)
+    for worker in s.workers.values():
+        if worker.outbox:
+            speak(s, worker)
+    return more
+
+
+def _rooms(s: State) -> list[_Room]:
+    rooms = [
+        (_business(worker), at, worker)
+        for at, worker in enumerate(s.workers.values())
+        if worker.accepting
+    ]
+    heapify(rooms)
+    return rooms
+
+
+def _business(worker: WorkerRecord) -> float:
+    """How busy a worker is: below 1 while a slot is free, above it by what was granted ahead."""
+    slots = worker.slots or 1
+    if worker.used_slots < slots:
+        return worker.used_slots / slots
+    return 1.0 + worker.load_s / slots
+
+
+def _grant_ready(s: State) -> bool:
+    rooms = _rooms(s)
+    granted = 0
+    while granted < GRANTS_MAX:
+        group = s.ready.best()
+        if group is None:
+            return False
+        demand, solo, refused_by = group.key
+        if demand and _parked_for_resources(s, group):
+            continue
+        if demand or solo or refused_by:
+            if not _grant_particular(s, group, rooms):
+                continue
+            granted += 1
+            continue
+        count = _grant_plain(s, group, rooms)
+        if not count:
+            s.ready.park(group, leases.WORKER_ROOM)
+            continue
+        granted += count
+    return True
+
+
+def _grant_plain(s: State, group: Group, rooms: list[_Room]) -> int:
+    """Grant from a group without demands; return how many (0: no room anywhere)."""
+    head = group.head()
+    if head is None or not rooms:
+        return 0
+    mean_s = head.task.family.mean_run_s
+    expected_s = UNKNOWN_S if mean_s < 0 else mean_s + OVERHEAD_S
+    _, at, worker = rooms[0]
+    slots = worker.slots
+    if worker.used_slots >= slots and (
+        worker.load_s + expected_s > PREFETCH_S * slots
+        or worker.used_slots >= slots * (1 + PREFETCH_MAX)
+        or (mean_s < 0)
+    ):
+        return 0
+    heappop(rooms)
+    task = s.ready.take(group, s.now)
+    leases.grant(s, task, worker, expected_s)
+    heappush(rooms, (_business(worker), at, worker))
+    return 1
+
+
+def _parked_for_resources(s: State, group: Group) -> bool:
+    """Park a group whose demand lacks room, or would overtake a better group that waits for it."""
+    demand = group.key[0]
+    if is_unmet(s, group.key[0]):
+        s.ready.park(group, UNMET)
+        s.timer(s.now, "unmet", group.key)
+        return True
+    lacks = s.resources.lacking(demand)
+    if lacks is None:
+        head = group.head()
+        for name, _amount in demand:
+            for other in s.ready.parked.get(name, {}).values():
+                first = other.head()
+                if first is not None and head is not None and first < head:
+                    lacks = name
+    if lacks is None:
+        return False
+    s.ready.park(group, lacks)
+    return True
+
+
+def is_unmet(s: State, demand: tuple[tuple[str, float], ...]) -> bool:
+    """Tell whether nothing there is could ever meet a demand."""
+    for name, amount in demand:
+        limit = s.resources.limit(name)
+        if limit is not None and amount > limit:
+            return True
+    if any(name in s.resources.of_workers for name, _ in demand):
+        workers = s.workers.values()
+        return not any(could_fit(worker, demand, s.resources.of_workers) for worker in workers)
+    return False
+
+
+def _grant_particular(s: State, group: Group, rooms: list[_Room]) -> bool:
+    """Grant one task that only some workers can take; park its group where none has room."""
+    demand, solo, refused_by = group.key
+    for at, (_, order, worker) in enumerate(rooms):
+        if worker.used_slots >= worker.slots or worker.uid in refused_by:
+            continue
+        if not worker.accepting and not (solo and worker.reserved):
+            continue
+        if solo and worker.used_slots:
+            continue
+        if not leases.room_for(s, worker, demand):
+            continue
+        task = s.ready.take(group, s.now)
+        mean_s = task.family.mean_run_s
+        leases.grant(s, task, worker, UNKNOWN_S if mean_s < 0 else mean_s + OVERHEAD_S)
+        rooms[at] = (_business(worker), order, worker)
+        if not worker.accepting:
+            rooms[at] = rooms[-1]
+            rooms.pop()
+        heapify(rooms)
+        return True
+    if solo:
+        _reserve(s, rooms)
+    lacks = next((n for n, _ in demand if n in s.resources.of_workers), "")
+    s.ready.park(group, leases.WORKER_ROOM + lacks)
+    return False
+
+
+def _reserve(s: State, rooms: list[_Room]) -> None:
+    """Keep the least busy worker free of new work until an isolated attempt can have it."""
+    if any(worker.reserved for worker in s.workers.values()) or not rooms:
+        return
+    worker = rooms[0][2]
+    worker.reserved = True
+    heappop(rooms)
+
+
+def resume(s: State, worker: WorkerRecord) -> None:
+    """Continue generators whose yields are done, as far as slots and resources allow."""
+    ready: list[tuple[str, int]] = []
+    waiting: list[TaskRecord] = []
+    for task in worker.resumes:
+        lease = task.lease
+        if lease is None or task.state != TaskState.SUSPENDED:
+            continue
+        demand = leases.demand_of(task)
+        if (
+            worker.used_slots >= worker.slots
+            or worker.alone
+            or (demand and s.resources.lacking(demand) is not None)
+            or not leases.room_for(s, worker, demand)
+        ):
+            waiting.append(task)
+            continue
+        lease.resumed = lease.yielded
+        lease.confirmed = False
+        leases.hold(s, lease, worker)
+        tally.move(s, task, TaskEvent.RESUME)
+        ready.append((lease.token, lease.yielded))
+    worker.resumes = waiting
+    if ready:
+        s.send(worker.peer, Resume(worker.session, ready))
+
+
+def speak(s: State, worker: WorkerRecord) -> None:
+    """Send what was granted to a worker this turn."""
+    tasks, worker.outbox = worker.outbox, []
+    grants = []
+    for task in tasks:
+        if task.lease is not None:
+            task.lease.sent += 1
+            grants.append(leases.spell_grant(s, task))
+    for at in range(0, len(grants), DISPATCH_MAX):
+        s.send(worker.peer, Dispatch(worker.session, grants[at : at + DISPATCH_MAX]))
+
+
+def repeat(s: State, worker: WorkerRecord) -> None:
+    """Say again what a worker has not confirmed (lost with a connection); idempotent there."""
+    late: list[LeaseRecord] = []
+    kills: list[str] = []
+    resumes: list[tuple[str, int]] = []
+    for lease in worker.held.values():
+        if s.now - lease.granted_at < s.config.timing.heartbeat_s:
+            break
+        extra = lease.task.extra
+        if extra is not None and extra.doom is not None:
+            kills.append(lease.token)
+        elif not lease.confirmed and lease.holds:
+            if lease.resumed:
+                resumes.append((lease.token, lease.resumed))
+            else:
+                late.append(lease)
+    if kills:
+        s.send(worker.peer, Kill(worker.session, kills))
+    if resumes:
+        s.send(worker.peer, Resume(worker.session, resumes))
+    worker.outbox.extend(lease.task for lease in late[:DISPATCH_MAX])
+
+
+def recall_for_idle(s: State) -> None:
+    """Take back what was granted ahead and waits, when another worker has nothing to do."""
+    if len(s.workers) < 2 or not any(
+        worker.accepting and worker.used_slots < worker.slots for worker in s.workers.values()
+    ):
+        return
+    for worker in s.workers.values():
+        ahead = worker.used_slots - worker.slots
+        if ahead <= 0 or s.now - worker.recalled_at < RECALL_AFTER_S:
+            continue
+        newest = [
+            lease.token
+            for lease in list(worker.held.values())[-ahead:]
+            if lease.holds and s.now - lease.granted_at > RECALL_AFTER_S
+        ]
+        if newest:
+            worker.recalled_at = s.now
+            s.send(worker.peer, Recall(worker.session, newest[-(len(newest) + 1) // 2 :]))
+
+
+def kill(s: State, token: str) -> None:
+    """Tell the worker of a doomed lease."""
+    lease = s.leases.get(token)
+    if lease is None:
+        return
+    worker = s.workers.get(lease.uid)
+    if worker is not None:
+        s.send(worker.peer, Kill(worker.session, [token]))
+
+
+def unreachable(s: State, worker: WorkerRecord, message: Dispatch) -> None:
+    """DISPATCH was certainly not queued: release at once what was never said before (rule C1)."""
+    worker.suspect = True
+    for grant in message.grants:
+        lease = s.leases.get(grant.token)
+        if lease is not None and lease.sent == 1 and lease.uid == worker.uid:
+            leases.end(s, lease)
+            tally.move(s, lease.task, TaskEvent.GIVE_BACK)
+            graph.settle(s, lease.task)

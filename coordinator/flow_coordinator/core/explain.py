@@ -1,0 +1,163 @@
+"""Why a task is not running, from the same data the decision uses."""
+
+from __future__ import annotations
+
+from flow.messages.client import WhyAnswer
+from flow.states import SATISFIED, TERMINAL, TaskState
+from flow_coordinator.core import dispatch, graph, leases
+from flow_coordinator.core.records import Demand, RunRecord, TaskRecord
+from flow_coordinator.core.resources import fits
+from flow_coordinator.core.state import State
+
+#: Reasons shown at once.
+REASONS_MAX = 5
+#: Tasks named in one line.
+NAMES_MAX = 4
+
+
+def waiting(s: State, run: RunRecord) -> list[str]:
+    """Say in few words what a run waits for (nothing, if it simply runs)."""
+    reasons: list[str] = []
+    if not s.workers:
+        reasons.append("no worker has joined")
+    elif not any(worker.accepting for worker in s.workers.values()):
+        reasons.append("no worker takes new work (suspect, draining, or kept for one task)")
+    if s.stalled:
+        reasons.append("the coordinator's disk is full")
+    for name, groups in s.ready.parked.items():
+        if len(reasons) >= REASONS_MAX:
+            break
+        group = next(iter(groups.values()))
+        if name == dispatch.UNMET:
+            reasons.append(unmet_text(s, group.key[0]))
+        elif not name.startswith(leases.WORKER_ROOM):
+            limit = s.resources.limit(name)
+            reasons.append(f"{name} {s.resources.used.get(name, 0):g}/{limit or 0:g}")
+        elif name != leases.WORKER_ROOM:
+            reasons.append(f"{name.removeprefix(leases.WORKER_ROOM)} on a worker")
+    external = sum(numbers[TaskState.EXTERNAL] for numbers in run.tallies.values())
+    if external:
+        reasons.append(f"external data ({external})")
+    return reasons
+
+
+def unmet_text(s: State, demand: Demand) -> str:
+    """Say why nothing there can ever meet a demand."""
+    for name, amount in demand:
+        limit = s.resources.limit(name)
+        if limit is not None and amount > limit:
+            return f"needs {name} {amount:g}, but its limit is {limit:g}: it can never run"
+    names = ", ".join(f"{n} {a:g}" for n, a in demand if n in s.resources.of_workers)
+    return f"needs a worker with {names}: no worker has that much"
+
+
+def why(s: State, task: TaskRecord) -> WhyAnswer:
+    """Explain one task."""
+    lines: list[tuple[str, str]] = []
+    hints: list[str] = []
+    _requirements(task, lines)
+    explain = {
+        TaskState.UNPLANNED: _unplanned,
+        TaskState.READY: _ready,
+        TaskState.BACKOFF: _backoff,
+        TaskState.LEASED: _held,
+        TaskState.RUNNING: _held,
+        TaskState.SUSPENDED: _held,
+    }.get(task.state)
+    if explain is not None:
+        explain(s, task, lines, hints)
+    extra = task.extra
+    if extra is not None and extra.failure is not None:
+        failure = extra.failure
+        count = f"attempt {failure.attempt}, {task.failures} of {failure.attempts_max} failures"
+        lines.append(("last failure", f"{failure.error} {failure.where}".strip() + f" ({count})"))
+    if extra is not None and extra.why:
+        lines.append(("because", extra.why))
+    if task.state in TERMINAL - SATISFIED:
+        hints.append(f"flow retry '{task.task_id}'")
+    runs = ", ".join(f"{run.id} {run.name}" for run in task.runs[:NAMES_MAX])
+    lines.append(("runs", runs or "none"))
+    state = task.state.label
+    return WhyAnswer(task.task_id, task.name, state, s.now - task.since, lines, hints)
+
+
+def _requirements(task: TaskRecord, lines: list[tuple[str, str]]) -> None:
+    total = len(task.upstream)
+    if task.waits == 0:
+        lines.append(("requirements", "all done"))
+        return
+    open_ones = [dep for dep in task.upstream if dep.state not in SATISFIED][:NAMES_MAX]
+    names = " · ".join(f"{dep.name} {dep.state.label}" for dep in open_ones)
+    lines.append(("requirements", f"{task.waits} of {total} not done: {names}"))
+
+
+def _unplanned(s: State, task: TaskRecord, lines: list[tuple[str, str]], hints: list[str]) -> None:
+    if task.asked:
+        lines.append(("planning", "a planner expands it now"))
+    elif not s.workers:
+        lines.append(("planning", "no worker has joined that could plan it"))
+        hints.append("flow-worker --coordinator ADDRESS")
+    else:
+        lines.append(("planning", f"waits for a free planner; {len(s.frontier)} tasks before it"))
+
+
+def _ready(s: State, task: TaskRecord, lines: list[tuple[str, str]], hints: list[str]) -> None:
+    key = graph.group_key(task)
+    group = s.ready.groups.get(key)
+    demand = key[0]
+    parked = group.parked if group is not None else None
+    if parked == dispatch.UNMET:
+        lines.append(("resources", unmet_text(s, demand)))
+    for name, amount in demand:
+        limit = s.resources.limit(name)
+        if limit is None:
+            continue
+        used = s.resources.used.get(name, 0.0)
+        holders = [
+            f"{lease.task.name} {s.now - lease.granted_at:.0f} s"
+            for lease in s.leases.values()
+            if lease.holds and any(n == name for n, _ in leases.demand_of(lease.task))
+        ][:NAMES_MAX]
+        text = f"needs {amount:g}, {used:g} of {limit:g} in use"
+        lines.append((f"resource {name}", text + (": " + " · ".join(holders) if holders else "")))
+        if used + amount > limit:
+            hints.append(f"flow resources set {name} {max(used + amount, limit + 1):g}")
+    lines.append(
+        ("priority", f"{task.priority:g}; {group.live if group else 0} tasks in its queue")
+    )
+    joined = list(s.workers.values())
+    able = [w for w in joined if w.accepting and fits(w, demand, s.resources.of_workers)]
+    free = sum(1 for w in able if w.used_slots < w.slots)
+    lines.append(
+        ("workers", f"{len(able)} of {len(joined)} could take it, {free} with a free slot")
+    )
+    if not joined:
+        hints.append("flow-worker --coordinator ADDRESS")
+
+
+def _backoff(s: State, task: TaskRecord, lines: list[tuple[str, str]], hints: list[str]) -> None:
+    again_s = max(0.0, (task.extra.again_at if task.extra else s.now) - s.now)
+    lines.append(("backoff", f"tries again in {again_s:.0f} s"))
+    hints.append(f"flow retry '{task.task_id}'")
+
+
+def _held(s: State, task: TaskRecord, lines: list[tuple[str, str]], hints: list[str]) -> None:
+    lease = task.lease
+    if lease is None:
+        return
+    worker = s.workers.get(lease.uid)
+    where = worker.name if worker is not None else f"{lease.uid[:8]} (not joined)"
+    lines.append(("worker", f"{where}, attempt {task.attempt}, token {lease.token}"))
+    if worker is not None and worker.suspect:
+        silent_s = s.now - worker.heard_at
+        left_s = s.config.timing.term_s - silent_s
+        lines.append(("silence", f"silent for {silent_s:.0f} s; granted again in {left_s:.0f} s"))
+    if worker is None:
+        until = s.orphans_until.get(lease.uid, s.now)
+        lines.append(
+            ("lease", f"kept for {max(0.0, until - s.now):.0f} s for its worker to return")
+        )
+    if task.extra is not None and task.extra.doom is not None:
+        lines.append(("ending", f"its worker was told to kill it: {task.extra.doom[1]}"))
+    if task.state == TaskState.SUSPENDED:
+        lines.append(("suspended", "its generator waits for the tasks it yielded"))

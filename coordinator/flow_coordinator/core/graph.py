@@ -1,0 +1,299 @@
+"""The DAG: naming tasks, edges, the order that keeps it acyclic, and what flows along edges.
+
+A topological position per task (``order``; requirements are lower) makes the cycle check cost
+nothing for an edge that agrees with it, which is nearly every edge because new tasks are placed
+below everything. An edge that disagrees moves only the tasks between its two ends.
+
+Source: Pearce and Kelly, "A dynamic topological sort algorithm for directed acyclic graphs", 2006.
+"""
+
+from __future__ import annotations
+
+from flow.messages.client import RootTask
+from flow.messages.shared import Stub, display, pack_params
+from flow.states import SATISFIED, TERMINAL, RunState, TaskState
+from flow_coordinator.core import tally
+from flow_coordinator.core.ready import GroupKey
+from flow_coordinator.core.records import RunRecord, TaskRecord
+from flow_coordinator.core.state import State
+from flow_coordinator.core.transitions import TaskEvent
+
+#: Edges released in one go; a wider task releases the rest in later turns.
+RELEASE_MAX = 2_000
+
+
+def name_task(
+    s: State, project: str, stub: Stub, runs: tuple[RunRecord, ...], priority: float
+) -> TaskRecord:
+    """Find or make the record of a task that somebody names, and count it in these runs.
+
+    A task that ended in other runs is planned afresh: what is remembered never stands in for
+    ``complete()``. One that is open elsewhere is joined, with everything it waits for.
+    """
+    tasks = s.tasks.get(project)
+    if tasks is None:
+        tasks = s.tasks[project] = {}
+    task = tasks.get(stub.task_id)
+    if task is None:
+        family = s.family(project, stub.module, stub.family)
+        s.lowest -= 1
+        task = TaskRecord(s.next_task, stub.task_id, family, stub.params, s.lowest)
+        s.next_task += 1
+        task.since = s.now
+        tasks[stub.task_id] = task
+        s.changes.tasks[task] = None
+    elif task.state in TERMINAL and not any(run in task.runs for run in runs):
+        start_over(s, task)
+    for run in runs:
+        if run not in task.runs:
+            attach(s, task, run)
+    if priority > 0:
+        raise_priority(s, task, priority)
+    return task
+
+
+def root_stub(root: RootTask) -> Stub:
+    """Say a root as the planner reads it: its task id is not known yet."""
+    return Stub("", root.module, root.family, pack_params(root.params))
+
+
+def root_name(root: RootTask) -> str:
+    """Name a root for people."""
+    return display(root.family, pack_params(root.params))
+
+
+def start_over(s: State, task: TaskRecord) -> None:
+    """Plan an ended task afresh for a new run; the runs that saw it end keep their counts."""
+    if task.state not in SATISFIED:
+        task.downstream = [one for one in task.downstream or () if is_wanted(one)]
+        revived(s, task)
+    task.runs = ()
+    detach_upstream(task)
+    tally.move(s, task, TaskEvent.RECHECK)
+    task.asked = 0
+    task.failures = task.crashes = 0
+    task.extra = None
+    task.priority = 0.0
+    s.changes.tasks[task] = None
+    s.frontier.append(task)
+
+
+def is_wanted(task: TaskRecord) -> bool:
+    """Tell whether a run that goes on counts a task."""
+    return any(run.state == RunState.RUNNING for run in task.runs)
+
+
+def detach_upstream(task: TaskRecord) -> None:
+    """Forget the requirements of a task that is planned again."""
+    for dep in task.upstream:
+        if dep.downstream and dep.state not in SATISFIED:
+            dep.downstream = [waiter for waiter in dep.downstream if waiter is not task]
+    task.upstream = ()
+    task.waits = task.blocked = 0
+
+
+def attach(s: State, task: TaskRecord, run: RunRecord) -> None:
+    """Count a task, and everything open it waits for, in a run. Cost: O(newly counted)."""
+    stack = [task]
+    while stack:
+        one = stack.pop()
+        if run in one.runs:
+            continue
+        tally.enrol(s, one, run)
+        if one.state not in TERMINAL or one.state == TaskState.UPSTREAM_FAILED:
+            stack.extend(one.upstream)
+
+
+def raise_priority(s: State, task: TaskRecord, priority: float) -> None:
+    """Let requirements inherit a positive priority. Cost: O(tasks raised)."""
+    stack = [task]
+    while stack:
+        one = stack.pop()
+        if one.priority >= priority or one.state in TERMINAL:
+            continue
+        one.priority = priority
+        if one.ticket:
+            s.ready.reorder(one, group_key(one))
+        stack.extend(one.upstream)
+
+
+def group_key(task: TaskRecord) -> GroupKey:
+    """Tell what a ready task needs."""
+    assert task.policy is not None
+    extra = task.extra
+    if extra is None:
+        return (task.policy.demand, False, ())
+    return (task.policy.demand, extra.solo, tuple(extra.refused_by))
+
+
+def find_cycle(task: TaskRecord, deps: list[TaskRecord]) -> list[TaskRecord] | None:
+    """Make room for edges from a task to its requirements, or give the cycle they would close.
+
+    Returns the path from the task back to itself. Changes positions, no edges.
+    """
+    for dep in deps:
+        if dep.order >= task.order:
+            path = _reorder(task, dep)
+            if path is not None:
+                return path
+    return None
+
+
+def _reorder(task: TaskRecord, dep: TaskRecord) -> list[TaskRecord] | None:
+    """Move ``dep`` and what it needs below ``task`` (and what needs it)."""
+    if dep is task:
+        return [task, task]
+    low, high = task.order, dep.order
+    came: dict[TaskRecord, TaskRecord | None] = {dep: None}
+    stack = [dep]
+    while stack:
+        one = stack.pop()
+        for up in one.upstream:
+            if up is task:
+                path = [task]
+                step: TaskRecord | None = one
+                while step is not None:
+                    path.append(step)
+                    step = came[step]
+                return [task, *reversed(path[1:]), task]
+            if up.order >= low and up not in came:
+                came[up] = one
+                stack.append(up)
+    back: dict[TaskRecord, None] = {task: None}
+    stack = [task]
+    while stack:
+        for down in stack.pop().downstream or ():
+            if down.order <= high and down not in back:
+                back[down] = None
+                stack.append(down)
+    movers = sorted(came, key=_order) + sorted(back, key=_order)
+    places = sorted(one.order for one in movers)
+    for one, place in zip(movers, places, strict=True):
+        one.order = place
+    return None
+
+
+def _order(task: TaskRecord) -> int:
+    return task.order
+
+
+def add_edges(s: State, task: TaskRecord, deps: list[TaskRecord]) -> None:
+    """Make a task wait for requirements (no cycle: ``find_cycle`` said so)."""
+    if not deps:
+        return
+    waits = blocked = 0
+    priority = task.priority
+    for dep in deps:
+        state = dep.state
+        if state in SATISFIED:
+            continue
+        waits += 1
+        if dep.downstream is None:
+            dep.downstream = [task]
+        else:
+            dep.downstream.append(task)
+        if state in TERMINAL:
+            blocked += 1
+        elif dep.priority < priority and priority > 0:
+            raise_priority(s, dep, priority)
+    task.upstream = (*task.upstream, *deps) if task.upstream else tuple(deps)
+    task.waits += waits
+    task.blocked += blocked
+    s.changes.tasks[task] = None
+
+
+def settle(s: State, task: TaskRecord) -> None:
+    """Let a pending task become ready, or fail for its requirements."""
+    if task.state != TaskState.PENDING:
+        return
+    if task.blocked:
+        if tally.move(s, task, TaskEvent.UPSTREAM_FAIL):
+            ended_badly(s, task)
+    elif task.waits == 0:
+        run = task.runs[0] if task.runs else None
+        if run is None or (run.state != RunState.RUNNING and not is_wanted(task)):
+            tally.move(s, task, TaskEvent.CANCEL)
+            return
+        tally.move(s, task, TaskEvent.UNBLOCK)
+        s.ready.push(task, group_key(task), run, s.now)
+
+
+def satisfied(s: State, task: TaskRecord) -> None:
+    """Tell everything that waits for a task that it is done."""
+    waiting = task.downstream
+    task.upstream = ()
+    if waiting:
+        task.downstream = None
+        if len(waiting) <= RELEASE_MAX and not s.releasing:
+            release(s, waiting, 0, len(waiting))
+        else:
+            s.releasing.append((waiting, 0))
+
+
+def release(s: State, waiting: list[TaskRecord], start: int, stop: int) -> None:
+    """Count down the waits of some tasks."""
+    for at in range(start, stop):
+        task = waiting[at]
+        task.waits -= 1
+        if task.waits == 0:
+            if task.state == TaskState.PENDING:
+                settle(s, task)
+            elif task.state == TaskState.SUSPENDED:
+                resume_later(s, task)
+
+
+def resume_later(s: State, task: TaskRecord) -> None:
+    """Queue a suspended task, all of whose yields are done, at the worker that keeps it."""
+    lease = task.lease
+    if lease is None or lease.resumed >= lease.yielded:
+        return
+    worker = s.workers.get(lease.uid)
+    if worker is not None and task not in worker.resumes:
+        worker.resumes.append(task)
+
+
+def ended_badly(s: State, task: TaskRecord) -> list[TaskRecord]:
+    """Fail what waits for a task that ended without being satisfied.
+
+    Returns suspended tasks that can never continue: their generators are to be killed. Cost:
+    O(tasks failed).
+    """
+    stuck: list[TaskRecord] = []
+    stack = [task]
+    while stack:
+        one = stack.pop()
+        for waiter in one.downstream or ():
+            waiter.blocked += 1
+            if waiter.blocked > 1:
+                continue
+            if waiter.state == TaskState.PENDING:
+                tally.move(s, waiter, TaskEvent.UPSTREAM_FAIL)
+                stack.append(waiter)
+            elif waiter.state == TaskState.SUSPENDED:
+                stuck.append(waiter)
+    for waiter in stuck:
+        doom(s, waiter, "upstream", "a task that it yielded ended badly")
+    return stuck
+
+
+def doom(s: State, task: TaskRecord, verdict: str, why: str) -> None:
+    """Decide what a held task becomes and have its worker kill it. See ``outcomes.settle_doom``."""
+    extra = task.more()
+    if extra.doom is None or verdict == "cancel":
+        extra.doom = (verdict, why)
+    lease = task.lease
+    if lease is not None:
+        s.timer(s.now, "kill", lease.token)
+
+
+def revived(s: State, task: TaskRecord) -> None:
+    """A task that had ended badly is open again: so is what had failed because of it."""
+    stack = [task]
+    while stack:
+        one = stack.pop()
+        for waiter in one.downstream or ():
+            if waiter.blocked:
+                waiter.blocked -= 1
+            if not waiter.blocked and waiter.state == TaskState.UPSTREAM_FAILED:
+                tally.move(s, waiter, TaskEvent.REVIVE)
+                stack.append(waiter)

@@ -1,0 +1,101 @@
+"""Compare every index with every record; runs at the end of every test of the core."""
+
+from __future__ import annotations
+
+from flow.states import HELD, SATISFIED, TERMINAL, RunState, TaskState
+from flow_coordinator.core import leases
+from flow_coordinator.core.records import TaskRecord
+from flow_coordinator.core.resources import EPSILON
+from flow_coordinator.core.state import State
+
+
+class Broken(AssertionError):
+    """An invariant does not hold."""
+
+
+def check(s: State) -> None:
+    """Recount everything. Raises ``Broken`` naming the first difference. Cost: O(everything)."""
+    everything = [task for tasks in s.tasks.values() for task in tasks.values()]
+    for task in everything:
+        _check_task(s, task)
+    _check_leases(s)
+    _check_resources(s)
+    _check_runs(s)
+    _check_queue(s, everything)
+
+
+def _expect(holds: bool, what: str, *details: object) -> None:
+    if not holds:
+        raise Broken(f"{what}: " + " ".join(map(repr, details)))
+
+
+def _check_task(s: State, task: TaskRecord) -> None:
+    state = task.state
+    _expect((task.lease is not None) == (state in HELD), "lease iff held", task.task_id, state)
+    _expect((task.ticket != 0) == (state == TaskState.READY), "queued iff ready", task.task_id)
+    if state not in TERMINAL:
+        known = sum(1 for dep in task.upstream if dep.state not in SATISFIED)
+        late = sum(
+            waiting[at:].count(task) if at < len(waiting) else 0 for waiting, at in s.releasing
+        )
+        _expect(task.waits == known + late, "waits", task.task_id, state, task.waits, known, late)
+    for dep in task.upstream:
+        _expect(dep.order < task.order, "acyclic order", dep.task_id, task.task_id)
+    if state == TaskState.READY:
+        _expect(task.waits == 0 and task.blocked == 0, "ready tasks wait for nothing", task.task_id)
+    if state in (TaskState.LEASED, TaskState.RUNNING):
+        _expect(task.waits == 0, "running tasks wait for nothing", task.task_id, task.waits)
+
+
+def _check_leases(s: State) -> None:
+    for token, lease in s.leases.items():
+        _expect(lease.task.lease is lease, "lease of its task", token)
+        worker = s.workers.get(lease.uid)
+        if worker is not None:
+            _expect(worker.held.get(token) is lease, "held by its worker", token)
+        else:
+            held = s.orphans.get(lease.uid, {})
+            _expect(held.get(token) is lease, "kept for an absent worker", token)
+    count = sum(len(worker.held) for worker in s.workers.values())
+    count += sum(len(held) for held in s.orphans.values())
+    _expect(count == len(s.leases), "leases are held once", count, len(s.leases))
+    for worker in s.workers.values():
+        used = sum(1 for lease in worker.held.values() if lease.holds)
+        _expect(used == worker.used_slots, "slots", worker.name, used, worker.used_slots)
+    for lease in s.leases.values():
+        suspended = lease.task.state == TaskState.SUSPENDED
+        _expect(lease.holds != suspended, "a suspended lease holds nothing", lease.token)
+
+
+def _check_resources(s: State) -> None:
+    used: dict[str, float] = {}
+    for lease in s.leases.values():
+        if lease.holds:
+            for name, amount in leases.demand_of(lease.task):
+                if s.resources.limit(name) is not None:
+                    used[name] = used.get(name, 0.0) + amount
+    for name in sorted({*used, *s.resources.used}):
+        mine, theirs = used.get(name, 0.0), s.resources.used.get(name, 0.0)
+        _expect(abs(mine - theirs) < EPSILON * 1000, "resource use", name, mine, theirs)
+
+
+def _check_runs(s: State) -> None:
+    for run in s.runs.values():
+        _expect(run.state == RunState.RUNNING, "open runs are running", run.id)
+        totals = [0] * len(TaskState)
+        for numbers in run.tallies.values():
+            for state, count in enumerate(numbers):
+                _expect(count >= 0, "counts", run.id, numbers)
+                totals[state] += count
+        _expect(sum(totals) == len(run.tasks), "tasks of a run", run.id, sum(totals))
+        still = sum(count for state, count in enumerate(totals) if TaskState(state) not in TERMINAL)
+        _expect(still == run.open, "open tasks", run.id, still, run.open)
+        _expect(totals[TaskState.UNPLANNED] == run.unplanned, "unplanned tasks", run.id)
+
+
+def _check_queue(s: State, everything: list[TaskRecord]) -> None:
+    ready = sum(1 for task in everything if task.state == TaskState.READY)
+    _expect(len(s.ready) == ready, "ready queue", len(s.ready), ready)
+    for lacks, groups in s.ready.parked.items():
+        for group in groups.values():
+            _expect(group.parked == lacks and group.live > 0, "parked groups", lacks, group.key)

@@ -1,0 +1,140 @@
+"""Leases: the only place where one is made or ended.
+
+A grant takes a slot and the task's demand; the end of a lease, whatever ends it, gives them back
+exactly once. Rules C1 and C2.
+"""
+
+from __future__ import annotations
+
+from flow.ids import WorkerUid
+from flow.messages.shared import Grant
+from flow_coordinator.core import tally
+from flow_coordinator.core.records import Demand, LeaseRecord, TaskRecord, WorkerRecord
+from flow_coordinator.core.resources import fits
+from flow_coordinator.core.state import State
+from flow_coordinator.core.transitions import TaskEvent
+
+#: Parking place of tasks that lack a free slot of the worker kind they need.
+WORKER_ROOM = "worker:"
+
+
+def demand_of(task: TaskRecord) -> Demand:
+    """Tell what a planned task takes besides a slot."""
+    return task.policy.demand if task.policy is not None else ()
+
+
+def grant(s: State, task: TaskRecord, worker: WorkerRecord, expected_s: float) -> LeaseRecord:
+    """Give a ready task to a worker under a new token."""
+    token = s.new_token()
+    lease = LeaseRecord(token, task, worker.uid, s.now)
+    lease.expected_s = expected_s
+    task.lease = lease
+    task.attempt += 1
+    s.leases[token] = lease
+    worker.held[token] = lease
+    hold(s, lease, worker)
+    tally.move(s, task, TaskEvent.GRANT)
+    worker.outbox.append(task)
+    for run in task.runs:
+        run.attempts += 1
+        run.workers[worker.uid] = None
+    return lease
+
+
+def hold(s: State, lease: LeaseRecord, worker: WorkerRecord | None) -> None:
+    """Take slot and demand for a lease."""
+    lease.holds = True
+    demand = demand_of(lease.task)
+    if demand:
+        s.resources.take(demand)
+    if worker is not None:
+        worker.used_slots += 1
+        worker.load_s += lease.expected_s
+        for name, amount in demand:
+            if name in worker.used:
+                worker.used[name] += amount
+        extra = lease.task.extra
+        if extra is not None and extra.solo:
+            worker.alone = True
+            worker.reserved = False
+
+
+def let_go(s: State, lease: LeaseRecord) -> None:
+    """Give back slot and demand of a lease (it may live on, suspended)."""
+    if not lease.holds:
+        return
+    lease.holds = False
+    demand = demand_of(lease.task)
+    if demand:
+        for name in s.resources.give(demand):
+            s.ready.open_parked(name)
+    worker = s.workers.get(lease.uid)
+    if worker is None:
+        return
+    worker.used_slots -= 1
+    worker.load_s = worker.load_s - lease.expected_s if worker.used_slots else 0.0
+    for name, amount in demand:
+        if name in worker.used:
+            worker.used[name] = max(0.0, worker.used[name] - amount)
+            s.ready.open_parked(WORKER_ROOM + name)
+    extra = lease.task.extra
+    if extra is not None and extra.solo:
+        worker.alone = False
+    if s.ready.parked:
+        s.ready.open_parked(WORKER_ROOM)
+
+
+def end(s: State, lease: LeaseRecord) -> None:
+    """End a lease: its token is never current again."""
+    let_go(s, lease)
+    task = lease.task
+    task.lease = None
+    del s.leases[lease.token]
+    worker = s.workers.get(lease.uid)
+    if worker is not None:
+        worker.held.pop(lease.token, None)
+        if worker.resumes and task in worker.resumes:
+            worker.resumes.remove(task)
+    orphans = s.orphans.get(lease.uid)
+    if orphans is not None:
+        orphans.pop(lease.token, None)
+        if not orphans:
+            del s.orphans[lease.uid]
+            s.orphans_until.pop(lease.uid, None)
+
+
+def adopt(s: State, uid: WorkerUid, worker: WorkerRecord) -> None:
+    """Hand the leases that a uid holds to its worker record (same uid, joined again)."""
+    for token, lease in s.orphans.pop(uid, {}).items():
+        worker.held[token] = lease
+        if lease.holds:
+            worker.used_slots += 1
+            worker.load_s += lease.expected_s
+            for name, amount in demand_of(lease.task):
+                if name in worker.used:
+                    worker.used[name] += amount
+    s.orphans_until.pop(uid, None)
+
+
+def room_for(s: State, worker: WorkerRecord, demand: Demand) -> bool:
+    """Tell whether a worker's own capacities allow a demand now."""
+    return not demand or fits(worker, demand, s.resources.of_workers)
+
+
+def spell_grant(s: State, task: TaskRecord) -> Grant:
+    """Say a grant as the worker reads it."""
+    lease, policy, extra = task.lease, task.policy, task.extra
+    assert lease is not None and policy is not None
+    timeout_s = policy.policy.timeout_s
+    family = task.family
+    return Grant(
+        lease.token,
+        task.task_id,
+        family.module,
+        family.family,
+        task.params,
+        task.attempt,
+        s.config.timeout_s if timeout_s is None else timeout_s,
+        extra is not None and extra.solo,
+        policy.policy.accepts_messages,
+    )

@@ -1,0 +1,183 @@
+"""The coordinator core: every event goes through ``Coordinator.handle``, in one funnel.
+
+Pure: no socket, clock, file, log or randomness of its own. The shell drains what has arrived,
+calls ``handle`` for each, then ``handle(TurnEnded())``, writes the changes in one transaction and
+only then acts on the effects (``SendNow`` may go at once).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from heapq import heappop
+from random import Random
+from typing import Any
+
+from flow.errors import ProtocolError
+from flow.messages import worker as wire
+from flow.messages.codec import decode_chunk
+from flow.messages.shared import PlanChunk
+from flow_coordinator.core import answers, dispatch, graph, outcomes, planning, runs, workers
+from flow_coordinator.core.config import CoreConfig
+from flow_coordinator.core.effects import Effect
+from flow_coordinator.core.events import (
+    Event,
+    Received,
+    Stopping,
+    StoreResumed,
+    StoreStalled,
+    TurnEnded,
+    Unreachable,
+)
+from flow_coordinator.core.records import Instant, RunRecord, TaskRecord, WorkerRecord
+from flow_coordinator.core.state import Changes, State
+
+#: Timers handled in one turn.
+TIMERS_MAX = 1_000
+
+
+class Coordinator:
+    """Decides; never acts."""
+
+    def __init__(
+        self, config: CoreConfig, lineage: str, epoch: int, random: Random, now: Instant
+    ) -> None:
+        self.state = State(config, lineage, epoch, random, now)
+        #: more could be done at once: the next turn follows without waiting
+        self.busy = False
+
+    def handle(self, event: Event, now: Instant) -> list[Effect]:
+        """Apply one event; return what to do."""
+        s = self.state
+        s.now = now
+        if isinstance(event, Received):
+            _received(s, event)
+        elif isinstance(event, TurnEnded):
+            self._turn_ended(event)
+        elif isinstance(event, Unreachable):
+            _unreachable(s, event)
+        elif isinstance(event, StoreStalled):
+            s.stalled = True
+        elif isinstance(event, StoreResumed):
+            s.stalled = False
+        elif isinstance(event, Stopping):
+            workers.stop(s)
+        effects, s.effects = s.effects, []
+        return effects
+
+    def next_deadline(self) -> Instant | None:
+        """Tell when ``TurnEnded`` is due though nothing arrives."""
+        s = self.state
+        if self.busy:
+            return s.now
+        timer = s.timers[0][0] if s.timers else None
+        update = runs.next_update(s)
+        if timer is None or update is None:
+            return timer if update is None else update
+        return min(timer, update)
+
+    def take_changes(self) -> Changes:
+        """Hand over what changed since the last call, to be written in one transaction."""
+        changes, self.state.changes = self.state.changes, Changes()
+        return changes
+
+    def _turn_ended(self, event: TurnEnded) -> None:
+        s = self.state
+        _timers(s, event.drained)
+        _release_some(s)
+        runs.forget(s)
+        planning.turn(s)
+        more = dispatch.turn(s)
+        runs.turn(s)
+        if s.term_kept and not s.orphans:
+            s.term_kept = False
+            s.changes.meta["term_s"] = repr(s.config.timing.term_s)
+        self.busy = not s.stalled and bool(more or s.releasing or s.forgetting)
+
+
+def _received(s: State, event: Received) -> None:
+    message = event.message
+    handler = _SESSION_HANDLERS.get(type(message))
+    if handler is not None:
+        worker = workers.current(s, event.peer, message.session)  # type: ignore[union-attr]
+        if worker is not None:
+            handler(s, worker, message)
+    elif isinstance(message, wire.Hello):
+        workers.hello(s, event.peer, message)
+    elif isinstance(message, wire.Join):
+        workers.join(s, event.peer, message)
+    else:
+        answers.answer(s, event.peer, message)  # type: ignore[arg-type]
+
+
+def _planned(s: State, worker: WorkerRecord, message: wire.Planned) -> None:
+    try:
+        chunk = decode_chunk(message.body) if message.body else PlanChunk()
+    except ProtocolError as error:
+        s.note("planning answer unreadable", "warning", worker=worker.name, error=str(error))
+        return
+    planning.answer(s, worker, message, chunk)
+
+
+_SESSION_HANDLERS: dict[type, Callable[[State, WorkerRecord, Any], None]] = {
+    wire.Heartbeat: workers.heartbeat,
+    wire.Started: workers.started,
+    wire.Results: workers.results,
+    wire.Yield: workers.yielded,
+    wire.Planned: _planned,
+    wire.Drained: workers.drained,
+}
+
+
+def _unreachable(s: State, event: Unreachable) -> None:
+    worker = s.by_peer.get(event.peer)
+    if worker is not None:
+        if isinstance(event.message, wire.Dispatch):
+            dispatch.unreachable(s, worker, event.message)
+    else:
+        for run in s.runs.values():
+            run.watchers.pop(event.peer, None)
+
+
+def _timers(s: State, drained: bool) -> None:
+    later = []
+    count = 0
+    while s.timers and s.timers[0][0] <= s.now and count < TIMERS_MAX:
+        timer = heappop(s.timers)
+        count += 1
+        _, _, kind, what = timer
+        if kind in ("worker", "orphans") and not drained:
+            # queued heartbeats are read first: silence is judged in the next turn
+            later.append(timer)
+            continue
+        _fire(s, kind, what)
+    for at, _, kind, what in later:
+        s.timer(at, kind, what)
+
+
+def _fire(s: State, kind: str, what: object) -> None:
+    if kind == "plan" and isinstance(what, int):
+        planning.ask_again(s, what)
+    elif kind == "backoff" and isinstance(what, TaskRecord):
+        outcomes.backoff_over(s, what)
+    elif kind == "external" and isinstance(what, TaskRecord):
+        planning.recheck(s, what)
+    elif kind == "worker" and isinstance(what, str):
+        workers.silence(s, what)
+    elif kind == "orphans" and isinstance(what, str):
+        workers.orphans_expired(s, what)
+    elif kind == "kill" and isinstance(what, str):
+        dispatch.kill(s, what)
+    elif kind == "fail_fast" and isinstance(what, RunRecord):
+        runs.fail_fast(s, what)
+    elif kind == "unmet" and isinstance(what, tuple):
+        runs.unmet(s, what)
+
+
+def _release_some(s: State) -> None:
+    if not s.releasing:
+        return
+    waiting, at = s.releasing.popleft()
+    stop = min(at + graph.RELEASE_MAX, len(waiting))
+    graph.release(s, waiting, at, stop)
+    if stop < len(waiting):
+        s.releasing.appendleft((waiting, stop))

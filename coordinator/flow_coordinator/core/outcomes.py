@@ -1,0 +1,248 @@
+"""What becomes of a task when a lease ends: done, again, later, never.
+
+Rule C3: a report counts only with the token of the task's current lease, from the worker that
+holds it. Counted are failures and timeouts (against ``retry_count``) and crashes (against
+``crash_max``); a killed, released or lost attempt counts as nothing.
+"""
+
+from __future__ import annotations
+
+from flow.messages.client import Failure
+from flow.messages.shared import Outcome, Report
+from flow.states import TERMINAL, TaskState
+from flow_coordinator.core import graph, leases, tally
+from flow_coordinator.core.records import LeaseRecord, TaskRecord, WorkerRecord
+from flow_coordinator.core.state import State
+from flow_coordinator.core.transitions import TaskEvent
+
+#: Weight of the newest measurement in a family's mean run time.
+MEAN_WEIGHT = 0.2
+#: Failures of one run kept for display.
+FAILURES_MAX = 200
+#: Wait before a task that its worker refused is offered again.
+REFUSED_DELAY_S = 1.0
+#: Text of a failure kept in memory and in the run's record.
+TRACE_CHARACTERS_MAX = 8_000
+
+
+def report(s: State, worker: WorkerRecord, lease: LeaseRecord, report: Report) -> None:
+    """Apply the report that ends a lease."""
+    task = lease.task
+    leases.end(s, lease)
+    outcome = report.outcome
+    if outcome == Outcome.DONE:
+        succeed(s, task, report.run_s, report.skipped)
+        return
+    extra = task.extra
+    if extra is not None and extra.doom is not None:
+        settle_doom(s, task, worker.name, report)
+    elif outcome in (Outcome.FAILED, Outcome.TIMEOUT):
+        fail(s, task, worker.name, report)
+    elif outcome == Outcome.CRASHED:
+        crash(s, task, worker.name, report)
+    elif outcome == Outcome.REFUSED:
+        refuse(s, task, worker, report)
+    else:
+        lost(s, task, worker.name, outcome == Outcome.KILLED, report.error or "killed")
+
+
+def succeed(s: State, task: TaskRecord, run_s: float, skipped: bool) -> None:
+    """A task is done."""
+    family = task.family
+    if not skipped:
+        mean = family.mean_run_s
+        family.mean_run_s = run_s if mean < 0 else mean + MEAN_WEIGHT * (run_s - mean)
+    extra = task.extra
+    if extra is not None:
+        if extra.retried:
+            for run in task.runs:
+                run.retried = True
+        task.extra = None
+    tally.move(s, task, TaskEvent.SUCCEED)
+    graph.satisfied(s, task)
+
+
+def settle_doom(s: State, task: TaskRecord, worker: str, report: Report) -> None:
+    """The killed lease of a task that was decided already is reported."""
+    extra = task.more()
+    assert extra.doom is not None
+    verdict, why = extra.doom
+    extra.doom = None
+    extra.why = why
+    if verdict == "cancel":
+        tally.move(s, task, TaskEvent.CANCEL)
+    elif verdict == "upstream":
+        if not task.blocked:
+            give_back(s, task)
+            return
+        tally.move(s, task, TaskEvent.UPSTREAM_FAIL)
+    else:
+        note_failure(s, task, "failed", worker, report.run_s, why, again_in_s=-1.0)
+        tally.move(s, task, TaskEvent.FAIL)
+    graph.ended_badly(s, task)
+
+
+def give_back(s: State, task: TaskRecord) -> None:
+    """Run a task again as if it had not been granted (uncounted)."""
+    tally.move(s, task, TaskEvent.GIVE_BACK)
+    graph.settle(s, task)
+
+
+def lost(s: State, task: TaskRecord, worker: str, started: bool, why: str) -> None:
+    """An attempt ended without a verdict on the task: uncounted, unless its class holds it."""
+    extra = task.extra
+    if extra is not None and extra.doom is not None:
+        settle_doom(s, task, worker, Report("", Outcome.KILLED))
+        return
+    hold = task.policy is not None and task.policy.policy.on_lost == "hold"
+    if hold and started:
+        note_failure(s, task, "lost", worker, 0.0, why, again_in_s=-1.0)
+        task.more().why = f"its attempt was lost ({why}); flow retry runs it again"
+        tally.move(s, task, TaskEvent.HOLD)
+        graph.ended_badly(s, task)
+    else:
+        give_back(s, task)
+
+
+def fail(s: State, task: TaskRecord, worker: str, report: Report) -> None:
+    """A counted failure: again after backoff, or the end."""
+    extra = task.more()
+    extra.solo = False
+    window_s = s.config.disable_window_s
+    policy = task.policy.policy if task.policy is not None else None
+    if policy is not None and policy.disable_window_s is not None:
+        window_s = policy.disable_window_s
+    extra.failed_at = [at for at in extra.failed_at if s.now - at < window_s]
+    extra.failed_at.append(s.now)
+    task.failures = len(extra.failed_at)
+    kind = "timeout" if report.outcome == Outcome.TIMEOUT else "failed"
+    if task.failures >= attempts_max(s, task):
+        note_failure(s, task, kind, worker, report.run_s, report.error, report, -1.0)
+        extra.why = report.error
+        tally.move(s, task, TaskEvent.FAIL)
+        graph.ended_badly(s, task)
+        return
+    delay_s = backoff_s(s, task, task.failures)
+    note_failure(s, task, kind, worker, report.run_s, report.error, report, delay_s)
+    back_off(s, task, delay_s)
+
+
+def crash(s: State, task: TaskRecord, worker: str, report: Report) -> None:
+    """The task's process died: next attempt alone on a worker; the third time is the last."""
+    extra = task.more()
+    task.crashes += 1
+    if task.crashes >= s.config.crash_max:
+        note_failure(s, task, "disabled", worker, report.run_s, report.error, report, -1.0)
+        extra.why = f"its process died {task.crashes} times: {report.error}"
+        extra.solo = False
+        tally.move(s, task, TaskEvent.CRASH_OUT)
+        graph.ended_badly(s, task)
+        return
+    extra.solo = True
+    delay_s = backoff_s(s, task, task.crashes)
+    note_failure(s, task, "crashed", worker, report.run_s, report.error, report, delay_s)
+    back_off(s, task, delay_s)
+
+
+def refuse(s: State, task: TaskRecord, worker: WorkerRecord, report: Report) -> None:
+    """A worker cannot run it; another may. Nobody left who could: that is a failure."""
+    extra = task.more()
+    if report.error and worker.uid not in extra.refused_by:
+        extra.refused_by = sorted([*extra.refused_by, worker.uid])
+        if all(uid in extra.refused_by for uid in s.workers):
+            extra.refused_by = []
+            fail(s, task, worker.name, report)
+            return
+    back_off(s, task, REFUSED_DELAY_S)
+
+
+def back_off(s: State, task: TaskRecord, delay_s: float) -> None:
+    """Wait before the next attempt."""
+    extra = task.more()
+    extra.retried = True
+    extra.again_at = s.now + delay_s
+    tally.move(s, task, TaskEvent.BACK_OFF)
+    s.timer(extra.again_at, "backoff", task)
+
+
+def backoff_over(s: State, task: TaskRecord) -> None:
+    """A backoff timer fired (it may be an old one)."""
+    extra = task.extra
+    if task.state != TaskState.BACKOFF or extra is None or extra.again_at > s.now:
+        return
+    tally.move(s, task, TaskEvent.BACKOFF_END)
+    graph.settle(s, task)
+
+
+def attempts_max(s: State, task: TaskRecord) -> int:
+    """How many failures end this task."""
+    policy = task.policy.policy if task.policy is not None else None
+    if policy is not None and policy.retry_count is not None:
+        return max(1, policy.retry_count)
+    asked = [run.options.retry_count for run in task.runs if run.options.retry_count is not None]
+    return max(1, *asked) if asked else max(1, s.config.retry_count)
+
+
+def backoff_s(s: State, task: TaskRecord, failures: int) -> float:
+    """Exponential, capped, with jitter so that what failed together does not return together."""
+    base_s = s.config.retry_delay_s
+    policy = task.policy.policy if task.policy is not None else None
+    if policy is not None and policy.retry_delay_s is not None:
+        base_s = policy.retry_delay_s
+    delay_s = min(base_s * 2.0 ** min(failures - 1, 30), s.config.retry_delay_max_s)
+    return delay_s * (1.0 + s.config.retry_jitter * (2.0 * s.random.random() - 1.0))
+
+
+def note_failure(
+    s: State,
+    task: TaskRecord,
+    kind: str,
+    worker: str,
+    run_s: float,
+    error: str,
+    report: Report | None = None,
+    again_in_s: float = -1.0,
+    code: int = 0,
+) -> None:
+    """Keep a failure for those who watch, and for the summary."""
+    s.failure_seq += 1
+    failure = Failure(
+        s.failure_seq,
+        task.name,
+        task.task_id,
+        kind,
+        worker,
+        task.attempt,
+        attempts_max(s, task),
+        run_s,
+        error[:TRACE_CHARACTERS_MAX],
+        report.where if report else "",
+        report.tail if report else "",
+        again_in_s,
+        report.trace[-TRACE_CHARACTERS_MAX:] if report else "",
+        code,
+    )
+    task.more().failure = failure
+    for run in task.runs:
+        run.failures.append(failure)
+        if len(run.failures) > FAILURES_MAX:
+            del run.failures[0]
+        tally.changed(s, run)
+        if run.options.fail_fast and again_in_s < 0 and not run.failed_fast:
+            run.failed_fast = True
+            s.timer(s.now, "fail_fast", run)
+
+
+def cancel(s: State, task: TaskRecord, why: str) -> bool:
+    """Cancel an open task; one that is held is killed first. Tells whether anything changed."""
+    if task.state in TERMINAL:
+        return False
+    if task.held:
+        graph.doom(s, task, "cancel", why)
+        return True
+    if task.ticket:
+        s.ready.drop(task, graph.group_key(task))
+    task.more().why = why
+    tally.move(s, task, TaskEvent.CANCEL)
+    graph.ended_badly(s, task)
+    return True

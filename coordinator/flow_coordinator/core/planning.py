@@ -1,0 +1,350 @@
+"""Planning: who is asked to expand what, and what their answers mean.
+
+A planner walks on its own up to a bounded number of tasks and answers in chunks, which are asked
+for one by one: a lost, repeated or late chunk is recognised by its number, and a question without
+an answer goes to another worker. Everything here is read-only at the worker and needs no lease.
+"""
+
+from __future__ import annotations
+
+from flow.errors import ExitCode
+from flow.messages.shared import (
+    Outcome,
+    PlanChunk,
+    PlanError,
+    Report,
+    Spec,
+    SpecStatus,
+    Stub,
+)
+from flow.messages.worker import Plan, PlanEnd, Planned, PlanNext
+from flow.states import TaskState
+from flow_coordinator.core import graph, outcomes, tally
+from flow_coordinator.core.records import PlanRecord, RunRecord, TaskRecord, WorkerRecord
+from flow_coordinator.core.state import State
+from flow_coordinator.core.transitions import TaskEvent
+
+#: Tasks named in one question, and their parameters' bytes.
+ASK_TASKS_MAX = 1_000
+ASK_BYTES_MAX = 300_000
+#: Tasks a planner expands before it hands the rest back to be spread.
+EXPAND_MAX = 20_000
+#: The same where several workers can share the work.
+EXPAND_SHARED_MAX = 2_000
+#: Silence after which a chunk is asked for again, seconds.
+ASK_AGAIN_S = 5.0
+#: Exit codes of errors that are the user's typing rather than failing code.
+_USAGE_KINDS = frozenset({"unknown_task", "bad_parameter"})
+
+
+def turn(s: State) -> None:
+    """Hand out planning work to workers with a free planner."""
+    if s.stalled or s.stopping or not (s.unresolved or s.frontier):
+        return
+    for worker in sorted(s.workers.values(), key=_openness):
+        while worker.accepting and len(worker.plans) < max(1, worker.planners):
+            if s.unresolved:
+                run = s.unresolved.popleft()
+                if run.unresolved and not run.cancelled:
+                    _ask_roots(s, worker, run)
+                continue
+            items = _take_items(s, worker)
+            if not items:
+                break
+            _ask(s, worker, items)
+
+
+def _openness(worker: WorkerRecord) -> int:
+    return len(worker.plans)
+
+
+def _take_items(s: State, worker: WorkerRecord) -> list[TaskRecord]:
+    items: list[TaskRecord] = []
+    later: list[TaskRecord] = []
+    size = 0
+    share = max(1, len(s.frontier) // max(1, 2 * len(s.workers)))
+    while s.frontier and len(items) < min(ASK_TASKS_MAX, share) and size < ASK_BYTES_MAX:
+        task = s.frontier.popleft()
+        if task.state != TaskState.UNPLANNED or task.asked or not graph.is_wanted(task):
+            continue
+        other_worker = task.extra is not None and worker.uid in task.extra.refused_by
+        if other_worker or (items and task.runs != items[0].runs):
+            later.append(task)
+            if other_worker:
+                continue
+            break
+        items.append(task)
+        size += len(task.params) + len(task.task_id) + 64
+    s.frontier.extendleft(reversed(later))
+    return items
+
+
+def _ask(s: State, worker: WorkerRecord, items: list[TaskRecord]) -> None:
+    plan = _open(s, worker, items, None)
+    plan.refs = []
+    for task in items:
+        task.asked = plan.number
+    stubs = [Stub(t.task_id, t.family.module, t.family.family, t.params) for t in items]
+    _say(s, worker, plan, stubs)
+
+
+def _ask_roots(s: State, worker: WorkerRecord, run: RunRecord) -> None:
+    plan = _open(s, worker, [], run)
+    run.asking = plan.number
+    _say(s, worker, plan, _root_stubs(run))
+
+
+def _root_stubs(run: RunRecord) -> list[Stub]:
+    return [graph.root_stub(root) for root in run.root_tasks]
+
+
+def _open(
+    s: State, worker: WorkerRecord, items: list[TaskRecord], run: RunRecord | None
+) -> PlanRecord:
+    s.plan_seq += 1
+    plan = PlanRecord(s.plan_seq, worker.uid, items, run, s.now)
+    s.plans[plan.number] = plan
+    worker.plans[plan.number] = plan
+    s.timer(s.now + ASK_AGAIN_S, "plan", plan.number)
+    return plan
+
+
+def _say(s: State, worker: WorkerRecord, plan: PlanRecord, stubs: list[Stub]) -> None:
+    expand_max = EXPAND_MAX if len(s.workers) < 2 else EXPAND_SHARED_MAX
+    s.send_now(worker.peer, Plan(worker.session, plan.number, stubs, expand_max))
+
+
+def ask_again(s: State, number: int) -> None:
+    """A planning timer fired: ask again for the chunk that has not come."""
+    plan = s.plans.get(number)
+    if plan is None:
+        return
+    worker = s.workers.get(plan.uid)
+    if worker is None:
+        lose(s, plan)
+        return
+    if s.now - plan.asked_at >= ASK_AGAIN_S:
+        plan.asked_at = s.now
+        if plan.chunk:
+            s.send_now(worker.peer, PlanNext(worker.session, number, plan.chunk))
+        elif plan.run is not None:
+            _say(s, worker, plan, _root_stubs(plan.run))
+        else:
+            items = plan.items
+            stubs = [Stub(t.task_id, t.family.module, t.family.family, t.params) for t in items]
+            _say(s, worker, plan, stubs)
+    s.timer(plan.asked_at + ASK_AGAIN_S, "plan", number)
+
+
+def lose(s: State, plan: PlanRecord) -> None:
+    """Nobody answers this question any more: what it did not settle is asked again."""
+    _close(s, plan)
+    if plan.run is not None and plan.run.unresolved:
+        plan.run.asking = 0
+        s.unresolved.append(plan.run)
+    _return_rest(s, plan)
+
+
+def _close(s: State, plan: PlanRecord) -> None:
+    del s.plans[plan.number]
+    worker = s.workers.get(plan.uid)
+    if worker is not None:
+        worker.plans.pop(plan.number, None)
+
+
+def _return_rest(s: State, plan: PlanRecord) -> None:
+    for task in (*plan.items, *plan.refs):
+        if task.asked == plan.number:
+            task.asked = 0
+            if task.state == TaskState.UNPLANNED:
+                s.frontier.append(task)
+
+
+def answer(s: State, worker: WorkerRecord, message: Planned, chunk: PlanChunk) -> None:
+    """Take one chunk of an answer. A chunk that is not the expected one is ignored."""
+    plan = s.plans.get(message.request)
+    if plan is None or plan.uid != worker.uid:
+        s.send_now(worker.peer, PlanEnd(worker.session, message.request))
+        return
+    if message.lost:
+        lose(s, plan)
+        return
+    if message.chunk != plan.chunk:
+        return
+    plan.chunk += 1
+    plan.asked_at = s.now
+    if not message.last:
+        s.send_now(worker.peer, PlanNext(worker.session, plan.number, plan.chunk))
+    _apply(s, plan, chunk)
+    if message.last:
+        _close(s, plan)
+        s.send_now(worker.peer, PlanEnd(worker.session, message.request))
+        if plan.run is not None and plan.run.unresolved:
+            plan.run.asking = 0
+            s.unresolved.append(plan.run)
+        _return_rest(s, plan)
+
+
+def _apply(s: State, plan: PlanRecord, chunk: PlanChunk) -> None:
+    _name_stubs(s, plan, chunk.stubs)
+    for policy in chunk.policies:
+        plan.policies.append(s.policy(policy))
+    for index, deps in chunk.edges:
+        if index < len(plan.refs):
+            plan.edges.setdefault(index, []).extend(deps)
+    # requirements come first on the wire only by level, so all specs of a chunk are settled after
+    # all of them are applied: a task must not start while its requirements are still being named
+    settled: list[TaskRecord] = []
+    for spec in chunk.specs:
+        if spec.index < len(plan.refs) and spec.policy < len(plan.policies):
+            task = plan.refs[spec.index]
+            if task.asked == plan.number and task.state == TaskState.UNPLANNED:
+                _apply_spec(s, plan, task, spec)
+                settled.append(task)
+    for error in chunk.errors:
+        _apply_error(s, plan, error)
+    for task in settled:
+        graph.settle(s, task)
+
+
+def _name_stubs(s: State, plan: PlanRecord, stubs: list[Stub]) -> None:
+    """Give every stub of the answer its record; the first ones are the requested items."""
+    for stub in stubs:
+        index = len(plan.refs)
+        if index < len(plan.items):
+            task = plan.items[index]
+        elif plan.run is not None and index < len(plan.run.root_tasks):
+            task = _name_root(s, plan.run, stub, index)
+        else:
+            task = _name_requirement(s, plan, stub)
+        plan.refs.append(task)
+        if task.state == TaskState.UNPLANNED and not task.asked:
+            task.asked = plan.number
+
+
+def _name_root(s: State, run: RunRecord, stub: Stub, index: int) -> TaskRecord:
+    if index < len(run.roots):
+        return run.roots[index]
+    if not stub.task_id:
+        stub = Stub(f"{stub.family}_unresolved_{run.number}_{index}", *_rest(stub))
+    task = graph.name_task(s, run.project, stub, (run,), run.options.priority)
+    run.roots.append(task)
+    run.unresolved -= 1
+    s.changes.runs[run] = None
+    return task
+
+
+def _rest(stub: Stub) -> tuple[str, str, bytes]:
+    return stub.module, stub.family, stub.params
+
+
+def _name_requirement(s: State, plan: PlanRecord, stub: Stub) -> TaskRecord:
+    """Count a newly named task in the runs of what is being planned."""
+    # where items of different runs share a question, the edges add the other runs (``_connect``)
+    first = plan.refs[0]
+    return graph.name_task(s, first.family.project, stub, first.runs, max(first.priority, 0.0))
+
+
+def _apply_spec(s: State, plan: PlanRecord, task: TaskRecord, spec: Spec) -> None:
+    policy = plan.policies[spec.policy]
+    task.policy = policy
+    task.asked = 0
+    own = policy.policy.priority + max((run.options.priority for run in task.runs), default=0.0)
+    task.priority = max(own, task.priority) if task.priority > 0 else own
+    s.changes.tasks[task] = None
+    deps = plan.edges.pop(spec.index, None)
+    if spec.status == SpecStatus.COMPLETE:
+        tally.move(s, task, TaskEvent.PLAN_COMPLETE)
+        graph.satisfied(s, task)
+        return
+    if policy.policy.disabled:
+        task.more().why = "its class says disabled"
+        tally.move(s, task, TaskEvent.PLAN_DISABLED)
+        graph.ended_badly(s, task)
+        return
+    if deps:
+        refs = [plan.refs[at] for at in dict.fromkeys(deps) if at < len(plan.refs)]
+        if not _connect(s, task, refs):
+            return
+    if spec.status == SpecStatus.EXTERNAL:
+        _found_external(s, task)
+    else:
+        tally.move(s, task, TaskEvent.PLAN_INCOMPLETE)
+
+
+def _connect(s: State, task: TaskRecord, deps: list[TaskRecord]) -> bool:
+    """Add the requirements of a task; a cycle ends its planning with the path."""
+    cycle = graph.find_cycle(task, deps)
+    if cycle is not None:
+        path = " -> ".join(one.name for one in cycle)
+        plan_failed(s, task, f"requirements form a cycle: {path}", "")
+        return False
+    for dep in deps:
+        if dep.runs != task.runs:
+            for run in task.runs:
+                if run not in dep.runs:
+                    graph.attach(s, dep, run)
+    graph.add_edges(s, task, deps)
+    return True
+
+
+def _found_external(s: State, task: TaskRecord) -> None:
+    tally.move(s, task, TaskEvent.PLAN_EXTERNAL)
+    waiting = any(
+        run.options.wait_external_s > s.now - run.started_at and not run.cancelled
+        for run in task.runs
+    )
+    if waiting:
+        s.timer(s.now + s.config.external_check_s, "external", task)
+    else:
+        give_up(s, task)
+
+
+def give_up(s: State, task: TaskRecord) -> None:
+    """Nobody waits (any more) for external data."""
+    if tally.move(s, task, TaskEvent.GIVE_UP):
+        task.more().why = "external data does not exist"
+        graph.ended_badly(s, task)
+
+
+def recheck(s: State, task: TaskRecord) -> None:
+    """Look again whether external data has appeared."""
+    if task.state == TaskState.EXTERNAL:
+        tally.move(s, task, TaskEvent.RECHECK)
+        task.asked = 0
+        s.frontier.append(task)
+
+
+def _apply_error(s: State, plan: PlanRecord, error: PlanError) -> None:
+    if error.index >= len(plan.refs):
+        return
+    task = plan.refs[error.index]
+    if task.state != TaskState.UNPLANNED or task.asked not in (plan.number, 0):
+        return
+    if error.kind == "import" and _elsewhere(s, plan, task):
+        return
+    code = ExitCode.USAGE if error.kind in _USAGE_KINDS and plan.run is not None else 0
+    plan_failed(s, task, error.text, error.trace, code)
+
+
+def _elsewhere(s: State, plan: PlanRecord, task: TaskRecord) -> bool:
+    """This worker cannot import the module: let another try before it counts as an error."""
+    extra = task.more()
+    if plan.uid not in extra.refused_by:
+        extra.refused_by = sorted([*extra.refused_by, plan.uid])
+    if all(uid in extra.refused_by for uid in s.workers):
+        extra.refused_by = []
+        return False
+    task.asked = 0
+    s.frontier.append(task)
+    return True
+
+
+def plan_failed(s: State, task: TaskRecord, text: str, trace: str, code: int = 0) -> None:
+    """A task cannot be planned: it ends, and so does what needs it."""
+    task.asked = 0
+    if tally.move(s, task, TaskEvent.PLAN_ERROR):
+        task.more().why = text
+        told = Report("", Outcome.FAILED, error=text, trace=trace)
+        outcomes.note_failure(s, task, "planning", "", 0.0, text, told, -1.0, code)
+        graph.ended_badly(s, task)

@@ -1,0 +1,205 @@
+"""The ready queue: grouped by what tasks need, each group a heap.
+
+Order within a group: priority, then fair share over runs (start-time fair queueing: each run's
+tasks get tags one apart, so that two runs alternate whatever their sizes), then age. A task that
+waited longer than ``AGING_S`` goes first once in ``AGING_EVERY`` grants, so that nothing starves
+under a stream of higher priorities.
+
+Groups that do not fit are parked under the one thing they lack and cost nothing until that is
+given back; 100,000 tasks that wait for one resource are one parked group.
+
+Cost: O(log n) to add and to take, n the tasks of one group.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from heapq import heappop, heappush
+
+from flow.ids import WorkerUid
+from flow.states import TaskState
+from flow_coordinator.core.records import Demand, Entry, Instant, RunRecord, TaskRecord
+
+#: Waiting longer than this lets a task overtake higher priorities, now and then.
+AGING_S = 300.0
+#: One grant in so many looks at age first.
+AGING_EVERY = 8
+
+#: (demand, isolated attempt, workers that refused it)
+GroupKey = tuple[Demand, bool, tuple[WorkerUid, ...]]
+
+
+class Group:
+    """Ready tasks that need the same."""
+
+    __slots__ = ("by_age", "grants", "heap", "key", "live", "parked")
+
+    def __init__(self, key: GroupKey) -> None:
+        self.key = key
+        self.heap: list[Entry] = []
+        self.by_age: deque[Entry] = deque()
+        #: valid entries
+        self.live = 0
+        self.grants = 0
+        #: what it waits for; None: it may be tried
+        self.parked: str | None = None
+
+    def add(self, entry: Entry) -> None:
+        """Queue a task."""
+        heappush(self.heap, entry)
+        self.by_age.append(entry)
+        self.live += 1
+
+    def head(self) -> Entry | None:
+        """Look at the best valid entry; drop the invalid ones above it."""
+        heap = self.heap
+        while heap:
+            entry = heap[0]
+            if entry.task.ticket == entry.ticket:
+                return entry
+            heappop(heap)
+        self.by_age.clear()
+        return None
+
+    def take(self, now: Instant) -> TaskRecord:
+        """Remove and return the next task; ``head()`` was not None just before."""
+        self.grants += 1
+        self.live -= 1
+        if self.grants % AGING_EVERY == 0:
+            by_age = self.by_age
+            while by_age and by_age[0].task.ticket != by_age[0].ticket:
+                by_age.popleft()
+            if by_age and now - by_age[0].since > AGING_S:
+                entry = by_age.popleft()
+                entry.task.ticket = 0
+                return entry.task
+        entry = heappop(self.heap)
+        entry.task.ticket = 0
+        if len(self.by_age) > 2 * self.live + 64:
+            self.by_age = deque(e for e in self.by_age if e.task.ticket == e.ticket)
+        return entry.task
+
+
+class ReadyQueue:
+    """All ready tasks."""
+
+    def __init__(self) -> None:
+        self.groups: dict[GroupKey, Group] = {}
+        #: groups that may be tried, by their head at the time they were opened
+        self._open: list[tuple[float, float, int, Group]] = []
+        self._listed: dict[GroupKey, None] = {}
+        self.parked: dict[str, dict[GroupKey, Group]] = {}
+        self._ticket = 0
+        #: fair share: tag of the last task taken
+        self._served = 0.0
+
+    def __len__(self) -> int:
+        return sum(group.live for group in self.groups.values())
+
+    def push(self, task: TaskRecord, key: GroupKey, run: RunRecord | None, now: Instant) -> None:
+        """Queue a ready task. Its run decides its fair share."""
+        self._ticket += 1
+        tag = self._served
+        if run is not None:
+            run.last_tag = tag = max(self._served, run.last_tag) + 1.0
+        task.ticket = self._ticket
+        group = self.groups.get(key)
+        if group is None:
+            group = self.groups[key] = Group(key)
+        group.add(Entry(-task.priority, tag, self._ticket, task, now))
+        if group.parked is None:
+            self._list(group)
+
+    def reorder(self, task: TaskRecord, key: GroupKey) -> None:
+        """Queue a ready task again under its new priority, keeping its age."""
+        group = self.groups[key]
+        old = task.ticket
+        self._ticket += 1
+        task.ticket = self._ticket
+        since = next((e.since for e in group.by_age if e.ticket == old), 0.0)
+        group.live -= 1
+        group.add(Entry(-task.priority, self._served, self._ticket, task, since))
+        if group.parked is None:
+            self._listed.pop(key, None)
+            self._list(group)
+
+    def drop(self, task: TaskRecord, key: GroupKey) -> None:
+        """Forget a ready task (cancelled, failed before it was granted)."""
+        if task.ticket:
+            task.ticket = 0
+            group = self.groups[key]
+            group.live -= 1
+            if not group.live:
+                self._forget(group)
+
+    def best(self) -> Group | None:
+        """Give the open group whose head comes first, or None."""
+        heap = self._open
+        while heap:
+            urgency, tag, ticket, group = heap[0]
+            if group.parked is not None or self.groups.get(group.key) is not group:
+                heappop(heap)
+                continue
+            head = group.head()
+            if head is None:
+                heappop(heap)
+                self._forget(group)
+                continue
+            if (head.urgency, head.tag, head.ticket) == (urgency, tag, ticket):
+                return group
+            heappop(heap)
+            heappush(heap, (head.urgency, head.tag, head.ticket, group))
+        self._listed.clear()
+        return None
+
+    def take(self, group: Group, now: Instant) -> TaskRecord:
+        """Remove the next task of the best group."""
+        head = group.head()
+        assert head is not None
+        if head.tag > self._served:
+            self._served = head.tag
+        task = group.take(now)
+        if not group.live:
+            self._forget(group)
+        return task
+
+    def park(self, group: Group, lacks: str) -> None:
+        """Set a group aside until ``open_parked(lacks)``."""
+        group.parked = lacks
+        self._listed.pop(group.key, None)
+        self.parked.setdefault(lacks, {})[group.key] = group
+
+    def open_parked(self, lacks: str) -> None:
+        """What these groups lacked may be there now."""
+        for group in self.parked.pop(lacks, {}).values():
+            group.parked = None
+            self._list(group)
+
+    def _list(self, group: Group) -> None:
+        """Make an open group findable; one valid heap entry a group, refreshed when it is best."""
+        head = group.head()
+        if head is None:
+            return
+        if group.key in self._listed and head.ticket != self._ticket:
+            return
+        self._listed[group.key] = None
+        heappush(self._open, (head.urgency, head.tag, head.ticket, group))
+
+    def _forget(self, group: Group) -> None:
+        if group.parked is not None:
+            waiting = self.parked[group.parked]
+            del waiting[group.key]
+            if not waiting:
+                del self.parked[group.parked]
+        self._listed.pop(group.key, None)
+        self.groups.pop(group.key, None)
+
+
+def head_before(one: Entry, other: Entry) -> bool:
+    """Tell whether ``one`` is to be served before ``other``."""
+    return one < other
+
+
+def is_ready(task: TaskRecord) -> bool:
+    """Tell whether a task stands in the queue."""
+    return task.state == TaskState.READY and task.ticket != 0

@@ -1,0 +1,427 @@
+"""What the coordinator remembers: slotted records, changed in place and marked dirty.
+
+Memory holds what is unfinished. A record never points into the store, a socket or a message.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from flow.ids import Session, Token, WorkerUid
+from flow.messages.client import Failure, RootTask, RunSummary, SubmitOptions
+from flow.messages.shared import Policy, Stub, display
+from flow.messages.worker import Join
+from flow.states import HELD, RunState, TaskState
+from flow_coordinator.core.events import Peer
+
+#: Times are seconds of the shell's monotonic clock; never stored.
+Instant = float
+
+
+class FamilyRecord:
+    """One task family of one project."""
+
+    __slots__ = ("family", "mean_run_s", "module", "number", "project")
+
+    def __init__(self, number: int, project: str, module: str, family: str) -> None:
+        self.number = number
+        self.project = project
+        self.module = module
+        self.family = family
+        #: moving average of the time inside the runner; below 0: never measured
+        self.mean_run_s = -1.0
+
+
+class PolicyRecord:
+    """An interned policy: thousands of tasks share one."""
+
+    __slots__ = ("demand", "number", "policy")
+
+    def __init__(self, number: int, policy: Policy) -> None:
+        self.number = number
+        self.policy = policy
+        #: what it takes besides a slot, sorted by name
+        self.demand: Demand = tuple(sorted(policy.resources.items()))
+
+
+#: (resource, amount) pairs, sorted by name.
+Demand = tuple[tuple[str, float], ...]
+
+
+class LeaseRecord:
+    """The right of one worker to run one task."""
+
+    __slots__ = (
+        "confirmed",
+        "expected_s",
+        "granted_at",
+        "holds",
+        "resumed",
+        "sent",
+        "task",
+        "token",
+        "uid",
+        "yielded",
+    )
+
+    def __init__(self, token: Token, task: TaskRecord, uid: WorkerUid, now: Instant) -> None:
+        self.token = token
+        self.task = task
+        self.uid = uid
+        self.granted_at = now
+        #: STARTED arrived: the last DISPATCH or RESUME need not be repeated
+        self.confirmed = False
+        #: how often DISPATCH was handed to the socket
+        self.sent = 0
+        #: slot and resources are taken (not while suspended)
+        self.holds = True
+        #: what this grant adds to the expected load of its worker, seconds
+        self.expected_s = 0.0
+        #: number of the last accepted yield
+        self.yielded = 0
+        #: number of the last yield that was resumed
+        self.resumed = 0
+
+
+class Extra:
+    """What few tasks need: failures, backoff, doom. Made on demand."""
+
+    __slots__ = (
+        "again_at",
+        "doom",
+        "failed_at",
+        "failure",
+        "parts",
+        "refused_by",
+        "retried",
+        "solo",
+        "why",
+    )
+
+    def __init__(self) -> None:
+        #: when backoff ends
+        self.again_at: Instant = 0.0
+        #: what becomes of the task once its killed lease is reported: an event's name and a text
+        self.doom: tuple[str, str] | None = None
+        #: recent counted failures, for ``disable_window``
+        self.failed_at: list[Instant] = []
+        self.failure: Failure | None = None
+        #: stubs of an incoming yield, by part
+        self.parts: dict[int, list[Stub]] = {}
+        #: workers that could not import it
+        self.refused_by: list[WorkerUid] = []
+        #: a counted attempt failed before
+        self.retried = False
+        #: next attempt alone on its worker (blame isolation)
+        self.solo = False
+        #: one line: why it is disabled, missing, upstream failed ...
+        self.why = ""
+
+
+class TaskRecord:
+    """One task id of one project."""
+
+    __slots__ = (
+        "asked",
+        "attempt",
+        "blocked",
+        "crashes",
+        "downstream",
+        "extra",
+        "failures",
+        "family",
+        "lease",
+        "number",
+        "order",
+        "params",
+        "policy",
+        "priority",
+        "runs",
+        "since",
+        "state",
+        "task_id",
+        "ticket",
+        "upstream",
+        "waits",
+    )
+
+    def __init__(
+        self, number: int, task_id: str, family: FamilyRecord, params: bytes, order: int
+    ) -> None:
+        self.number = number
+        self.task_id = task_id
+        self.family = family
+        self.params = params
+        #: topological position: always above that of every requirement
+        self.order = order
+        self.state = TaskState.UNPLANNED
+        self.policy: PolicyRecord | None = None
+        #: effective: its own, or the highest positive one of what waits for it
+        self.priority = 0.0
+        self.upstream: list[TaskRecord] | tuple[TaskRecord, ...] = ()
+        #: edges to tasks that wait for it; one entry an edge, emptied when satisfied
+        self.downstream: list[TaskRecord] | None = None
+        #: requirements not satisfied yet
+        self.waits = 0
+        #: requirements that ended badly
+        self.blocked = 0
+        #: runs that count it
+        self.runs: tuple[RunRecord, ...] = ()
+        self.attempt = 0
+        self.failures = 0
+        self.crashes = 0
+        self.lease: LeaseRecord | None = None
+        #: planning request that may expand it; 0: none
+        self.asked = 0
+        #: its valid entry in the ready queue; 0: none
+        self.ticket = 0
+        self.since: Instant = 0.0
+        self.extra: Extra | None = None
+
+    def more(self) -> Extra:
+        """Give the rarely used fields, made on first use."""
+        if self.extra is None:
+            self.extra = Extra()
+        return self.extra
+
+    @property
+    def held(self) -> bool:
+        """Whether a lease exists."""
+        return self.state in HELD
+
+    @property
+    def name(self) -> str:
+        """``Family(param=value)`` for people. Cost: decodes the parameters."""
+        return display(self.family.family, self.params)
+
+
+class Watcher:
+    """A command that follows a run."""
+
+    __slots__ = ("peer", "request", "seen", "told")
+
+    def __init__(self, peer: Peer, request: int, seen: int) -> None:
+        self.peer = peer
+        self.request = request
+        #: last failure number it has
+        self.seen = seen
+        #: families whose counts it knows (others are sent whole at first)
+        self.told: dict[str, tuple[int, ...]] = {}
+
+
+class RunRecord:
+    """One submission of root tasks."""
+
+    __slots__ = (
+        "asking",
+        "attempts",
+        "cancelled",
+        "changed",
+        "ended_at",
+        "failed_fast",
+        "failures",
+        "key",
+        "last_tag",
+        "name",
+        "number",
+        "open",
+        "options",
+        "project",
+        "retried",
+        "root_tasks",
+        "roots",
+        "started_at",
+        "state",
+        "summary",
+        "tallies",
+        "tasks",
+        "unplanned",
+        "unresolved",
+        "update_at",
+        "watchers",
+        "workers",
+    )
+
+    def __init__(
+        self,
+        number: int,
+        key: str,
+        project: str,
+        roots: list[RootTask],
+        options: SubmitOptions,
+        now: Instant,
+    ) -> None:
+        self.number = number
+        self.key = key
+        self.project = project
+        self.root_tasks = roots
+        self.options = options
+        self.name = options.name
+        self.state = RunState.RUNNING
+        self.started_at = now
+        self.ended_at: Instant | None = None
+        self.roots: list[TaskRecord] = []
+        #: roots whose task id is not known yet
+        self.unresolved = len(roots)
+        #: the planning request that resolves them; 0: none under way
+        self.asking = 0
+        self.tasks: list[TaskRecord] = []
+        #: family name -> counts by state
+        self.tallies: dict[str, list[int]] = {}
+        #: tasks in no terminal state
+        self.open = 0
+        #: tasks in state unplanned
+        self.unplanned = 0
+        self.failures: list[Failure] = []
+        self.attempts = 0
+        self.workers: dict[str, None] = {}
+        self.cancelled = ""
+        self.failed_fast = False
+        self.retried = False
+        #: fair share: tag of its last queued task
+        self.last_tag = 0.0
+        self.watchers: dict[Peer, Watcher] = {}
+        self.changed = False
+        self.update_at: Instant = 0.0
+        self.summary: RunSummary | None = None
+
+    @property
+    def id(self) -> str:
+        """``r-<number>``."""
+        return f"r-{self.number}"
+
+
+class PlanRecord:
+    """One question to a planner."""
+
+    __slots__ = (
+        "asked_at",
+        "chunk",
+        "edges",
+        "items",
+        "number",
+        "policies",
+        "refs",
+        "run",
+        "uid",
+    )
+
+    def __init__(
+        self,
+        number: int,
+        uid: WorkerUid,
+        items: list[TaskRecord],
+        run: RunRecord | None,
+        now: Instant,
+    ) -> None:
+        self.number = number
+        self.uid = uid
+        self.items = items
+        #: set when it resolves the roots of this run
+        self.run = run
+        #: the answer's stubs so far, by index
+        self.refs: list[TaskRecord] = []
+        self.policies: list[PolicyRecord] = []
+        #: edges of tasks whose spec has not come yet
+        self.edges: dict[int, list[int]] = {}
+        #: the chunk expected next
+        self.chunk = 0
+        self.asked_at = now
+
+
+class WorkerRecord:
+    """One joined worker agent."""
+
+    __slots__ = (
+        "alone",
+        "boot_id",
+        "capacity",
+        "code",
+        "cpu",
+        "draining",
+        "fit",
+        "heard_at",
+        "heartbeat",
+        "held",
+        "host",
+        "host_key",
+        "joined_at",
+        "load_s",
+        "memory_bytes",
+        "name",
+        "outbox",
+        "peer",
+        "planners",
+        "plans",
+        "python",
+        "recalled_at",
+        "recent",
+        "recent_before",
+        "reserved",
+        "resumes",
+        "session",
+        "slots",
+        "suspect",
+        "uid",
+        "used",
+        "used_slots",
+    )
+
+    def __init__(self, join: Join, peer: Peer, session: Session, now: Instant) -> None:
+        self.uid = join.uid
+        self.name = join.name
+        self.host = join.host
+        self.host_key = join.host_key
+        self.boot_id = join.boot_id
+        self.slots = join.slots
+        self.capacity = dict(sorted(join.capacity.items()))
+        self.planners = join.planners
+        self.python = join.python
+        self.code = join.code
+        self.peer = peer
+        self.session = session
+        self.joined_at = now
+        #: receive time of the last counted heartbeat (JOIN is the first)
+        self.heard_at = now
+        self.heartbeat = 0
+        self.draining = False
+        self.fit = True
+        self.suspect = False
+        self.cpu = 0.0
+        self.memory_bytes = 0
+        #: token -> lease, oldest grant first
+        self.held: dict[Token, LeaseRecord] = {}
+        #: leases that hold a slot
+        self.used_slots = 0
+        #: sum of ``expected_s`` of those
+        self.load_s = 0.0
+        self.used: dict[str, float] = dict.fromkeys(self.capacity, 0.0)
+        #: an isolated attempt runs: nothing else is granted
+        self.alone = False
+        #: kept free for an isolated attempt: nothing else is granted
+        self.reserved = False
+        #: open planning requests
+        self.plans: dict[int, PlanRecord] = {}
+        #: suspended tasks whose yields are done, oldest first
+        self.resumes: list[TaskRecord] = []
+        #: grants to send at the end of the turn
+        self.outbox: list[TaskRecord] = []
+        #: tokens committed lately, in two generations (bounded)
+        self.recent: dict[Token, None] = {}
+        self.recent_before: dict[Token, None] = {}
+        self.recalled_at: Instant = 0.0
+
+    @property
+    def accepting(self) -> bool:
+        """Whether new work may be granted."""
+        return self.fit and not (self.draining or self.suspect or self.alone or self.reserved)
+
+
+class Entry(NamedTuple):
+    """A ready task in a queue. Compares by priority, fair share, age."""
+
+    urgency: float  #: minus priority
+    tag: float
+    ticket: int
+    task: TaskRecord
+    since: Instant

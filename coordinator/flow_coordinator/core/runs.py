@@ -1,0 +1,327 @@
+"""Runs: submitted, watched, cancelled, retried, ended."""
+
+from __future__ import annotations
+
+from flow.errors import ExitCode
+from flow.messages.client import Cancel, FamilyCounts, RunUpdate, Submit, Submitted, Watch
+from flow.states import TERMINAL, RunState, TaskState
+from flow_coordinator.core import explain, graph, outcomes, summaries, tally
+from flow_coordinator.core.events import Peer
+from flow_coordinator.core.ready import GroupKey
+from flow_coordinator.core.records import RunRecord, TaskRecord, Watcher
+from flow_coordinator.core.state import State
+from flow_coordinator.core.transitions import TaskEvent
+
+#: Pause between two updates to the same watcher, seconds.
+UPDATE_S = 0.25
+#: Failures in one update.
+UPDATE_FAILURES_MAX = 20
+#: Roots of one run.
+ROOTS_MAX = 1_000
+#: Tasks of ended runs dropped from memory in one turn.
+FORGET_MAX = 2_000
+_ADJECTIVES = tuple(
+    [
+        "amber",
+        "blue",
+        "calm",
+        "deft",
+        "early",
+        "fair",
+        "glad",
+        "hazel",
+        "ivory",
+        "jade",
+        "keen",
+        "lunar",
+    ]
+)
+_ANIMALS = tuple(
+    [
+        "badger",
+        "crane",
+        "dove",
+        "elk",
+        "finch",
+        "gull",
+        "heron",
+        "ibis",
+        "jay",
+        "kite",
+        "lark",
+        "marten",
+        "newt",
+    ]
+)
+
+
+def submit(s: State, peer: Peer, message: Submit) -> None:
+    """Start a run, or answer again for a key that started one."""
+    number = s.keys.get(message.key)
+    if number is None:
+        run = RunRecord(
+            s.next_run, message.key, message.project, message.roots, message.options, s.now
+        )
+        s.next_run += 1
+        if not run.name:
+            adjective = _ADJECTIVES[s.random.randrange(len(_ADJECTIVES))]
+            run.name = f"{adjective}-{_ANIMALS[s.random.randrange(len(_ANIMALS))]}"
+        s.runs[run.number] = run
+        s.keys[message.key] = run.number
+        s.unresolved.append(run)
+        s.changes.runs[run] = None
+        s.note("run submitted", run=run.id, root=root_text(run))
+    else:
+        run = s.runs.get(number) or s.ended[number]
+    s.send(peer, Submitted(message.request, run.id, run.name))
+
+
+def root_text(run: RunRecord) -> str:
+    """Name the roots for people."""
+    names = [graph.root_name(root) for root in run.root_tasks[:3]]
+    more = len(run.root_tasks) - len(names)
+    return ", ".join(names) + (f" and {more} more" if more > 0 else "")
+
+
+def watch(s: State, peer: Peer, message: Watch, run: RunRecord) -> None:
+    """Follow a run; the first update has everything."""
+    watcher = Watcher(peer, message.request, message.seen)
+    if run.summary is not None:
+        _update(s, run, watcher)
+        return
+    run.watchers[peer] = watcher
+    run.update_at = s.now
+    tally.changed(s, run)
+
+
+def turn(s: State) -> None:
+    """End runs that are over, and tell watchers what is new."""
+    for run in list(s.news.values()):
+        if run.state != RunState.RUNNING:
+            s.news.pop(run.number, None)
+            continue
+        if run.open == 0 and run.unresolved == 0:
+            finish(s, run)
+            continue
+        if not run.watchers:
+            run.changed = False
+            del s.news[run.number]
+        elif s.now >= run.update_at:
+            run.changed = False
+            del s.news[run.number]
+            run.update_at = s.now + UPDATE_S
+            for watcher in run.watchers.values():
+                _update(s, run, watcher)
+
+
+def next_update(s: State) -> float | None:
+    """Tell when the next watcher is to be told something."""
+    return min((run.update_at for run in s.news.values()), default=None)
+
+
+def counts(tally_: list[int]) -> dict[str, int]:
+    """Spell the counts of one family."""
+    return {state.label: tally_[state] for state in TaskState if tally_[state]}
+
+
+def _update(s: State, run: RunRecord, watcher: Watcher) -> None:
+    families = []
+    for family, numbers in run.tallies.items():
+        now = tuple(numbers)
+        if watcher.told.get(family) != now:
+            watcher.told[family] = now
+            families.append(FamilyCounts(family, counts(numbers)))
+    failures = [one for one in run.failures if one.number > watcher.seen][:UPDATE_FAILURES_MAX]
+    if failures:
+        watcher.seen = failures[-1].number
+    workers = s.workers.values()
+    ended = run.summary is not None
+    s.send(
+        watcher.peer,
+        RunUpdate(
+            watcher.request,
+            run.id,
+            run.name,
+            bool(run.unplanned or run.unresolved),
+            len(run.tasks),
+            families[: None if ended else 200],
+            failures,
+            [] if ended else explain.waiting(s, run),
+            sum(worker.slots for worker in workers),
+            sum(min(worker.used_slots, worker.slots) for worker in workers),
+            (run.ended_at or s.now) - run.started_at,
+            run.summary,
+            len(s.workers),
+        ),
+    )
+
+
+def finish(s: State, run: RunRecord) -> None:
+    """End a run: its verdict, its summary, and out of memory with its tasks."""
+    run.ended_at = s.now
+    code = verdict(run)
+    run.state = (
+        RunState.CANCELLED
+        if run.cancelled
+        else RunState.SUCCEEDED
+        if code == ExitCode.OK
+        else RunState.FAILED
+    )
+    run.summary = summaries.summarise(s, run, code)
+    s.changes.runs[run] = None
+    s.news.pop(run.number, None)
+    s.note("run ended", run=run.id, state=run.state.label, code=int(code), tasks=len(run.tasks))
+    for watcher in run.watchers.values():
+        _update(s, run, watcher)
+    run.watchers = {}
+    del s.runs[run.number]
+    s.ended[run.number] = run
+    s.forgetting.append((run, 0))
+    while len(s.ended) > s.config.ended_runs_max:
+        oldest = s.ended.pop(next(iter(s.ended)))
+        s.keys.pop(oldest.key, None)
+
+
+def verdict(run: RunRecord) -> ExitCode:
+    """Decide the exit code: the largest that applies, as in Luigi."""
+    if run.cancelled:
+        return ExitCode.CANCELLED
+    totals = [0] * len(TaskState)
+    for numbers in run.tallies.values():
+        for state, count in enumerate(numbers):
+            totals[state] += count
+    codes = [ExitCode.OK]
+    if totals[TaskState.PLAN_FAILED]:
+        usage = any(failure.code == ExitCode.USAGE for failure in run.failures)
+        codes.append(ExitCode.USAGE if usage else ExitCode.SCHEDULING_ERROR)
+    if totals[TaskState.FAILED] or totals[TaskState.LOST]:
+        codes.append(ExitCode.TASK_FAILED)
+    if totals[TaskState.DISABLED]:
+        crashed = any(failure.kind == "disabled" for failure in run.failures)
+        codes.append(ExitCode.TASK_FAILED if crashed else ExitCode.NOT_RUN)
+    if totals[TaskState.MISSING] or totals[TaskState.EXTERNAL]:
+        codes.append(ExitCode.MISSING_DATA)
+    satisfied = totals[TaskState.COMPLETE] + totals[TaskState.DONE]
+    code = max(codes)
+    if code == ExitCode.OK and satisfied < sum(totals):
+        return ExitCode.NOT_RUN
+    return code
+
+
+def cancel(s: State, run: RunRecord, message: Cancel) -> int:
+    """Cancel a run: what only it needs is cancelled, what others need goes on. Cost: O(tasks)."""
+    run.cancelled = message.reason or "cancelled"
+    run.unresolved = 0
+    count = drop_open(s, run, run.cancelled)
+    tally.changed(s, run)
+    return count
+
+
+def drop_open(s: State, run: RunRecord, why: str) -> int:
+    """Cancel the open tasks of a run, roots first."""
+    count = 0
+    for task in list(run.tasks):
+        if task.state in TERMINAL or run not in task.runs:
+            continue
+        count += 1
+        if any(other is not run and other.state == RunState.RUNNING for other in task.runs):
+            leave(run, task)
+        else:
+            outcomes.cancel(s, task, why)
+    return count
+
+
+def leave(run: RunRecord, task: TaskRecord) -> None:
+    """Stop counting an open task that other runs go on with."""
+    task.runs = tuple(other for other in task.runs if other is not run)
+    numbers = run.tallies[task.family.family]
+    numbers[task.state] -= 1
+    numbers[TaskState.CANCELLED] += 1
+    run.open -= 1
+    if task.state == TaskState.UNPLANNED:
+        run.unplanned -= 1
+
+
+def fail_fast(s: State, run: RunRecord) -> None:
+    """A task of a run that asked for it failed for good: nothing more is started."""
+    if run.state == RunState.RUNNING:
+        drop_open(s, run, "another task failed and the run was started with --fail-fast")
+
+
+def retry(s: State, run: RunRecord) -> int:
+    """Run what failed in a run again, now. Cost: O(tasks)."""
+    return sum(retry_task(s, task) for task in run.tasks if run in task.runs)
+
+
+def retry_task(s: State, task: TaskRecord) -> bool:
+    """Run a failed task again, now: forgives backoff and counts."""
+    if task.state in (TaskState.COMPLETE, TaskState.DONE, TaskState.UPSTREAM_FAILED):
+        return False
+    if not tally.move(s, task, TaskEvent.REVIVE):
+        return False
+    task.failures = task.crashes = 0
+    task.extra = None
+    graph.revived(s, task)
+    if task.state == TaskState.UNPLANNED:
+        task.asked = 0
+        s.frontier.append(task)
+    graph.settle(s, task)
+    return True
+
+
+def resubmit(s: State, run: RunRecord, key: str) -> RunRecord:
+    """Start the roots of an ended run as a new run."""
+    again = RunRecord(s.next_run, key, run.project, run.root_tasks, run.options, s.now)
+    again.name = run.name
+    s.next_run += 1
+    s.runs[again.number] = again
+    s.keys[key] = again.number
+    s.unresolved.append(again)
+    s.changes.runs[again] = None
+    return again
+
+
+def forget(s: State) -> None:
+    """Drop tasks of ended runs from memory, a bounded number a turn."""
+    budget = FORGET_MAX
+    while s.forgetting and budget > 0:
+        run, at = s.forgetting.popleft()
+        stop = min(at + budget, len(run.tasks))
+        budget -= max(1, stop - at)
+        for task in run.tasks[at:stop]:
+            _forget_task(s, run, task)
+        if stop < len(run.tasks):
+            s.forgetting.appendleft((run, stop))
+        else:
+            run.tasks = []
+            run.roots = []
+
+
+def _forget_task(s: State, run: RunRecord, task: TaskRecord) -> None:
+    if run in task.runs:
+        task.runs = tuple(other for other in task.runs if other is not run)
+    if task.runs or task.held or task.state not in TERMINAL:
+        return
+    tasks = s.tasks.get(task.family.project)
+    if tasks is None or tasks.get(task.task_id) is not task:
+        return
+    graph.detach_upstream(task)
+    task.downstream = None
+    del tasks[task.task_id]
+
+
+def unmet(s: State, key: GroupKey) -> None:
+    """Nothing there can ever meet a demand: runs that do not wait for a change end those tasks."""
+    group = s.ready.groups.get(key)
+    if group is None:
+        return
+    for entry in list(group.heap):
+        task = entry.task
+        if task.ticket != entry.ticket or any(run.options.wait_unmet for run in task.runs):
+            continue
+        s.ready.drop(task, key)
+        why = explain.unmet_text(s, key[0])
+        task.more().why = why
+        tally.move(s, task, TaskEvent.PLAN_DISABLED)
+        outcomes.note_failure(s, task, "unmet", "", 0.0, why)
+        graph.ended_badly(s, task)

@@ -1,0 +1,188 @@
+"""Everything the coordinator core knows, in one place, and the marks of what changed.
+
+Handlers are functions over this state. They change records, mark them dirty and append effects;
+the shell writes every dirty record once a turn, then acts.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from heapq import heappush
+from random import Random
+
+import msgspec
+
+from flow.ids import Token, WorkerUid, session, token
+from flow.messages.shared import Policy
+from flow_coordinator.core.config import CoreConfig
+from flow_coordinator.core.effects import Effect, Note, Send, SendNow
+from flow_coordinator.core.events import Peer
+from flow_coordinator.core.ready import ReadyQueue
+from flow_coordinator.core.records import (
+    FamilyRecord,
+    Instant,
+    LeaseRecord,
+    PlanRecord,
+    PolicyRecord,
+    RunRecord,
+    TaskRecord,
+    WorkerRecord,
+)
+from flow_coordinator.core.resources import Resources
+
+
+class Changes:
+    """Records changed since the last commit, in the order of their first change."""
+
+    __slots__ = (
+        "families",
+        "meta",
+        "policies",
+        "progress",
+        "resources",
+        "runs",
+        "tasks",
+        "workers",
+        "workers_gone",
+    )
+
+    def __init__(self) -> None:
+        self.families: dict[FamilyRecord, None] = {}
+        self.policies: dict[PolicyRecord, None] = {}
+        self.tasks: dict[TaskRecord, None] = {}
+        self.progress: dict[TaskRecord, None] = {}
+        self.runs: dict[RunRecord, None] = {}
+        self.workers: dict[WorkerUid, WorkerRecord] = {}
+        self.workers_gone: dict[WorkerUid, None] = {}
+        self.resources: dict[str, float] = {}
+        self.meta: dict[str, str] = {}
+
+    def __bool__(self) -> bool:
+        return any(getattr(self, name) for name in self.__slots__)
+
+
+class Known(msgspec.Struct):
+    """What is known of a worker uid that is not joined: enough to release its leases."""
+
+    host_key: str
+    boot_id: str
+    name: str
+
+
+class State:
+    """The coordinator's memory."""
+
+    def __init__(
+        self, config: CoreConfig, lineage: str, epoch: int, random: Random, now: Instant
+    ) -> None:
+        self.config = config
+        self.lineage = lineage
+        self.epoch = epoch
+        self.random = random
+        self.now = now
+        self.started_at = now
+        self.changes = Changes()
+        self.effects: list[Effect] = []
+        #: disk full: grant and acknowledge nothing
+        self.stalled = False
+        #: no grants: the coordinator ends on purpose
+        self.stopping = False
+        #: the stored term is longer than the configured one, for leases of an earlier start
+        self.term_kept = False
+
+        self.families: dict[tuple[str, str, str], FamilyRecord] = {}
+        self.policies: dict[bytes, PolicyRecord] = {}
+        #: project -> task id -> record
+        self.tasks: dict[str, dict[str, TaskRecord]] = {}
+        self.runs: dict[int, RunRecord] = {}
+        #: ended runs for display, oldest first, bounded
+        self.ended: dict[int, RunRecord] = {}
+        self.keys: dict[str, int] = {}
+        self.workers: dict[WorkerUid, WorkerRecord] = {}
+        self.by_peer: dict[Peer, WorkerRecord] = {}
+        #: uid -> latest nonce given out (rule C6); bounded
+        self.nonces: dict[WorkerUid, str] = {}
+        self.known: dict[WorkerUid, Known] = {}
+        self.leases: dict[Token, LeaseRecord] = {}
+        #: leases of workers that are not joined: uid -> token -> lease
+        self.orphans: dict[WorkerUid, dict[Token, LeaseRecord]] = {}
+        #: when the leases of a worker that is not joined end (rule C5)
+        self.orphans_until: dict[WorkerUid, Instant] = {}
+        self.ready = ReadyQueue()
+        self.resources = Resources(config.limits)
+        self.plans: dict[int, PlanRecord] = {}
+        #: tasks to be planned
+        self.frontier: deque[TaskRecord] = deque()
+        #: runs whose roots are to be resolved
+        self.unresolved: deque[RunRecord] = deque()
+        #: edges that satisfied tasks still have to release: (downstream, next index)
+        self.releasing: deque[tuple[list[TaskRecord], int]] = deque()
+        #: tasks of ended runs to be dropped from memory: (run's tasks, next index)
+        self.forgetting: deque[tuple[RunRecord, int]] = deque()
+        #: (instant, sequence, kind, number)
+        self.timers: list[tuple[Instant, int, str, object]] = []
+        #: runs with watchers that have news
+        self.news: dict[int, RunRecord] = {}
+
+        self.token_seq = 0
+        self.session_seq = 0
+        self.plan_seq = 0
+        self.failure_seq = 0
+        self.timer_seq = 0
+        self.next_task = 1
+        self.next_run = 1
+        self.next_family = 1
+        self.next_policy = 1
+        #: topological positions: new tasks go below everything
+        self.lowest = 0
+
+    def send(self, peer: Peer, message: msgspec.Struct) -> None:
+        """Say something once it is durable."""
+        self.effects.append(Send(peer, message))
+
+    def send_now(self, peer: Peer, message: msgspec.Struct) -> None:
+        """Say something that needs no durability."""
+        self.effects.append(SendNow(peer, message))
+
+    def note(self, phrase: str, level: str = "info", **fields: object) -> None:
+        """Log a constant phrase with fields."""
+        self.effects.append(Note(phrase, fields, level))
+
+    def timer(self, at: Instant, kind: str, what: object) -> None:
+        """Ask to be woken."""
+        self.timer_seq += 1
+        heappush(self.timers, (at, self.timer_seq, kind, what))
+
+    def new_token(self) -> Token:
+        """Allocate the next token (rule C1: durable with the lease that carries it)."""
+        self.token_seq += 1
+        return token(self.lineage, self.epoch, self.token_seq)
+
+    def new_session(self) -> str:
+        """Name the next session."""
+        self.session_seq += 1
+        return session(self.epoch, self.session_seq)
+
+    def nonce(self) -> str:
+        """Make a nonce that no other start of a coordinator makes."""
+        return f"{self.epoch}.{self.random.getrandbits(64):016x}"
+
+    def family(self, project: str, module: str, family: str) -> FamilyRecord:
+        """Intern a family."""
+        key = (project, module, family)
+        record = self.families.get(key)
+        if record is None:
+            record = self.families[key] = FamilyRecord(self.next_family, *key)
+            self.next_family += 1
+            self.changes.families[record] = None
+        return record
+
+    def policy(self, policy: Policy) -> PolicyRecord:
+        """Intern a policy."""
+        key = msgspec.msgpack.encode(policy)
+        record = self.policies.get(key)
+        if record is None:
+            record = self.policies[key] = PolicyRecord(self.next_policy, policy)
+            self.next_policy += 1
+            self.changes.policies[record] = None
+        return record

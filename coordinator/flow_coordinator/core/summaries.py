@@ -1,0 +1,111 @@
+"""The execution summary of a run, as data; ``flow.summary`` renders it."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+import msgspec
+
+from flow.messages.client import Category, Example, RunSummary
+from flow.messages.shared import unpack_params
+from flow.states import RunState, TaskState
+from flow_coordinator.core import graph
+from flow_coordinator.core.records import RunRecord, TaskRecord
+from flow_coordinator.core.state import State
+
+#: Tasks of one family shown by name in one category.
+EXAMPLES_MAX = 50
+#: Families shown in one category.
+FAMILIES_MAX = 50
+#: Different causes of failure shown.
+CAUSES_MAX = 10
+
+_NAMES = {
+    TaskState.COMPLETE: "complete",
+    TaskState.DONE: "ran",
+    TaskState.FAILED: "failed",
+    TaskState.DISABLED: "disabled",
+    TaskState.LOST: "lost",
+    TaskState.PLAN_FAILED: "scheduling_error",
+    TaskState.MISSING: "missing_external",
+    TaskState.EXTERNAL: "missing_external",
+    TaskState.CANCELLED: "cancelled",
+}
+_UPSTREAM = {
+    "missing_external": "upstream_missing",
+    "scheduling_error": "upstream_scheduling_error",
+}
+
+
+def summarise(s: State, run: RunRecord, code: int) -> RunSummary:
+    """Sum up a run as it stands. Cost: O(its tasks)."""
+    found: dict[str, dict[str, list[TaskRecord]]] = {}
+    totals: Counter[str] = Counter()
+    sizes: dict[str, Counter[str]] = {}
+    causes = _upstream_causes(run)
+    for task in run.tasks:
+        state = task.state
+        if state == TaskState.UPSTREAM_FAILED:
+            name = causes.get(task, "upstream_failed")
+        else:
+            name = _NAMES.get(state, "not_run")
+        totals[name] += 1
+        family = task.family.family
+        sizes.setdefault(name, Counter())[family] += 1
+        some = found.setdefault(name, {}).setdefault(family, [])
+        if len(some) < EXAMPLES_MAX:
+            some.append(task)
+    categories = [
+        Category(name, totals[name], _examples(families, sizes[name]))
+        for name, families in found.items()
+    ]
+    errors = Counter(
+        (failure.error.partition("\n")[0], failure.where)
+        for failure in run.failures
+        if failure.again_in_s < 0
+    )
+    return RunSummary(
+        run.id,
+        run.name,
+        ", ".join(graph.root_name(root) for root in run.root_tasks[:3]),
+        run.state.label if run.state != RunState.RUNNING else "running",
+        int(code),
+        (run.ended_at or s.now) - run.started_at,
+        run.attempts,
+        len(run.workers),
+        len(run.tasks),
+        categories,
+        [(count, error, where) for (error, where), count in errors.most_common(CAUSES_MAX)],
+        run.retried,
+    )
+
+
+def _examples(families: dict[str, list[TaskRecord]], sizes: Counter[str]) -> list[Example]:
+    return [
+        Example(family, sizes[family], [_params(task) for task in families[family]])
+        for family in sorted(families)[:FAMILIES_MAX]
+    ]
+
+
+def _params(task: TaskRecord) -> dict[str, str]:
+    try:
+        return unpack_params(task.params)
+    except msgspec.MsgspecError:
+        return {}
+
+
+def _upstream_causes(run: RunRecord) -> dict[TaskRecord, str]:
+    """Tell why each upstream-failed task is so: the first bad requirement decides."""
+    failed = [task for task in run.tasks if task.state == TaskState.UPSTREAM_FAILED]
+    causes: dict[TaskRecord, str] = {}
+    for task in sorted(failed, key=lambda one: one.order):
+        for dep in task.upstream:
+            cause = causes.get(dep)
+            if cause is None:
+                name = _NAMES.get(dep.state)
+                if name in (None, "complete", "ran"):
+                    continue
+                cause = _UPSTREAM.get(str(name), "upstream_failed")
+            causes[task] = cause
+            break
+    return causes

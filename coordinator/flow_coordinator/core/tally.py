@@ -1,0 +1,73 @@
+"""The one funnel of state changes: the table decides, counts of runs follow."""
+
+from __future__ import annotations
+
+from flow.errors import FlowError
+from flow.states import TERMINAL, TaskState
+from flow_coordinator.core.records import RunRecord, TaskRecord
+from flow_coordinator.core.state import State
+from flow_coordinator.core.transitions import TABLE, TARGETS, TaskEvent
+
+_STATES = len(TaskState)
+_TERMINAL = tuple(state in TERMINAL for state in TaskState)
+#: States whose entry is written to the store (the others are derived at a start).
+_DURABLE = tuple(
+    state
+    in TERMINAL | {TaskState.LEASED, TaskState.SUSPENDED, TaskState.BACKOFF, TaskState.EXTERNAL}
+    for state in TaskState
+)
+
+
+class IllegalMove(FlowError):
+    """A bug: the table refuses this event in this state. The coordinator stops."""
+
+
+def move(s: State, task: TaskRecord, event: TaskEvent) -> bool:
+    """Apply an event; tell whether the task moved. Raises ``IllegalMove`` where refused."""
+    old = task.state
+    new = TARGETS[event][old]
+    if new is None:
+        cell = TABLE[old, event]
+        if cell.refused:
+            raise IllegalMove(f"{event.name} in state {old.name} of {task.task_id}: {cell.why}")
+        return False
+    task.state = new
+    task.since = s.now
+    # the soft step from leased to running is not written; a resumption is, because it takes
+    # resources again that must count right after a restart
+    if _DURABLE[new] or (_DURABLE[old] and event != TaskEvent.START):
+        s.changes.progress[task] = None
+    for run in task.runs:
+        tally = run.tallies[task.family.family]
+        tally[old] -= 1
+        tally[new] += 1
+        if _TERMINAL[new] != _TERMINAL[old]:
+            run.open += 1 if _TERMINAL[old] else -1
+        if old == TaskState.UNPLANNED:
+            run.unplanned -= 1
+        elif new == TaskState.UNPLANNED:
+            run.unplanned += 1
+        if not run.changed or not run.open:
+            changed(s, run)
+    return True
+
+
+def changed(s: State, run: RunRecord) -> None:
+    """Remember that a run has news (for its end, and for those who watch)."""
+    run.changed = True
+    s.news[run.number] = run
+
+
+def enrol(s: State, task: TaskRecord, run: RunRecord) -> None:
+    """Count a task in a run."""
+    task.runs = (*task.runs, run)
+    run.tasks.append(task)
+    tally = run.tallies.get(task.family.family)
+    if tally is None:
+        tally = run.tallies[task.family.family] = [0] * _STATES
+    tally[task.state] += 1
+    if not _TERMINAL[task.state]:
+        run.open += 1
+    if task.state == TaskState.UNPLANNED:
+        run.unplanned += 1
+    changed(s, run)

@@ -1,0 +1,135 @@
+"""The legal moves of a task: a table that covers every (state, event) pair.
+
+The machine (``tally.move``), its tests and the documentation read this same table. An entry is a
+target state, or a reason to ignore the event (it is a repetition, harmless), or a reason to refuse
+it (the caller broke a rule: the coordinator stops rather than continue wrong).
+
+Source: lease protocol, section 2.
+"""
+
+from __future__ import annotations
+
+import enum
+from typing import NamedTuple
+
+from flow.states import HELD, TERMINAL, TaskState
+
+S = TaskState
+
+
+class TaskEvent(enum.IntEnum):
+    """What may happen to a task."""
+
+    PLAN_INCOMPLETE = 0
+    PLAN_COMPLETE = 1
+    PLAN_EXTERNAL = 2
+    PLAN_ERROR = 3
+    PLAN_DISABLED = 4  #: its class says ``disabled``, or nothing can ever meet its demand
+    UNBLOCK = 5  #: no unsatisfied requirement is left
+    GRANT = 6
+    START = 7
+    SUSPEND = 8
+    RESUME = 9
+    SUCCEED = 10
+    BACK_OFF = 11
+    FAIL = 12
+    CRASH_OUT = 13
+    GIVE_BACK = 14  #: lease ended without a verdict on the task: it runs again
+    HOLD = 15  #: lease lost and the task says ``on_lost = "hold"``
+    CANCEL = 16
+    UPSTREAM_FAIL = 17
+    BACKOFF_END = 18
+    REVIVE = 19  #: an operator's retry, or a failed upstream came back
+    RECHECK = 20  #: ask ``complete()`` again: a new run, or external data on a timer
+    GIVE_UP = 21  #: external data is not waited for (any more)
+
+
+class Move(NamedTuple):
+    """One cell: ``to`` is set when the event moves the task; else ``why`` says what it means."""
+
+    to: TaskState | None
+    why: str = ""
+    refused: bool = False
+
+
+def _cells(
+    go: dict[TaskState, TaskState], ignore: dict[TaskState, str], refuse: str
+) -> dict[TaskState, Move]:
+    cells = {state: Move(None, refuse, True) for state in TaskState}
+    cells.update({state: Move(None, why) for state, why in ignore.items()})
+    cells.update({state: Move(to) for state, to in go.items()})
+    return cells
+
+
+def _all(states: frozenset[TaskState], to: TaskState) -> dict[TaskState, TaskState]:
+    return dict.fromkeys(sorted(states), to)
+
+
+_OPEN = frozenset(TaskState) - TERMINAL
+_LATE = dict.fromkeys(TaskState, "planned meanwhile by another answer")
+_UNSATISFIED = TERMINAL - {S.COMPLETE, S.DONE}
+_NO_LEASE = "a task without a lease cannot end one"
+
+_ROWS: dict[TaskEvent, dict[TaskState, Move]] = {
+    TaskEvent.PLAN_INCOMPLETE: _cells({S.UNPLANNED: S.PENDING}, _LATE, ""),
+    TaskEvent.PLAN_COMPLETE: _cells({S.UNPLANNED: S.COMPLETE}, _LATE, ""),
+    TaskEvent.PLAN_EXTERNAL: _cells({S.UNPLANNED: S.EXTERNAL}, _LATE, ""),
+    TaskEvent.PLAN_ERROR: _cells({S.UNPLANNED: S.PLAN_FAILED}, _LATE, ""),
+    TaskEvent.PLAN_DISABLED: _cells(
+        {S.UNPLANNED: S.DISABLED, S.PENDING: S.DISABLED, S.READY: S.DISABLED}, _LATE, ""
+    ),
+    TaskEvent.UNBLOCK: _cells({S.PENDING: S.READY}, {}, "only a pending task becomes ready"),
+    TaskEvent.GRANT: _cells({S.READY: S.LEASED}, {}, "only a ready task is granted"),
+    TaskEvent.START: _cells(
+        {S.LEASED: S.RUNNING},
+        {S.RUNNING: "told twice", S.SUSPENDED: "told late"},
+        "only a granted task starts",
+    ),
+    TaskEvent.SUSPEND: _cells(
+        _all(HELD - {S.SUSPENDED}, S.SUSPENDED),
+        {S.SUSPENDED: "yielded again after a restart forgot that it was resumed"},
+        "only a granted task yields",
+    ),
+    TaskEvent.RESUME: _cells({S.SUSPENDED: S.RUNNING}, {}, "only a suspended task is resumed"),
+    TaskEvent.SUCCEED: _cells(_all(HELD, S.DONE), {}, _NO_LEASE),
+    TaskEvent.BACK_OFF: _cells(_all(HELD, S.BACKOFF), {}, _NO_LEASE),
+    TaskEvent.FAIL: _cells(_all(HELD, S.FAILED), {}, _NO_LEASE),
+    TaskEvent.CRASH_OUT: _cells(_all(HELD, S.DISABLED), {}, _NO_LEASE),
+    TaskEvent.GIVE_BACK: _cells(_all(HELD, S.PENDING), {}, _NO_LEASE),
+    TaskEvent.HOLD: _cells(_all(HELD, S.LOST), {}, _NO_LEASE),
+    TaskEvent.CANCEL: _cells(
+        _all(_OPEN, S.CANCELLED), dict.fromkeys(TERMINAL, "ended already"), ""
+    ),
+    TaskEvent.UPSTREAM_FAIL: _cells(
+        {S.PENDING: S.UPSTREAM_FAILED, **_all(HELD, S.UPSTREAM_FAILED)},
+        dict.fromkeys(TaskState, "decided when it is planned, or ended already"),
+        "",
+    ),
+    TaskEvent.BACKOFF_END: _cells(
+        {S.BACKOFF: S.PENDING}, dict.fromkeys(TaskState, "left backoff meanwhile"), ""
+    ),
+    TaskEvent.REVIVE: _cells(
+        _all(_UNSATISFIED - {S.PLAN_FAILED, S.MISSING}, S.PENDING)
+        | {S.PLAN_FAILED: S.UNPLANNED, S.MISSING: S.UNPLANNED, S.BACKOFF: S.PENDING},
+        dict.fromkeys(TaskState, "not failed"),
+        "",
+    ),
+    TaskEvent.RECHECK: _cells(
+        _all(TERMINAL | {S.EXTERNAL}, S.UNPLANNED),
+        dict.fromkeys(_OPEN, "still open in another run: joined"),
+        "",
+    ),
+    TaskEvent.GIVE_UP: _cells(
+        {S.EXTERNAL: S.MISSING}, dict.fromkeys(TaskState, "appeared meanwhile"), ""
+    ),
+}
+
+#: (state, event) -> move, for every pair.
+TABLE: dict[tuple[TaskState, TaskEvent], Move] = {
+    (state, event): cells[state] for event, cells in _ROWS.items() for state in TaskState
+}
+
+#: The table as flat rows for the hot path: ``TARGETS[event][state]`` is a state or None.
+TARGETS: tuple[tuple[TaskState | None, ...], ...] = tuple(
+    tuple(TABLE[state, event].to for state in TaskState) for event in TaskEvent
+)

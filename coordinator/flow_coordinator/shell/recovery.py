@@ -1,0 +1,212 @@
+"""From the store back to memory: every stored lease is kept for a full term (rule C5)."""
+
+from __future__ import annotations
+
+from random import Random
+
+import msgspec
+
+from flow.states import HELD, SATISFIED, TERMINAL, RunState, TaskState
+from flow_coordinator.core import graph, leases, outcomes, tally, workers
+from flow_coordinator.core.config import CoreConfig
+from flow_coordinator.core.machine import Coordinator
+from flow_coordinator.core.records import (
+    Instant,
+    LeaseRecord,
+    PolicyRecord,
+    RunRecord,
+    TaskRecord,
+)
+from flow_coordinator.core.state import State
+from flow_coordinator.shell import rows
+from flow_coordinator.store.base import RunRow, Snapshot
+
+_WORKER_RESOURCE = "worker_resource:"
+
+
+def restore(
+    snapshot: Snapshot,
+    ended: list[RunRow],
+    config: CoreConfig,
+    random: Random,
+    now: Instant,
+    utc_s: float,
+) -> Coordinator:
+    """Build a coordinator from what was stored. ``ended`` runs are for display, newest first."""
+    core = Coordinator(config, snapshot.lineage, snapshot.epoch, random, now)
+    s = core.state
+    s.next_task, s.next_run = snapshot.next_task, snapshot.next_run
+    s.next_family, s.next_policy = snapshot.next_family, snapshot.next_policy
+    for name, limit in snapshot.resources:
+        s.resources.limits[name] = limit
+    declared = [k for k in snapshot.meta if k.startswith(_WORKER_RESOURCE)]
+    s.resources.declare([name.removeprefix(_WORKER_RESOURCE) for name in sorted(declared)])
+    for uid, name, host_key, boot_id, _ in snapshot.workers:
+        workers.remember(s, uid, name, host_key, boot_id)
+    tasks = _tasks(s, snapshot)
+    _leases(s, snapshot, tasks)
+    _order(s, list(tasks.values()))
+    for row in reversed(ended):
+        _ended_run(s, row, utc_s)
+    for row in snapshot.runs:
+        _run(s, row, tasks, utc_s)
+    _edges(list(tasks.values()))
+    _continue(s, list(tasks.values()))
+    _term(s, snapshot)
+    return core
+
+
+def _tasks(s: State, snapshot: Snapshot) -> dict[int, TaskRecord]:
+    families = {row[0]: s.family(*row[1:]) for row in snapshot.families}
+    for row in snapshot.families:
+        families[row[0]].number = row[0]
+    policies: dict[int, PolicyRecord] = {}
+    for number, blob in snapshot.policies:
+        policy = rows.read_policy(blob)
+        record = PolicyRecord(number, policy)
+        policies[number] = s.policies[msgspec.msgpack.encode(policy)] = record
+    s.next_family, s.next_policy = snapshot.next_family, snapshot.next_policy
+    s.changes.families.clear()
+    tasks: dict[int, TaskRecord] = {}
+    for number, _run_number, family, policy_number, task_id, params, _ in snapshot.tasks:
+        task = TaskRecord(number, task_id, families[family], params, 0)
+        task.policy = policies.get(policy_number)
+        task.state = TaskState.PENDING if task.policy is not None else TaskState.UNPLANNED
+        if task.policy is not None:
+            task.priority = task.policy.policy.priority
+        task.since = s.now
+        tasks[number] = task
+        s.tasks.setdefault(task.family.project, {})[task_id] = task
+    for task_row in snapshot.tasks:
+        numbers = rows.unpack_numbers(task_row[6])
+        tasks[task_row[0]].upstream = tuple(tasks[n] for n in numbers if n in tasks)
+    return tasks
+
+
+def _leases(s: State, snapshot: Snapshot, tasks: dict[int, TaskRecord]) -> None:
+    for row in snapshot.progress:
+        number, state, attempt, failures, crashes, token, uid, _, blob = row
+        task = tasks.get(number)
+        if task is None:
+            continue
+        task.state = TaskState(state)
+        task.attempt, task.failures, task.crashes = attempt, failures, crashes
+        stored = rows.read_extra(blob)
+        if stored.solo or stored.why or stored.retried or stored.doom:
+            extra = task.more()
+            extra.solo, extra.why, extra.retried = stored.solo, stored.why, stored.retried
+            extra.doom = stored.doom
+        if task.state in HELD and token is not None and uid is not None:
+            lease = LeaseRecord(token, task, uid, s.now)
+            lease.holds = task.state != TaskState.SUSPENDED
+            lease.yielded, lease.resumed = stored.yielded, stored.resumed
+            lease.sent = 1
+            task.lease = lease
+            s.leases[token] = lease
+            s.orphans.setdefault(uid, {})[token] = lease
+            if lease.holds:
+                s.resources.take(leases.demand_of(task))
+
+
+def _order(s: State, tasks: list[TaskRecord]) -> None:
+    """Number tasks so that requirements come first (the stored graph has no cycle)."""
+    done: dict[TaskRecord, None] = {}
+    for root in tasks:
+        stack = [(root, 0)]
+        while stack:
+            task, at = stack.pop()
+            if task in done:
+                continue
+            if at < len(task.upstream):
+                stack.append((task, at + 1))
+                if task.upstream[at] not in done:
+                    stack.append((task.upstream[at], 0))
+            else:
+                done[task] = None
+                task.order = len(done)
+    s.lowest = 0
+
+
+def _ended_run(s: State, row: RunRow, utc_s: float) -> None:
+    run = _run_record(s, row, utc_s)
+    run.ended_at = s.now - (utc_s - (row[5] or row[4]))
+    s.ended[run.number] = run
+    s.keys[run.key] = run.number
+
+
+def _run_record(s: State, row: RunRow, utc_s: float) -> RunRecord:
+    number, key, project, state, submitted, _ended, _roots, _blob = row
+    blob = rows.read_run(row)
+    run = RunRecord(number, key, project, blob.roots, blob.options, s.now - (utc_s - submitted))
+    run.name, run.cancelled, run.summary = blob.name, blob.cancelled, blob.summary
+    run.failures = blob.failures
+    run.state = RunState(state)
+    return run
+
+
+def _run(s: State, row: RunRow, tasks: dict[int, TaskRecord], utc_s: float) -> None:
+    run = _run_record(s, row, utc_s)
+    run.roots = [tasks[number] for number in rows.unpack_numbers(row[6]) if number in tasks]
+    run.unresolved = 0 if run.cancelled else len(run.root_tasks) - len(run.roots)
+    s.runs[run.number] = run
+    s.keys[run.key] = run.number
+    if run.unresolved:
+        s.unresolved.append(run)
+    seen: dict[TaskRecord, None] = {}
+    stack = list(reversed(run.roots))
+    while stack:
+        task = stack.pop()
+        if task in seen:
+            continue
+        seen[task] = None
+        tally.enrol(s, task, run)
+        run.attempts += task.attempt
+        stack.extend(reversed(task.upstream))
+    tally.changed(s, run)
+
+
+def _edges(tasks: list[TaskRecord]) -> None:
+    for task in tasks:
+        if task.state in SATISFIED:
+            task.upstream = ()
+        for dep in task.upstream:
+            if dep.state in SATISFIED:
+                continue
+            task.waits += 1
+            if dep.state in TERMINAL:
+                task.blocked += 1
+            if dep.downstream is None:
+                dep.downstream = [task]
+            else:
+                dep.downstream.append(task)
+
+
+def _continue(s: State, tasks: list[TaskRecord]) -> None:
+    for task in sorted(tasks, key=lambda one: one.order):
+        if task.priority > 0:
+            for dep in task.upstream:
+                graph.raise_priority(s, dep, task.priority)
+        state = task.state
+        if state == TaskState.UNPLANNED:
+            s.frontier.append(task)
+        elif state in (TaskState.PENDING, TaskState.READY):
+            task.state = TaskState.PENDING
+            graph.settle(s, task)
+        elif state == TaskState.BACKOFF:
+            extra = task.more()
+            extra.again_at = s.now + outcomes.backoff_s(s, task, task.failures or 1)
+            s.timer(extra.again_at, "backoff", task)
+        elif state == TaskState.EXTERNAL:
+            s.timer(s.now + s.config.external_check_s, "external", task)
+
+
+def _term(s: State, snapshot: Snapshot) -> None:
+    """Keep stored leases for the longer of the stored and the configured term."""
+    mine_s = s.config.timing.term_s
+    term_s = max(mine_s, float(snapshot.meta.get("term_s", mine_s)))
+    s.term_kept = term_s > mine_s
+    if not s.term_kept and snapshot.meta.get("term_s") != repr(mine_s):
+        s.changes.meta["term_s"] = repr(mine_s)
+    for uid in s.orphans:
+        s.orphans_until[uid] = s.now + term_s
+        s.timer(s.now + term_s, "orphans", uid)

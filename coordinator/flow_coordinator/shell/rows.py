@@ -1,0 +1,136 @@
+"""Records to rows and back: what is written at the end of a turn and read at a start."""
+
+from __future__ import annotations
+
+import sys
+from array import array
+from collections.abc import Iterable
+
+import msgspec
+
+from flow.messages.client import Failure, RootTask, RunSummary, SubmitOptions
+from flow.messages.shared import Policy
+from flow_coordinator.core.records import Instant, RunRecord, TaskRecord
+from flow_coordinator.core.state import Changes
+from flow_coordinator.store.base import Batch, ProgressRow, RunRow, TaskRow
+
+_encode = msgspec.msgpack.encode
+
+
+class RunBlob(msgspec.Struct, array_like=True):
+    """What a stored run remembers besides its columns."""
+
+    name: str
+    roots: list[RootTask]
+    options: SubmitOptions
+    cancelled: str = ""
+    summary: RunSummary | None = None
+    failures: list[Failure] = []
+
+
+class ExtraBlob(msgspec.Struct, array_like=True):
+    """What few stored tasks need besides their columns."""
+
+    solo: bool = False
+    yielded: int = 0
+    resumed: int = 0
+    why: str = ""
+    retried: bool = False
+    doom: tuple[str, str] | None = None
+
+
+def pack_numbers(numbers: Iterable[int]) -> bytes:
+    """Spell task numbers as little-endian uint64."""
+    packed = array("Q", numbers)
+    if sys.byteorder == "big":
+        packed.byteswap()
+    return packed.tobytes()
+
+
+def unpack_numbers(data: bytes) -> list[int]:
+    """Read ``pack_numbers``."""
+    packed = array("Q")
+    packed.frombytes(data)
+    if sys.byteorder == "big":
+        packed.byteswap()
+    return packed.tolist()
+
+
+def batch_of(changes: Changes, now: Instant, utc_s: float) -> Batch:
+    """Turn everything that changed into rows. ``utc_s`` is the wall clock at ``now``."""
+    return Batch(
+        [(f.number, f.project, f.module, f.family) for f in changes.families],
+        [(p.number, _encode(p.policy)) for p in changes.policies],
+        [_task_row(task) for task in changes.tasks],
+        [_progress_row(task, utc_s) for task in changes.progress],
+        [_run_row(run, now, utc_s) for run in changes.runs],
+        [(w.uid, w.name, w.host_key, w.boot_id, utc_s) for w in changes.workers.values()],
+        list(changes.workers_gone),
+        list(changes.resources.items()),
+        changes.meta,
+    )
+
+
+def _task_row(task: TaskRecord) -> TaskRow:
+    policy = task.policy.number if task.policy is not None else -1
+    upstream = pack_numbers(dep.number for dep in task.upstream) if task.upstream else b""
+    run = task.runs[0].number if task.runs else 0
+    return (task.number, run, task.family.number, policy, task.task_id, task.params, upstream)
+
+
+def _progress_row(task: TaskRecord, utc_s: float) -> ProgressRow:
+    lease, extra = task.lease, task.extra
+    blob = None
+    if extra is not None or (lease is not None and lease.yielded):
+        blob = _encode(
+            ExtraBlob(
+                extra.solo if extra else False,
+                lease.yielded if lease else 0,
+                lease.resumed if lease else 0,
+                extra.why if extra else "",
+                extra.retried if extra else False,
+                extra.doom if extra else None,
+            )
+        )
+    return (
+        task.number,
+        int(task.state),
+        task.attempt,
+        task.failures,
+        task.crashes,
+        lease.token if lease else None,
+        lease.uid if lease else None,
+        utc_s,
+        blob,
+    )
+
+
+def _run_row(run: RunRecord, now: Instant, utc_s: float) -> RunRow:
+    ended = None if run.ended_at is None else utc_s - (now - run.ended_at)
+    failures = run.failures if run.summary is not None else []
+    blob = RunBlob(run.name, run.root_tasks, run.options, run.cancelled, run.summary, failures)
+    return (
+        run.number,
+        run.key,
+        run.project,
+        int(run.state),
+        utc_s - (now - run.started_at),
+        ended,
+        pack_numbers(task.number for task in run.roots),
+        _encode(blob),
+    )
+
+
+def read_run(row: RunRow) -> RunBlob:
+    """Read the blob of a stored run. Raises ``msgspec.MsgspecError``."""
+    return msgspec.msgpack.decode(row[7], type=RunBlob)
+
+
+def read_extra(blob: bytes | None) -> ExtraBlob:
+    """Read the blob of a stored task's progress."""
+    return msgspec.msgpack.decode(blob, type=ExtraBlob) if blob else ExtraBlob()
+
+
+def read_policy(blob: bytes) -> Policy:
+    """Read a stored policy."""
+    return msgspec.msgpack.decode(blob, type=Policy)

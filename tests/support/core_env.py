@@ -1,0 +1,261 @@
+"""Drive the coordinator core without a shell: fake workers, the real codec, a store on demand."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from random import Random
+from typing import Any, TypeVar
+
+import msgspec
+
+from flow.messages import client, codec
+from flow.messages import worker as wire
+from flow.messages.shared import (
+    PROTOCOL,
+    Grant,
+    Outcome,
+    PlanChunk,
+    Policy,
+    Report,
+    Spec,
+    SpecStatus,
+    Stub,
+    pack_params,
+)
+from flow_coordinator.core import invariants
+from flow_coordinator.core.config import CoreConfig
+from flow_coordinator.core.effects import Note, Send, SendNow
+from flow_coordinator.core.events import Received, TurnEnded
+from flow_coordinator.core.machine import Coordinator
+from flow_coordinator.core.records import TaskRecord
+
+M = TypeVar("M", bound=msgspec.Struct)
+
+
+def stub(name: str, family: str = "T") -> Stub:
+    """Name a task of the synthetic graphs."""
+    return Stub(f"{family}_{name}", "mod", family, pack_params({"name": name}))
+
+
+class Graph:
+    """A synthetic DAG that a fake planner expands: name -> requirements."""
+
+    def __init__(self, edges: dict[str, list[str]], policies: dict[str, Policy] | None = None):
+        self.edges = edges
+        self.policies = policies or {}
+        self.complete: set[str] = set()
+        self.external: set[str] = set()
+
+    def answer(self, plan: wire.Plan, roots: list[str]) -> PlanChunk:
+        """Expand everything asked, in one chunk."""
+        chunk = PlanChunk([], [], [], [], [])
+        index: dict[str, int] = {}
+
+        def mention(name: str) -> int:
+            if name not in index:
+                index[name] = len(chunk.stubs)
+                chunk.stubs.append(stub(name))
+            return index[name]
+
+        names = [
+            msgspec.msgpack.decode(one.params, type=dict[str, str])["name"] for one in plan.stubs
+        ]
+        queue = list(names)
+        for name in names:
+            mention(name)
+        done: set[str] = set()
+        while queue and len(done) < plan.expand_max:
+            name = queue.pop(0)
+            if name in done:
+                continue
+            done.add(name)
+            policy = self.policies.get(name, Policy())
+            if policy not in chunk.policies:
+                chunk.policies.append(policy)
+            at = chunk.policies.index(policy)
+            if name in self.complete:
+                chunk.specs.append(Spec(mention(name), SpecStatus.COMPLETE, at))
+                continue
+            if name in self.external:
+                chunk.specs.append(Spec(mention(name), SpecStatus.EXTERNAL, at))
+                continue
+            deps = self.edges.get(name, [])
+            chunk.edges.append((mention(name), [mention(dep) for dep in deps]))
+            chunk.specs.append(Spec(mention(name), SpecStatus.INCOMPLETE, at))
+            queue.extend(deps)
+        return chunk
+
+
+class FakeWorker:
+    """One joined agent that does what the test says."""
+
+    def __init__(self, env: Env, name: str, slots: int, capacity: dict[str, float] | None = None):
+        self.env = env
+        self.name = name
+        self.uid = f"uid-{name}"
+        self.peer = f"peer-{name}".encode()
+        self.slots = slots
+        self.capacity = capacity or {}
+        self.session = ""
+        self.beats = 0
+        self.grants: list[Grant] = []
+
+    def join(
+        self, held: Iterable[str] = (), reporting: Iterable[str] = (), dead: Iterable[str] = ()
+    ) -> wire.Welcome:
+        """Go through HELLO and JOIN."""
+        self.env.say(self.peer, wire.Hello(self.uid, PROTOCOL))
+        nonce = self.env.heard(self.peer, wire.Challenge)[-1].nonce
+        self.env.say(self.peer, self.join_message(nonce, held, reporting, dead))
+        welcome = self.env.heard(self.peer, wire.Welcome)[-1]
+        self.session = welcome.session
+        self.beats = 0
+        return welcome
+
+    def join_message(
+        self,
+        nonce: str,
+        held: Iterable[str] = (),
+        reporting: Iterable[str] = (),
+        dead: Iterable[str] = (),
+    ) -> wire.Join:
+        """Spell a JOIN."""
+        return wire.Join(
+            self.uid,
+            nonce,
+            list(held),
+            list(reporting),
+            list(dead),
+            self.name,
+            self.name,
+            f"host-{self.name}",
+            "boot-1",
+            self.slots,
+            self.capacity,
+        )
+
+    def beat(self) -> None:
+        """Send a heartbeat."""
+        self.beats += 1
+        self.say(wire.Heartbeat(self.session, self.beats))
+
+    def say(self, message: msgspec.Struct) -> None:
+        """Send a message of this worker."""
+        self.env.say(self.peer, message)
+
+    def take(self) -> list[Grant]:
+        """Collect what was dispatched since the last call."""
+        new = [g for d in self.env.heard(self.peer, wire.Dispatch) for g in d.grants]
+        self.grants.extend(new)
+        return new
+
+    def start(self, *grants: Grant) -> None:
+        """Confirm grants."""
+        self.say(wire.Started(self.session, [g.token for g in grants]))
+
+    def end(self, *grants: Grant, outcome: Outcome = Outcome.DONE, **fields: Any) -> None:
+        """Report grants."""
+        reports = [Report(g.token, outcome, **fields) for g in grants]
+        self.say(wire.Results(self.session, reports))
+
+
+class Env:
+    """A core, its clock, its fake peers and everything it said."""
+
+    def __init__(self, config: CoreConfig | None = None, seed: int = 0) -> None:
+        self.now = 100.0
+        self.core = Coordinator(config or CoreConfig(), "feed", 1, Random(seed), self.now)
+        self.graph = Graph({})
+        self.notes: list[Note] = []
+        self.said: dict[bytes, list[msgspec.Struct]] = {}
+        self.request = 0
+
+    def worker(
+        self, name: str = "a", slots: int = 2, capacity: dict[str, float] | None = None
+    ) -> FakeWorker:
+        """Join a worker."""
+        worker = FakeWorker(self, name, slots, capacity)
+        worker.join()
+        return worker
+
+    def say(self, peer: bytes, message: msgspec.Struct, *, end_turn: bool = True) -> None:
+        """Deliver a message through the codec and end the turn."""
+        decoded = codec.decode_at_coordinator(codec.encode(message))
+        self._collect(self.core.handle(Received(peer, decoded), self.now))
+        if end_turn:
+            self.turn()
+
+    def turn(self, *, drained: bool = True) -> None:
+        """End the turn until there is nothing left to do at once; plan what is asked."""
+        while True:
+            self._collect(self.core.handle(TurnEnded(drained), self.now))
+            if not self._plan() and not self.core.busy:
+                return
+
+    def wait(self, seconds: float) -> None:
+        """Let time pass, waking the core at each of its deadlines."""
+        until = self.now + seconds
+        while True:
+            deadline = self.core.next_deadline()
+            if deadline is None or deadline > until:
+                break
+            self.now = max(self.now, deadline) + 1e-6
+            self.turn()
+        self.now = until
+        self.turn()
+
+    def submit(self, *roots: str, **options: Any) -> str:
+        """Submit a run of these roots; return its id."""
+        self.request += 1
+        tasks = [client.RootTask("mod", "T", {"name": root}) for root in roots]
+        message = client.Submit(
+            self.request, f"key-{self.request}", "default", tasks, client.SubmitOptions(**options)
+        )
+        self.say(b"client", message)
+        return self.heard(b"client", client.Submitted)[-1].run
+
+    def ask(self, make: Callable[[int], msgspec.Struct], kind: type[M]) -> M:
+        """Send a request built from its number; return the reply."""
+        self.request += 1
+        self.say(b"client", make(self.request))
+        return self.heard(b"client", kind)[-1]
+
+    def task(self, name: str) -> TaskRecord:
+        """Find a task of the synthetic graph."""
+        return self.core.state.tasks["default"][f"T_{name}"]
+
+    def heard(self, peer: bytes, kind: type[M]) -> list[M]:
+        """Take the messages of one kind that a peer was sent."""
+        all_of_it = self.said.get(peer, [])
+        found = [one for one in all_of_it if isinstance(one, kind)]
+        self.said[peer] = [one for one in all_of_it if not isinstance(one, kind)]
+        return found
+
+    def check(self) -> None:
+        """Check every invariant."""
+        invariants.check(self.core.state)
+
+    def _collect(self, effects: list[Any]) -> None:
+        for effect in effects:
+            if isinstance(effect, Note):
+                self.notes.append(effect)
+                continue
+            assert isinstance(effect, (Send, SendNow))
+            data = codec.encode(effect.message)
+            decode = (
+                codec.decode_at_client
+                if effect.peer.startswith(b"client")
+                else codec.decode_at_worker
+            )
+            self.said.setdefault(effect.peer, []).append(decode(data))
+
+    def _plan(self) -> bool:
+        planned = False
+        for worker in list(self.core.state.workers.values()):
+            for plan in self.heard(worker.peer, wire.Plan):
+                planned = True
+                body = codec.encode_chunk(self.graph.answer(plan, []))
+                message = wire.Planned(worker.session, plan.request, 0, True, body)
+                decoded = codec.decode_at_coordinator(codec.encode(message))
+                self._collect(self.core.handle(Received(worker.peer, decoded), self.now))
+        return planned
