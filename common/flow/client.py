@@ -57,6 +57,8 @@ class Client:
         self._number = 0
         self._heard_at: float | None = None
         self._garbled = ""
+        #: updates of a watched run that arrived while another answer was waited for
+        self._aside: list[RunUpdate] = []
 
     def __enter__(self) -> Client:
         return self
@@ -84,14 +86,19 @@ class Client:
             timeout_s = self.connect_timeout_s if self._heard_at is None else REPLY_TIMEOUT_S
         number = self._next()
         data = encode(msgspec.structs.replace(request, request=number))
+        answer: R | None = None
         deadline = time.monotonic() + timeout_s
         while (now := time.monotonic()) < deadline:
             again_at = min(deadline, now + ASK_AGAIN_S)
             self._dealer.send(data, wait_s=again_at - now)
             while (now := time.monotonic()) < again_at:
                 for reply in self._receive(again_at - now):
-                    if reply.request == number:
-                        return _expect(reply, kind)
+                    if isinstance(reply, RunUpdate):
+                        self._aside.append(reply)
+                    elif reply.request == number:
+                        answer = _expect(reply, kind)
+                if answer is not None:
+                    return answer
         raise self._no_answer(timeout_s)
 
     def watch(
@@ -117,7 +124,8 @@ class Client:
                     ask_at = time.monotonic() + WATCH_AGAIN_S
                 if self.silent_s > lost_s:
                     raise self._no_answer(lost_s)
-                for reply in self._receive(TICK_S):
+                aside, self._aside = self._aside, []
+                for reply in [*aside, *self._receive(TICK_S if not aside else 0.0)]:
                     if reply.request != number:
                         continue
                     update = _expect(reply, RunUpdate)

@@ -74,7 +74,7 @@ def _execute_here(work: Work) -> Ended:
             thread = threading.Thread(target=lead, name="flow-client", daemon=True)
             thread.start()
             try:
-                importlib.import_module(SERVE_MODULE).serve_in_process(ours, stop)
+                importlib.import_module(SERVE_MODULE).serve_in_process(ours, stop.is_set)
                 thread.join()
             finally:
                 children.close()
@@ -87,11 +87,12 @@ def _execute_here(work: Work) -> Ended:
 def _submit_and_follow(work: Work, children: Children, interrupts: Interrupts) -> Ended:
     # The children load meanwhile: everything heavy is imported only now.
     from flow.cli.follow import follow
-    from flow.cli.options import DEFAULT_PROJECT, submit_options
+    from flow.cli.options import submit_options
     from flow.cli.views import choose
     from flow.client import Client
     from flow.ids import new_uid
     from flow.messages.client import RootTask, Submit, Submitted
+    from flow.settings import load
 
     options = work.options
     view = choose(
@@ -105,7 +106,7 @@ def _submit_and_follow(work: Work, children: Children, interrupts: Interrupts) -
         if work.here:
             view.say("These tasks exist only in this process, so they run in it, one at a time.")
         roots = [RootTask(*each) for each in work.roots]
-        project = options.get("project", DEFAULT_PROJECT)
+        project = options.get("project") or load().core.project
         submit = Submit(0, new_uid(), project, roots, submit_options(options, alone=True))
         submitted = client.ask(submit, Submitted)
         policy = Draining(children, view)

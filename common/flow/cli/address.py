@@ -2,41 +2,37 @@
 
 from __future__ import annotations
 
-import os
 from typing import NamedTuple
 
 from flow.errors import Unreachable
 
-DEFAULT_ADDRESS = "tcp://127.0.0.1:5570"
-VARIABLE = "FLOW_COORDINATOR"
-
 
 class Address(NamedTuple):
-    """An address and where it came from, in words."""
+    """An address and where it came from, in words; and the project that goes with it."""
 
     text: str
     source: str
+    project: str
 
 
 def find(flag: str | None = None) -> Address:
-    """Choose the address: flag, environment, settings, default."""
-    if flag:
-        return Address(_complete(flag), "from --coordinator")
-    named = os.environ.get(VARIABLE, "")
-    if named:
-        return Address(_complete(named), f"from {VARIABLE}")
-    return Address(DEFAULT_ADDRESS, "the default")
+    """Choose the address: flag, environment, ``flow.toml``, default."""
+    from flow.settings import load
+
+    settings = load({"core.coordinator": _complete(flag) if flag else None})
+    address = _complete(settings.core.coordinator)
+    return Address(address, settings.source("core.coordinator"), settings.core.project)
 
 
 def explain_unreachable(error: Unreachable, address: Address, task: str = "") -> Unreachable:
     """Add where the address came from and what to type next."""
     text = str(error)
     if text.endswith(")"):
-        text = f"{text[:-1]}; address {address.source})"
+        text = f"{text[:-1]}; address from {address.source})"
     lines = ["Start one here:      flow-coordinator & flow-worker &"]
     if task:
         lines.append(f"Or run without one:  flow run {task}")
-    lines.append(f"Or name yours:       export {VARIABLE}=tcp://HOST:5570")
+    lines.append("Or name yours:       export FLOW_COORDINATOR=tcp://HOST:5570")
     return Unreachable(text, hint="\n".join(lines))
 
 

@@ -9,8 +9,6 @@ from flow.cli.taskline import Option, duration_s, one_of, whole_number
 if TYPE_CHECKING:
     from flow.messages.client import SubmitOptions
 
-DEFAULT_PROJECT = "default"
-
 COMMON = (
     Option(("--name",), "name of the run, instead of a made-up one", str, "TEXT"),
     Option(("--project",), "scope of task ids: teams do not meet", str, "NAME"),

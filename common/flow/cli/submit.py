@@ -8,7 +8,7 @@ import time
 from typing import TYPE_CHECKING
 
 from flow.cli.address import explain_unreachable, find
-from flow.cli.options import DEFAULT_PROJECT, SUBMIT, describe, submit_options
+from flow.cli.options import SUBMIT, describe, submit_options
 from flow.cli.taskline import TaskLine, parse
 from flow.errors import ExitCode, Unreachable, UsageError
 
@@ -43,7 +43,7 @@ def main(argv: list[str]) -> int:
 
     try:
         with Client(address.text) as client:
-            return _submit(client, line)
+            return _submit(client, line, address.project)
     except Unreachable as e:
         raise explain_unreachable(e, address, _typed(line)) from None
 
@@ -54,7 +54,7 @@ def _typed(line: TaskLine) -> str:
     return shlex.join([line.module.removeprefix("file:"), line.family, *params])
 
 
-def _submit(client: Client, line: TaskLine) -> int:
+def _submit(client: Client, line: TaskLine, default_project: str) -> int:
     from flow.cli.views import choose
     from flow.ids import new_uid
     from flow.messages.client import About, AboutShown, RootTask, Submit, Submitted
@@ -69,7 +69,7 @@ def _submit(client: Client, line: TaskLine) -> int:
     )
     about = client.ask(About(0), AboutShown)
     root = RootTask(line.module, line.family, line.params)
-    project = options.get("project", DEFAULT_PROJECT)
+    project = options.get("project", default_project)
     submit = Submit(0, new_uid(), project, [root], submit_options(options))
     submitted = client.ask(submit, Submitted)
     if options.get("detach"):
