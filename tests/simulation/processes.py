@@ -1,0 +1,381 @@
+"""Runners and planners as the agent meets them: frames in, frames out, and ways to die.
+
+A simulated process belongs to one host; everything it does goes through the host's clock, so a
+frozen host freezes it. User code is the ``Node`` of ``graph``.
+"""
+
+from __future__ import annotations
+
+import signal
+from collections import deque
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from flow.messages.codec import encode_chunk
+from flow.messages.shared import (
+    Grant,
+    Outcome,
+    PlanChunk,
+    PlanError,
+    Policy,
+    Report,
+    Spec,
+    SpecStatus,
+    Stub,
+)
+from flow_worker.process import channel
+from tests.simulation.graph import MODULE, NEVER, Node
+from tests.simulation.truth import Execution
+
+if TYPE_CHECKING:
+    from tests.simulation.host import Agent, Host
+
+#: Stubs in one planning chunk: small, so that answers come in several.
+CHUNK_STUBS_MAX = 12
+
+
+class Process:
+    """A process tree: alive from fork to reaped."""
+
+    def __init__(self, agent: Agent, number: int, role: str) -> None:
+        self.agent = agent
+        self.host: Host = agent.host
+        self.number = number
+        self.role = role
+        self.alive = True
+        self.dying = False
+        #: false once it died by itself: what follows a kill is not its fault
+        self.up = False
+
+    def boot(self) -> None:
+        """Be forked and imported: ready for work, unless it dies on the way."""
+        if self.alive and not self.dying:
+            self.up = True
+            self.say(channel.Up(1000 + self.number))
+
+    def say(self, frame: channel.Frame) -> None:
+        """Write to the agent."""
+        if self.alive:
+            body = channel.pack(frame)
+            self.agent.hear_process(self.number, channel.unpack_at_agent(body[4:]))
+
+    def hear(self, body: bytes) -> None:
+        """Read one frame from the agent."""
+        if self.alive and not self.dying:
+            self.on_frame(channel.unpack_at_process(body[4:]))
+
+    def on_frame(self, frame: channel.ToProcess) -> None:
+        """Act on it."""
+        raise NotImplementedError
+
+    def ignores_term(self) -> bool:
+        """Whether SIGTERM has no effect now."""
+        return False
+
+    def term(self) -> None:
+        """Receive SIGTERM."""
+        if self.alive and not self.dying and not self.ignores_term():
+            self.die(signal.SIGTERM, 0, self.host.kernel.rng.random() * 0.5)
+
+    def kill(self) -> None:
+        """Receive SIGKILL, the whole tree."""
+        if self.alive:
+            self.die(signal.SIGKILL, 0, 0.002 + self.host.kernel.rng.random() * 0.03)
+
+    def die(self, by_signal: int, code: int, delay_s: float) -> None:
+        """Begin to die; reaped ``delay_s`` later."""
+        self.dying = True
+        self.host.after(delay_s, self.reaped, by_signal, code)
+
+    def reaped(self, by_signal: int, code: int) -> None:
+        """Be gone with everything below."""
+        if self.alive:
+            self.alive = False
+            self.drop()
+            self.host.processes.pop((self.agent.uid, self.number), None)
+            self.agent.hear_exit(self.number, int(by_signal), code)
+
+    def vanish(self) -> None:
+        """The host is gone: nobody is told."""
+        self.alive = False
+        self.drop()
+
+    def drop(self) -> None:
+        """Forget what it was doing."""
+
+
+class Attempt:
+    """One grant inside a runner."""
+
+    def __init__(self, grant: Grant, node: Node, began_at: float) -> None:
+        self.grant = grant
+        self.node = node
+        self.began_at = began_at
+        self.round = 0
+        self.number = 0
+        self.execution: Execution | None = None
+
+
+class Runner(Process):
+    """Executes grants one after the other; keeps parked generators."""
+
+    def __init__(self, agent: Agent, number: int) -> None:
+        super().__init__(agent, number, "runner")
+        self.queue: deque[Grant | channel.Continue | str] = deque()
+        self.current: Attempt | None = None
+        self.parked: dict[str, Attempt] = {}
+        self.leaving = False
+
+    def on_frame(self, frame: channel.ToProcess) -> None:
+        """Act on it."""
+        if isinstance(frame, channel.Execute):
+            self.queue.extend(frame.grants)
+            self._next()
+        elif isinstance(frame, channel.Continue):
+            self.queue.append(frame)
+            self._next()
+        elif isinstance(frame, channel.Abandon):
+            self.queue.extend(frame.tokens)
+            self._next()
+        elif isinstance(frame, channel.Leave):
+            self.leaving = True
+            self._next()
+
+    def ignores_term(self) -> bool:
+        """Whether the current task's handler swallows it."""
+        return self.current is not None and self.current.node.ignores_term
+
+    def drop(self) -> None:
+        """Every copy in this tree is gone."""
+        truth = self.host.world.truth
+        for attempt in [self.current, *self.parked.values()]:
+            if attempt is not None and attempt.execution is not None:
+                truth.ended(attempt.execution)
+        self.current = None
+        self.parked = {}
+
+    def _next(self) -> None:
+        while self.current is None and self.alive and not self.dying:
+            if not self.queue:
+                if self.leaving:
+                    self.die(0, 0, 0.001)
+                return
+            item = self.queue.popleft()
+            if isinstance(item, Grant):
+                self._begin(item)
+            elif isinstance(item, str):
+                self._release(item)
+            else:
+                attempt = self.parked.get(item.token)
+                if attempt is not None and attempt.number == item.number:
+                    self._go_on(self.parked.pop(item.token))
+
+    def _release(self, token: str) -> None:
+        attempt = self.parked.pop(token, None)
+        if attempt is not None and attempt.execution is not None:
+            self.host.world.truth.ended(attempt.execution)
+            self.say(channel.Finished([Report(token, Outcome.RELEASED)]))
+
+    def _begin(self, grant: Grant) -> None:
+        world = self.host.world
+        node = world.truth.nodes[grant.task_id]
+        attempt = self.current = Attempt(grant, node, world.kernel.now)
+        if node.complete:
+            world.kernel.counts["skipped"] += 1
+            self.host.after(0.001, self._end, attempt, Outcome.DONE, "", True)
+            return
+        attempt.execution = world.truth.started(node, grant.token, self.host)
+        self._segment(attempt)
+
+    def _go_on(self, attempt: Attempt) -> None:
+        self.current = attempt
+        assert attempt.execution is not None
+        awaited = attempt.node.yields[attempt.round]
+        self.host.world.truth.resumed(attempt.execution, awaited)
+        attempt.round += 1
+        self._segment(attempt)
+
+    def _segment(self, attempt: Attempt) -> None:
+        """Run until the next yield or the end."""
+        node = attempt.node
+        seconds = node.seconds / (len(node.yields) + 1)
+        if node.hangs_left > 0:
+            node.hangs_left -= 1
+            return
+        self.host.after(seconds, self._segment_over, attempt)
+
+    def _segment_over(self, attempt: Attempt) -> None:
+        if self.current is not attempt or not self.alive or self.dying:
+            return
+        node = attempt.node
+        while attempt.round < len(node.yields):
+            awaited = node.yields[attempt.round]
+            if not all(below.complete for below in awaited):
+                self._park(attempt, awaited)
+                return
+            attempt.round += 1
+        if node.crashes_left > 0:
+            node.crashes_left -= 1
+            node.deaths += 1
+            self.die(signal.SIGSEGV, 0, 0.001)
+        elif node.exits_left > 0:
+            node.exits_left -= 1
+            node.deaths += 1
+            self.die(0, 0, 0.001)
+        elif node.fails_left > 0:
+            node.fails_left -= 1
+            self._end(attempt, Outcome.FAILED, "ValueError: as drawn", False)
+        else:
+            node.complete = True
+            self._end(attempt, Outcome.DONE, "", False)
+
+    def _park(self, attempt: Attempt, awaited: list[Node]) -> None:
+        attempt.number += 1
+        self.current = None
+        self.parked[attempt.grant.token] = attempt
+        assert attempt.execution is not None
+        self.host.world.truth.parked(attempt.execution)
+        stubs = [below.stub for below in awaited]
+        run_s = self.host.world.kernel.now - attempt.began_at
+        self.say(channel.Parked(attempt.grant.token, attempt.number, stubs, run_s))
+        self._next()
+
+    def _end(self, attempt: Attempt, outcome: Outcome, error: str, skipped: bool) -> None:
+        if self.current is not attempt or not self.alive or self.dying:
+            return
+        self.current = None
+        if attempt.execution is not None:
+            self.host.world.truth.ended(attempt.execution)
+        run_s = self.host.world.kernel.now - attempt.began_at
+        report = Report(attempt.grant.token, outcome, run_s, error, skipped=skipped)
+        self.say(channel.Finished([report]))
+        self._next()
+
+
+class Planner(Process):
+    """Answers complete() and requires() for the nodes of the world."""
+
+    def __init__(self, agent: Agent, number: int) -> None:
+        super().__init__(agent, number, "planner")
+        self.answers: dict[int, deque[tuple[int, bool, bytes]]] = {}
+
+    def on_frame(self, frame: channel.ToProcess) -> None:
+        """Act on it."""
+        if isinstance(frame, channel.Expand):
+            delay = self.host.kernel.rng.random() * 0.05
+            self.host.after(delay, self._expand, frame)
+        elif isinstance(frame, channel.More):
+            self._release(frame.request, frame.chunk + 1)
+        elif isinstance(frame, channel.Stop):
+            self.answers.pop(frame.request, None)
+        elif isinstance(frame, channel.Leave):
+            self.die(0, 0, 0.001)
+
+    def _expand(self, frame: channel.Expand) -> None:
+        if not self.alive or self.dying:
+            return
+        chunks = expand(self.host.world.truth.nodes, frame, self.host.kernel.now)
+        last = len(chunks) - 1
+        self.answers[frame.request] = deque(
+            (at, at == last, encode_chunk(chunk)) for at, chunk in enumerate(chunks)
+        )
+        self._release(frame.request, 1)
+
+    def _release(self, request: int, upto: int) -> None:
+        answer = self.answers.get(request)
+        while answer and answer[0][0] <= upto:
+            at, last, body = answer.popleft()
+            self.say(channel.Chunk(request, at, last, body))
+
+
+class _Answer:
+    """One planning answer under construction, cut into chunks."""
+
+    def __init__(self) -> None:
+        self.chunks: list[PlanChunk] = []
+        self.index: dict[str, int] = {}
+        self.order: list[Node | None] = []
+        self._policies: dict[bytes, int] = {}
+        self._fresh()
+
+    def _fresh(self) -> None:
+        self.part = PlanChunk([], [], [], [], [])
+
+    def see(self, node: Node) -> int:
+        """Name a node; return its index."""
+        at = self.index.get(node.task_id)
+        if at is None:
+            at = self.index[node.task_id] = self.see_stub(node.stub, node)
+        return at
+
+    def see_stub(self, stub: Stub, node: Node | None) -> int:
+        """Name a requested item under its own index."""
+        self.order.append(node)
+        self.part.stubs.append(stub)
+        return len(self.order) - 1
+
+    def policy(self, policy: Policy) -> int:
+        """Number a policy."""
+        key = msgspec.msgpack.encode(policy)
+        at = self._policies.get(key)
+        if at is None:
+            at = self._policies[key] = len(self._policies)
+            self.part.policies.append(policy)
+        return at
+
+    def cut(self, *, force: bool = False) -> None:
+        """End a chunk where it is large enough."""
+        if force or len(self.part.stubs) + len(self.part.specs) >= CHUNK_STUBS_MAX:
+            self.chunks.append(self.part)
+            self._fresh()
+
+
+def expand(nodes: dict[str, Node], frame: channel.Expand, now: float) -> list[PlanChunk]:
+    """Walk breadth-first from the requested stubs, as a planner does."""
+    answer = _Answer()
+    for stub in frame.stubs:
+        node = find_node(nodes, stub)
+        if node is not None and node.task_id not in answer.index:
+            answer.see(node)
+        else:
+            answer.see_stub(node.stub if node is not None else stub, node)
+    at = 0
+    while at < len(answer.order) and at < frame.expand_max:
+        node = answer.order[at]
+        if node is None:
+            answer.part.errors.append(PlanError(at, "unknown_task", "no such task"))
+        elif answer.index[node.task_id] == at:
+            _visit(answer, at, node, now)
+        at += 1
+        answer.cut()
+    answer.cut(force=True)
+    return answer.chunks
+
+
+def find_node(nodes: dict[str, Node], stub: Stub) -> Node | None:
+    """Find a task by its parameters, as a task class would be built."""
+    params = msgspec.msgpack.decode(stub.params)
+    return nodes.get(f"{stub.family}_{params.get('at')}") if stub.module == MODULE else None
+
+
+def _visit(answer: _Answer, at: int, node: Node, now: float) -> None:
+    part = answer.part
+    if node.plan_error:
+        part.errors.append(PlanError(at, node.plan_error, f"{node.plan_error} as drawn"))
+        return
+    if node.appears_at is not None and node.appears_at <= now and node.appears_at != NEVER:
+        node.complete = True
+    policy = answer.policy(node.policy)
+    if node.complete:
+        part.specs.append(Spec(at, SpecStatus.COMPLETE, policy))
+        return
+    if node.appears_at is not None:
+        part.specs.append(Spec(at, SpecStatus.EXTERNAL, policy))
+        return
+    if node.requires:
+        below = [answer.see(other) for other in node.requires]
+        # a wide task's edges come in pieces, all before its spec
+        for start in range(0, len(below), 7):
+            part.edges.append((at, below[start : start + 7]))
+    part.specs.append(Spec(at, SpecStatus.INCOMPLETE, policy))

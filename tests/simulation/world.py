@@ -1,0 +1,265 @@
+"""One seed: a world is built, breaks for a while, heals, and must come to a good end."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from flow.messages.client import RunSummary, SubmitOptions
+from flow.messages.shared import Verdict
+from flow_coordinator.core import invariants
+from tests.simulation.clients import Client
+from tests.simulation.coordinator import SimCoordinator
+from tests.simulation.faults import Faults, draw_profile
+from tests.simulation.graph import Graph, make_graph, reach
+from tests.simulation.host import Host
+from tests.simulation.kernel import Kernel, Violation
+from tests.simulation.network import Network
+from tests.simulation.truth import Truth
+
+if TYPE_CHECKING:
+    from flow.messages.worker import Welcome
+    from flow_coordinator.core.machine import Coordinator
+    from flow_coordinator.store.base import Batch
+
+#: Steps between two full recounts of the coordinator's state.
+CHECK_EVERY = 500
+#: Virtual seconds a world may be broken at most.
+BROKEN_MAX_S = 6_000.0
+#: Time for the last words after the last run ended.
+SETTLE_S = 60.0
+#: How long runs wait for external data, seconds.
+EXTERNAL_WAIT_S = 600.0
+EVENTS_DEFAULT = 10_000
+
+
+class World:
+    """Everything of one seed."""
+
+    def __init__(
+        self, seed: int, profile: str = "mixed", events: int = EVENTS_DEFAULT, *, log: bool = False
+    ) -> None:
+        self.seed = seed
+        self.events = events
+        self.kernel = Kernel(seed, keep_log=log)
+        rng = self.kernel.rng
+        self.profile = draw_profile(profile, rng)
+        self.truth = Truth(self.kernel)
+        self.network = Network(self.kernel, self._arrived)
+        self.graphs: list[Graph] = []
+        self.clients: list[Client] = []
+        self.members: Counter[str] = Counter()
+        self.tokens: dict[str, int] = {}
+        self.attempts: dict[int, tuple[int, str | None]] = {}
+        self.coordinator = SimCoordinator(self)
+        error = self.profile.rate_error
+        self.hosts = [
+            Host(self, f"h{n}", 1.0 + rng.uniform(-error, error), rng.randrange(1, 4))
+            for n in range(self.profile.hosts)
+        ]
+        self.broken = True
+        self._submit()
+        self.faults = Faults(self)
+
+    def new_uid(self) -> str:
+        """Draw the identity of an agent."""
+        return f"{self.kernel.rng.getrandbits(128):032x}"
+
+    def _arrived(self, peer: bytes, data: bytes) -> None:
+        self.coordinator.arrived(peer, data)
+
+    # ------------------------------------------------------------ runs
+
+    def _submit(self) -> None:
+        """Submit something now and again while the world is broken."""
+        if not self.broken:
+            return
+        rng = self.kernel.rng
+        open_runs = sum(client.ended is None for client in self.clients)
+        if open_runs < 4:
+            if not self.graphs or rng.random() < 0.7:
+                graph = make_graph(
+                    len(self.graphs), rng, self.profile.size, self.profile.trouble, self.kernel.now
+                )
+                self.graphs.append(graph)
+                self.truth.nodes.update({node.task_id: node for node in graph.nodes})
+            else:
+                graph = self.graphs[-1]
+            tops = rng.sample(graph.tops, rng.randrange(1, min(2, len(graph.tops)) + 1))
+            options = SubmitOptions(
+                priority=float(rng.choice((0, 0, 3))), wait_external_s=EXTERNAL_WAIT_S
+            )
+            members = {node.task_id: node for top in tops for node in reach(top)}
+            for task_id in members:
+                self.members[task_id] += 1
+                if self.members[task_id] > 1:
+                    self.truth.shared.add(task_id)
+            self.clients.append(Client(self, len(self.clients), tops, options))
+        self.kernel.after(rng.expovariate(1 / self.profile.submit_every_s), self._submit)
+
+    def any_client(self, wish: str) -> None:
+        """Let somebody change their mind."""
+        client = self.kernel.rng.choice(self.clients)
+        if wish == "cancel":
+            client.cancel()
+        else:
+            self.truth.shared.update(node.task_id for top in client.tops for node in reach(top))
+            client.retry()
+
+    def run_ended(self, client: Client, summary: RunSummary) -> None:
+        """A run came to an end: was it the right one?"""
+        self.kernel.counts[f"run {summary.state}"] += 1
+        members = {node.task_id: node for top in client.tops for node in reach(top)}
+        if client.cancelled or any(node.deaths >= 3 for node in members.values()):
+            return
+        doomed = any(node.broken for node in members.values())
+        wanted = "failed" if doomed else "succeeded"
+        story = f"{client.run} ended {summary.state}, should be {wanted}: {summary}"
+        if summary.state != wanted:
+            self.truth.broken("P5", story)
+        if not doomed:
+            missing = [top.task_id for top in client.tops if not top.complete]
+            if missing:
+                self.truth.broken("S5", f"{client.run} succeeded without {missing}")
+
+    def submitted(self, client: Client) -> None:
+        """The coordinator acknowledged a run."""
+        self.kernel.counts["run submitted"] += 1
+
+    # ------------------------------------------------------------ watching the coordinator
+
+    def committed(self, batch: Batch) -> None:
+        """Rows became durable."""
+        for row in batch.progress:
+            number, attempt, token = row[0], row[2], row[5]
+            before = self.attempts.get(number, (0, None))
+            if token is not None and token != before[1]:
+                if attempt <= before[0] or self.tokens.setdefault(token, number) != number:
+                    self.truth.broken("S6", f"{token}, attempt {attempt} of {number}: {before}")
+                self.attempts[number] = (attempt, token)
+
+    def recovered(self, core: Coordinator) -> None:
+        """A coordinator came back: what was acknowledged must still be so."""
+        for token, verdict in self.truth.acked.items():
+            if verdict == Verdict.COMMITTED and token in core.state.leases:
+                self.truth.broken("S5", f"{token} was acknowledged and is a lease again")
+
+    def welcomed(self, message: Welcome, held: list[str]) -> None:
+        """A JOIN is in force."""
+        if self.coordinator.generation > 1 and set(held) - set(message.kill):
+            self.kernel.counts["probe: adopt after restart"] += 1
+
+    def coordinator_restart(self) -> None:
+        """A planned restart."""
+        self.coordinator.stop()
+
+    # ------------------------------------------------------------ the whole story
+
+    def run(self) -> None:
+        """Tell it. Raises ``Violation``."""
+        kernel = self.kernel
+        next_check = CHECK_EVERY
+        while kernel.events < self.events and kernel.now < BROKEN_MAX_S:
+            kernel.step()
+            if kernel.events >= next_check:
+                next_check += CHECK_EVERY
+                self.check()
+        self._heal()
+        deadline = kernel.now + self._patience()
+        while any(client.ended is None for client in self.clients):
+            kernel.step()
+            if kernel.events >= next_check:
+                next_check += CHECK_EVERY
+                self.check()
+            if kernel.now > deadline:
+                self._stuck()
+        self._settle()
+
+    def _heal(self) -> None:
+        """Faults stop; what is down comes back by itself."""
+        kernel = self.kernel
+        kernel.note("world", "heals")
+        self.broken = False
+        self.faults.stop()
+        self.network.heal()
+        self.coordinator.crash_at = ""
+        self.coordinator.full_until = 0.0
+
+    def _patience(self) -> float:
+        """L1: how long everything may take from now."""
+        work = sum(node.seconds for graph in self.graphs for node in graph.nodes)
+        return 4 * self.profile.timing.term_s + EXTERNAL_WAIT_S + 600.0 + 2 * work
+
+    def _settle(self) -> None:
+        """After the last run: nothing may be left anywhere."""
+        kernel = self.kernel
+        until = kernel.now + SETTLE_S + 2 * self.profile.timing.term_s
+        while kernel.now < until:
+            kernel.step()
+        self.check()
+        truth = self.truth
+        if truth.running:
+            truth.broken("L6", f"still executing: {sorted(truth.running)}")
+        for host in self.hosts:
+            agent = host.agent
+            if agent is None or agent.core.joining.session is None:
+                truth.broken("L3", f"{host.name} is not joined")
+            elif len(agent.core.outbox) or agent.core.tokens.live:
+                truth.broken("L5", f"{agent.name} still has {agent.core.tokens.held()} to report")
+        state = self.coordinator.core.state
+        if state.leases:
+            truth.broken("L2", f"leases left: {sorted(state.leases)}")
+
+    def _stuck(self) -> None:
+        story = []
+        for client in self.clients:
+            if client.ended is None:
+                story.append(f"{client.name} {client.run or 'not submitted'}")
+        for tasks in self.coordinator.core.state.tasks.values():
+            for task in tasks.values():
+                if task.runs:
+                    story.append(f"{task.task_id} {task.state.label} waits={task.waits}")
+        self.truth.broken("L1", "; ".join(story[:40]))
+
+    def check(self) -> None:
+        """Recount the coordinator's state."""
+        if self.coordinator.alive:
+            try:
+                invariants.check(self.coordinator.core.state)
+            except AssertionError as error:
+                self.truth.broken("S14", str(error))
+
+
+@dataclass
+class Result:
+    """What became of one seed."""
+
+    seed: int
+    events: int
+    digest: str
+    seconds: float
+    counts: Counter[str] = field(default_factory=Counter)
+    rule: str = ""
+    violation: str = ""
+    story: list[str] = field(default_factory=list)
+
+
+def run_seed(
+    seed: int, profile: str = "mixed", events: int = EVENTS_DEFAULT, *, log: bool = False
+) -> Result:
+    """Run one world to its end, or to the first broken promise."""
+    world = World(seed, profile, events, log=log)
+    kernel = world.kernel
+    rule = violation = ""
+    story: list[str] = []
+    try:
+        world.run()
+    except Violation as broken:
+        rule, violation = broken.rule, str(broken)
+        story = kernel.story(80)
+    if world.kernel.log is not None:
+        story = world.kernel.log
+    return Result(
+        seed, kernel.events, kernel.digest(), kernel.now, kernel.counts, rule, violation, story
+    )
