@@ -208,8 +208,11 @@ class Nursery:
 
     def _exited(self, child: _Child, number: int, code: int, oom: bool) -> ProcessExited:
         del self._children[child.process]
-        tail = output.adopt(self.log_dir, child.entry.pid) if child.entry is not None else ""
-        return ProcessExited(child.process, number, code, oom, tail)
+        if child.entry is None:
+            return ProcessExited(child.process, number, code, oom)
+        began = output.began(self.log_dir, child.entry.pid)
+        tail = output.adopt(self.log_dir, child.entry.pid)
+        return ProcessExited(child.process, number, code, oom, tail, began)
 
     def _sigkill(self, due: list[_Child], now: float) -> None:
         roots = [child.entry for child in due if child.entry is not None]

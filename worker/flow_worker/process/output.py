@@ -17,6 +17,7 @@ import ctypes
 import mmap
 import os
 import re
+import struct
 import sys
 from pathlib import Path
 from typing import TextIO
@@ -33,8 +34,10 @@ DIR_BYTES_MAX = 1 << 30
 DIR_FILES_MAX = 10_000
 #: The part of a task id that is used in a file name (255 is the limit of file systems).
 NAME_CHARS_MAX = 180
-#: The mapped file that holds the name the current output will get.
+#: The mapped file that holds the name the current output will get, and the last begun token.
 LABEL_BYTES = 512
+_BEGAN = struct.Struct("<q")
+_BEGAN_AT = LABEL_BYTES - _BEGAN.size
 
 _KEEP_SIZE_PUNCH_HOLE = 3  # FALLOC_FL_KEEP_SIZE | FALLOC_FL_PUNCH_HOLE
 _libc = ctypes.CDLL(None, use_errno=True)
@@ -124,6 +127,15 @@ def _cut(path: Path, size: int) -> None:
     os.replace(short, path)
 
 
+def began(log_dir: Path, pid: int) -> int:
+    """Return the ``token_seq`` of the last task a process began; -1: none. Before ``adopt``."""
+    try:
+        data = label_path(log_dir, pid).read_bytes()
+        return int(_BEGAN.unpack_from(data, _BEGAN_AT)[0])
+    except (OSError, struct.error):
+        return -1
+
+
 def adopt(log_dir: Path, pid: int) -> str:
     """Finish what a dead process left: keep its attempt's file; return the tail of it."""
     current, label = current_path(log_dir, pid), label_path(log_dir, pid)
@@ -172,6 +184,7 @@ class Output:
         with open(label, "wb+") as file:
             file.truncate(LABEL_BYTES)
             self._label = mmap.mmap(file.fileno(), LABEL_BYTES)
+        _BEGAN.pack_into(self._label, _BEGAN_AT, -1)
         self._name = ""
         self._fd = -1
         self._inode = 0
@@ -197,9 +210,10 @@ class Output:
         os.dup2(fd, 1)
         os.dup2(fd, 2)
 
-    def begin(self, name: str) -> None:
+    def begin(self, name: str, seq: int = -1) -> None:
         """Say which attempt writes from now on. Cost: one copy into mapped memory."""
         self._name = name
+        _BEGAN.pack_into(self._label, _BEGAN_AT, seq)
         data = name.encode()
         self._label[: len(data) + 1] = data + b"\0"
 
@@ -269,7 +283,7 @@ class NoOutput(Output):
     def __init__(self) -> None:
         pass
 
-    def begin(self, name: str) -> None:
+    def begin(self, name: str, seq: int = -1) -> None:
         """Do nothing."""
 
     def end(self) -> str:

@@ -11,7 +11,7 @@ import resource
 import time
 from collections.abc import Callable
 
-from flow.ids import Token
+from flow.ids import Token, token_seq
 from flow.loading import load_task_class
 from flow.messages.shared import Grant, Outcome, Report, Stub
 from flow.packing import unpack_params
@@ -105,7 +105,8 @@ class Runner:
 
     def _start(self, grant: Grant) -> None:
         self._flush_before(grant.family)
-        self._output.begin(output_.attempt_name(grant.task_id, grant.attempt, grant.token))
+        name = output_.attempt_name(grant.task_id, grant.attempt, grant.token)
+        self._output.begin(name, token_seq(grant.token))
         set_identity(grant.token, grant.attempt)
         attempt = self._make(grant)
         if isinstance(attempt, Ending):
@@ -121,7 +122,8 @@ class Runner:
         del self._parked[frame.token]
         grant = attempt.grant
         self.flush()
-        self._output.begin(output_.attempt_name(grant.task_id, grant.attempt, grant.token))
+        name = output_.attempt_name(grant.task_id, grant.attempt, grant.token)
+        self._output.begin(name, token_seq(grant.token))
         set_identity(grant.token, grant.attempt)
         if self._offspring is not None:
             self._offspring.release(attempt.kept)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import select
 import signal
 import socket
 from collections.abc import Callable
@@ -31,8 +32,12 @@ STOP_POLL_S = 0.1
 class _Link:
     """Frames over one blocking socket."""
 
-    def __init__(self, sock: socket.socket) -> None:
+    def __init__(self, sock: socket.socket, poll_s: float | None = None) -> None:
+        sock.setblocking(True)
         self._sock = sock
+        self._poll_ms = None if poll_s is None else poll_s * 1000
+        self._poll = select.poll()
+        self._poll.register(sock, select.POLLIN)
         self._splitter = channel.Splitter()
         #: A signal must not cut a frame in two.
         self.sending = False
@@ -45,10 +50,15 @@ class _Link:
             self.sending = False
 
     def receive(self, wait: bool) -> list[channel.ToProcess] | None:
-        """Return what arrived; None when the agent is gone."""
+        """Return what arrived; None when the agent is gone.
+
+        Without ``wait``, or when ``poll_s`` is over, nothing may have.
+        """
+        if wait and self._poll_ms is not None and not self._poll.poll(self._poll_ms):
+            return []
         try:
             data = self._sock.recv(READ_BYTES, 0 if wait else socket.MSG_DONTWAIT)
-        except (BlockingIOError, TimeoutError):
+        except BlockingIOError:
             return []
         except ConnectionError:
             return None
@@ -140,8 +150,7 @@ def serve_in_process(sock: socket.socket, stop: Callable[[], bool] = lambda: Fal
     For tasks that no other process can import. Standard output, signals, environment and child
     processes of the program are left alone, but for FLOW_TOKEN and FLOW_ATTEMPT.
     """
-    sock.settimeout(STOP_POLL_S)
-    link = _Link(sock)
+    link = _Link(sock, STOP_POLL_S)
     runner = Runner(link.send, NoOutput())
     with contextlib.suppress(ConnectionError):
         _Server(link, runner, Planner(link.send, lambda: None)).run(stop)

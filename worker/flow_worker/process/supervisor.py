@@ -60,6 +60,7 @@ class Settings(msgspec.Struct, frozen=True):
 
     log_dir: Path
     stall_s: float = 5.0  #: G: how long the agent's loop may stand still
+    parent_fd: int = -1  #: readable or closed: who started this worker is gone; below 0: nobody
 
 
 class _Task(msgspec.Struct):
@@ -97,6 +98,7 @@ class _Supervisor:
         self._agent_since = 0.0
         self._sock: socket.socket | None = None
         self._wake_r, self._wake_w = -1, -1
+        self._parent_fd = settings.parent_fd
         self._signals: list[int] = []
         self._stop_asked = False
         self._strays_since: float | None = None
@@ -115,7 +117,9 @@ class _Supervisor:
             self._clear(control.boottime() + STUCK_S)
             if code in FINAL_CODES:
                 break
-            if self._signals or (self._stop_asked and -code in (signal.SIGTERM, signal.SIGINT)):
+            if self._signals or (
+                self._stop_asked and -code in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
+            ):
                 code = ExitCode.OK
                 break
             if stillborn >= STILLBORN_MAX:
@@ -221,7 +225,12 @@ class _Supervisor:
         watched: list[int] = [self._wake_r]
         if self._sock is not None:
             watched.append(self._sock.fileno())
-        select.select(watched, [], [], seconds)
+        if self._parent_fd >= 0:
+            watched.append(self._parent_fd)
+        ready, _, _ = select.select(watched, [], [], seconds)
+        if self._parent_fd in ready:
+            self._parent_fd = -1
+            self._signals.append(signal.SIGHUP)  # to the agent: nobody waits for results
         with contextlib.suppress(BlockingIOError):
             os.read(self._wake_r, 4096)
 
@@ -238,7 +247,8 @@ class _Supervisor:
                 self._sock.close()
                 self._sock = None  # it is dying; its status follows
                 return
-            self._fork_task(control.decode_at_supervisor.decode(data), fds[0])
+            (fd,) = fds
+            self._fork_task(control.decode_at_supervisor.decode(data), fd)
 
     def _fork_task(self, asked: control.Fork, fd: int) -> None:
         supervisor = os.getpid()
