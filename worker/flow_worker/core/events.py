@@ -15,6 +15,7 @@ class StopKind(enum.Enum):
 
     DRAIN = "drain"  #: finish what runs, take nothing new, then leave
     NOW = "now"  #: kill what runs, report it, then leave
+    GONE = "gone"  #: who started this worker is gone: as NOW, without waiting to be heard
 
 
 class Event(msgspec.Struct, frozen=True):
@@ -42,6 +43,8 @@ class ProcessExited(Event, frozen=True):
     code: int = 0
     oom: bool = False
     tail: str = ""  #: last lines of its current attempt's output
+    #: ``token_seq`` of the last task it began; -1: unknown, then it is the first one unreported
+    began: int = -1
 
 
 class ProcessStuck(Event, frozen=True):

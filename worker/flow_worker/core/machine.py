@@ -12,6 +12,7 @@ from collections.abc import Callable
 from random import Random
 from typing import Any
 
+from flow.messages.shared import Verdict
 from flow.messages.worker import (
     Challenge,
     Denied,
@@ -48,6 +49,7 @@ from flow_worker.process import channel
 
 EXIT_DENIED = 78
 EXIT_GUARD_LOST = 70
+_STOP_ORDER = {StopKind.DRAIN: 0, StopKind.NOW: 1, StopKind.GONE: 2}
 
 
 class Worker:
@@ -183,7 +185,7 @@ class Worker:
         fields: dict[str, object] = {"session": message.session, "held": self.tokens.live}
         self._emit(Note("joined", fields))
         self.tokens.kill(message.kill, 0.0, self._now, at_once=True)  # W7
-        self.outbox.joined(self.tokens.held())
+        self.outbox.joined(self.tokens.said_started())
 
     def _denied(self, message: Denied) -> None:
         if self.joining.denied(message):
@@ -191,8 +193,11 @@ class Worker:
             self._stop(StopKind.NOW)
 
     def _rack(self, message: Rack) -> None:
-        for token, _ in message.verdicts:
-            self.tokens.racked(token)
+        for token, verdict in message.verdicts:
+            if verdict is Verdict.STALE:
+                self.tokens.stale(token, self._now)
+            else:
+                self.tokens.racked(token)
         for token, number in message.yields:
             self.outbox.rack_yield(token, number)
 
@@ -257,12 +262,12 @@ class Worker:
         self._stop(event.kind)
 
     def _stop(self, kind: StopKind) -> None:
-        if self.stopping is StopKind.NOW or self.stopping is kind:
+        if self.stopping is not None and _STOP_ORDER[kind] <= _STOP_ORDER[self.stopping]:
             return
         self.stopping = kind
         self._urgent = True
         self._emit(Note("stopping", {"how": kind.value, "held": self.tokens.live}))
-        if kind is StopKind.NOW:
+        if kind is not StopKind.DRAIN:
             self.tokens.kill_all("its worker stopped", self.tokens.kill_s, self._now)
         elif self.config.drain_grace_s:
             self._now_at = self._now + self.config.drain_grace_s
@@ -271,7 +276,8 @@ class Worker:
         """End once nothing is held, everything said was heard, and no process is left."""
         if self.tokens.live:
             return
-        if self.outbox.reports and self.joining.state is not Link.ENDED and not self._farewell_over:
+        heard = not self.outbox.reports or self.joining.state is Link.ENDED
+        if not heard and not self._farewell_over and self.stopping is not StopKind.GONE:
             if self._farewell_at == math.inf:
                 self._farewell_at = self._patience_until(now)
             if now < self._farewell_at:

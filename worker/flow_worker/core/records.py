@@ -10,7 +10,6 @@ from flow.messages.shared import Grant, Outcome, Stub
 from flow_worker.core.transitions import Hold
 from flow_worker.process.channel import Chunk
 
-
 #: Planning requests are counted from 0 or more.
 NO_REQUEST = -1
 

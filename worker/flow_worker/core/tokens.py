@@ -68,6 +68,11 @@ class Tokens:
                 self.live -= 1
         return move
 
+    def said_started(self) -> list[Token]:
+        """Tokens a new session must hear STARTED of: all held but those that only wait."""
+        quiet = (Hold.ENDED, Hold.PARKED)
+        return [t for t, h in self.holdings.items() if h.state not in quiet]
+
     def held(self) -> list[Token]:
         """Tokens whose process, generator or queue place lives."""
         return [t for t, h in self.holdings.items() if h.state is not Hold.ENDED]
@@ -119,13 +124,24 @@ class Tokens:
         for token, number in yields:
             self._outbox.rack_yield(token, number)
             holding = self.holdings.get(token)
-            if (
-                holding is not None
-                and holding.number == number
-                and type(self._move(holding, HoldEvent.RESUMED)) is Go
-            ):
-                del self.parked[token]
-                self.resuming.append(holding)
+            if holding is None:
+                continue
+            if holding.state is Hold.ENDED:
+                self._outbox.again(token)
+            elif holding.number == number:
+                self._outbox.started(token)
+                if type(self._move(holding, HoldEvent.RESUMED)) is Go:
+                    del self.parked[token]
+                    self.resuming.append(holding)
+
+    def stale(self, token: Token, now: float) -> None:
+        """The coordinator does not know this token: its report is void, a living copy must die."""
+        holding = self.holdings.get(token)
+        if holding is not None and holding.state is not Hold.ENDED:
+            self._outbox.yields.pop(token, None)
+            self.kill_one(holding, Outcome.KILLED, "not current any more", 0.0, now, at_once=True)
+        else:
+            self.racked(token)
 
     def racked(self, token: Token) -> None:
         """A report is durable, or stale: forget all but that the token was here."""
@@ -316,11 +332,25 @@ class Tokens:
         self.due.pop(process.number, None)
         self.busy -= bool(process.batch)
         told = process.state is ProcessState.DYING
+        if event.began >= 0:
+            self._begin_unsaid(process, event.began)
         for holding in reversed(process.batch):
             self._gone(holding, told, event)
         for holding in process.parked.values():
             self.parked.pop(holding.token, None)
             self._gone(holding, told, event)
+
+    def _begin_unsaid(self, process: Process, began: int) -> None:
+        """The process began this token: those before it ended with their reports unsaid."""
+        batch = process.batch
+        for at, holding in enumerate(batch):
+            if at and token_seq(holding.token) == began:
+                for passed in itertools.islice(batch, at):
+                    if passed.state is not Hold.KILLING:
+                        self._move(passed, HoldEvent.KILLED)
+                        passed.reason = "its result was lost with its process"
+                self._move(holding, HoldEvent.BEGAN)
+                return
 
     def _gone(self, holding: Holding, told: bool, event: ProcessExited) -> None:
         before = holding.state
