@@ -1,0 +1,380 @@
+"""The house rules as functions: one parsed file in, complaints out."""
+
+from __future__ import annotations
+
+import ast
+import functools
+from collections.abc import Iterator
+from pathlib import Path
+
+import msgspec
+
+REPOSITORY = Path(__file__).parents[2]
+SOURCE_FOLDERS = ("common", "coordinator", "worker")
+FILE_LINES_MAX = 600
+FUNCTION_LINES_MAX = 70
+
+#: All a core may know of the standard library; ``Random`` only as a type.
+CORE_STDLIB = {
+    *("__future__", "collections", "collections.abc", "dataclasses", "enum", "heapq"),
+    *("itertools", "math", "random", "typing", "msgspec"),
+}
+#: All a core may know of flow besides itself.
+CORE_FLOW = {
+    *("flow.ids", "flow.states", "flow.errors", "flow.resources", "flow.messages"),
+    # the vocabulary between an agent and its own task processes
+    *("flow_worker.process.channel", "flow_worker.process"),
+}
+#: What authors import, and what that must not pull in.
+AUTHORING = ("flow.task", "flow.registry", "flow.identity", "flow.events", "flow.dynamic")
+AUTHORING_PACKAGES = ("flow.parameters", "flow.targets", "flow.patterns")
+NOT_FOR_AUTHORS = ("flow.messages", "flow.transport", "flow.client", "flow.cli")
+PICKLES = {"pickle", "cPickle", "_pickle", "cloudpickle", "dill", "shelve", "marshal", "joblib"}
+#: Where ``except Exception`` (or wider) may swallow, and why. Elsewhere it must raise again.
+BROAD_HANDLERS = {
+    "flow.blame": "texts of user errors are built by user code",
+    "flow.children": "what a child did wrong must not hide what the parent does",
+    "flow.cli.errors": "the last place: every error becomes a sentence and an exit code",
+    "flow.cli.listing": "serialize() may be a user's",
+    "flow.events": "a handler is user code",
+    "flow.execution": "run() is user code; the error is handed to the calling thread",
+    "flow.parameters.errors": "repr() of a user's object",
+    "flow.parameters.signature": "parse(), normalize() and serialize() may be a user's",
+    "flow_worker.process.attempt": "run(), complete() and output() are user code",
+    "flow_worker.process.birth": "the top of a forked child: it must never return",
+    "flow_worker.process.completeness": "complete() is user code",
+    "flow_worker.process.failure": "texts of user errors are built by user code",
+    "flow_worker.process.planner": "requires() and constructors are user code",
+    "flow_worker.process.runner": "modules and constructors are user code",
+}
+#: Numbers whose names carry neither unit nor counted thing, with what they are.
+NAMES_OF_NUMBERS = {
+    "_KEEP_SIZE_PUNCH_HOLE": "flags of a system call",
+    "SAMPLE": "tasks",
+    "SLICE": "requirements",
+}
+UNITS = {"S", "MS", "NS", "KIB", "MIB", "GIB"}
+LIMITS = {"MAX", "MIN"}
+DIMENSIONLESS = {"SHARE", "WEIGHT", "SIMILARITY", "JITTER", "EPSILON", "LIMIT", "EVERY", "ERROR"}
+IDENTIFIERS = {"MAGIC", "MASK", "ID", "PORT", "EXIT", "PR", "NO", "PROCESS", "VERSION"}
+FIELDS_OF_COUNTS = {"slots", "planners", "count", "capacity"}
+
+
+class Source(msgspec.Struct):
+    """One parsed file. ``module`` is its importable name, ``path`` starts at the repository."""
+
+    path: str
+    module: str
+    text: str
+    tree: ast.Module
+
+    @property
+    def is_package(self) -> bool:
+        return self.path.endswith("__init__.py")
+
+
+def parse(path: str, text: str) -> Source:
+    """Make the source of a file of this repository, whether it exists or not."""
+    parts = Path(path).with_suffix("").parts
+    if parts[0] in SOURCE_FOLDERS:
+        parts = parts[1:]
+    if parts[-1] == "__init__":
+        parts = parts[:-1]
+    return Source(path, ".".join(parts), text, ast.parse(text, path))
+
+
+def read_all(*folders: str) -> list[Source]:
+    """Read every Python file of these folders."""
+    found = []
+    for folder in folders:
+        for path in sorted((REPOSITORY / folder).rglob("*.py")):
+            found.append(parse(str(path.relative_to(REPOSITORY)), path.read_text("utf-8")))
+    return found
+
+
+# --------------------------------------------------------------------------------------- imports
+
+
+def imports(source: Source, *, top_only: bool) -> Iterator[tuple[str, int]]:
+    """Yield imported modules with lines; ``from a import b`` yields ``a`` and ``a.b``.
+
+    ``top_only`` leaves out what functions and ``if TYPE_CHECKING`` import.
+    """
+    for node in _statements(source.tree, top_only):
+        if isinstance(node, ast.Import):
+            yield from ((alias.name, node.lineno) for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            base = node.module or ""
+            if node.level:
+                kept = source.module.split(".")
+                kept = kept[: len(kept) - node.level + source.is_package]
+                base = ".".join([*kept, base]) if base else ".".join(kept)
+            yield base, node.lineno
+            yield from ((f"{base}.{alias.name}", node.lineno) for alias in node.names)
+
+
+def _statements(node: ast.AST, top_only: bool) -> Iterator[ast.AST]:
+    for child in ast.iter_child_nodes(node):
+        if top_only:
+            if isinstance(child, (ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda)):
+                continue
+            if isinstance(child, ast.If) and "TYPE_CHECKING" in ast.dump(child.test):
+                yield from (each for part in child.orelse for each in _statements(part, top_only))
+                continue
+        yield child
+        yield from _statements(child, top_only)
+
+
+def within(name: str, *packages: str) -> bool:
+    """Tell whether a module is one of these or inside one."""
+    return any(name == each or name.startswith(f"{each}.") for each in packages)
+
+
+def _forbidden(source: Source) -> tuple[str, ...]:
+    """Name what this module may not import when it is imported itself."""
+    module = source.module
+    if within(module, "flow_coordinator.store"):
+        return ("flow_worker", "flow.messages", "flow_coordinator.core", "flow_coordinator.shell")
+    if within(module, "flow_coordinator"):
+        return ("flow_worker",)
+    if within(module, "flow_worker"):
+        return ("flow_coordinator",)
+    if module in AUTHORING or within(module, *AUTHORING_PACKAGES):
+        return ("flow_coordinator", "flow_worker", *NOT_FOR_AUTHORS)
+    return ("flow_coordinator", "flow_worker")
+
+
+def check_import_table(source: Source) -> Iterator[str]:
+    """Apply the table of who may import whom."""
+    sides = {"flow_coordinator", "flow_worker"} - {source.module.split(".")[0]}
+    never = sides if source.module.startswith("flow_") else set()
+    for name, line in imports(source, top_only=True):
+        if within(name, *_forbidden(source)):
+            yield f"{source.path}:{line} imports {name}"
+    for name, line in imports(source, top_only=False):
+        if within(name, *never):
+            yield f"{source.path}:{line} imports {name}, even if late"
+        if within(name, "zmq") and source.module != "flow.transport":
+            yield f"{source.path}:{line} imports zmq outside flow.transport"
+
+
+def check_core_purity(source: Source) -> Iterator[str]:
+    """Apply the list of what a core may import."""
+    side = source.module.split(".")[0]
+    if not within(source.module, f"{side}.core"):
+        return
+    for node in ast.walk(source.tree):
+        if isinstance(node, ast.Import):
+            names = [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            names = [node.module or ""]
+            if node.module == "random" and [alias.name for alias in node.names] != ["Random"]:
+                yield f"{source.path}:{node.lineno} imports more of random than the type"
+            if node.module == "flow_worker.process" and node.names[0].name != "channel":
+                yield f"{source.path}:{node.lineno} imports {node.names[0].name} of process"
+        else:
+            continue
+        for name in names:
+            allowed = name in CORE_STDLIB or name in CORE_FLOW
+            if not (allowed or within(name, "flow.messages", f"{side}.core")):
+                yield f"{source.path}:{node.lineno} imports {name} into a core"
+            if name == "random" and isinstance(node, ast.Import):
+                yield f"{source.path}:{node.lineno} imports random, not only its type"
+
+
+def find_cycle(sources: list[Source]) -> list[str]:
+    """Return one cycle of imports at module level, as a path, or nothing."""
+    known = {source.module for source in sources}
+    edges = {
+        source.module: [
+            name
+            for name, _ in imports(source, top_only=True)
+            if name in known and name != source.module and not _own_package(source, name, known)
+        ]
+        for source in sources
+    }
+    done: set[str] = set()
+    for start in edges:
+        path: list[str] = []
+        stack = [(start, iter(edges[start]))] if start not in done else []
+        if stack:
+            path.append(start)
+        while stack:
+            step = next(stack[-1][1], None)
+            if step is None:
+                stack.pop()
+                done.add(path.pop())
+            elif step in path:
+                return [*path[path.index(step) :], step]
+            elif step not in done:
+                stack.append((step, iter(edges[step])))
+                path.append(step)
+    return []
+
+
+def _own_package(source: Source, name: str, known: set[str]) -> bool:
+    """Skip the ``a`` of ``from a import b`` where b is a module: the package is there already."""
+    return any(
+        f"{name}.{alias.name}" in known
+        for node in ast.walk(source.tree)
+        if isinstance(node, ast.ImportFrom) and node.module == name
+        for alias in node.names
+    ) and within(source.module, name)
+
+
+# ------------------------------------------------------------------------------------ statements
+
+
+def check_size(source: Source) -> Iterator[str]:
+    """Bound files and functions."""
+    lines = source.text.count("\n")
+    if lines > FILE_LINES_MAX:
+        yield f"{source.path} has {lines} lines"
+    for node in ast.walk(source.tree):
+        if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)):
+            length = (node.end_lineno or node.lineno) - node.lineno + 1
+            if length > FUNCTION_LINES_MAX:
+                yield f"{source.path}:{node.lineno} {node.name} has {length} lines"
+
+
+def check_pickle(source: Source) -> Iterator[str]:
+    """No bytes that run code when they are read."""
+    for name, line in imports(source, top_only=False):
+        if name.split(".")[0] in PICKLES:
+            yield f"{source.path}:{line} imports {name}"
+
+
+def check_handlers(source: Source) -> Iterator[str]:
+    """No bare ``except``; wide ones only where allowed, or to clean up and raise."""
+    for node in ast.walk(source.tree):
+        if not isinstance(node, ast.ExceptHandler):
+            continue
+        if node.type is None:
+            yield f"{source.path}:{node.lineno} bare except"
+        names = {each.id for each in ast.walk(node.type or node) if isinstance(each, ast.Name)}
+        wide = node.type is not None and names & {"Exception", "BaseException"}
+        raises = isinstance(node.body[-1], ast.Raise)
+        if wide and not raises and source.module not in BROAD_HANDLERS:
+            yield f"{source.path}:{node.lineno} swallows every error"
+
+
+def check_sleep(source: Source) -> Iterator[str]:
+    """Only shells wait, and they wait for something."""
+    if ".shell" in source.module:
+        return
+    for node in ast.walk(source.tree):
+        if isinstance(node, ast.Attribute) and ast.unparse(node) == "time.sleep":
+            yield f"{source.path}:{node.lineno} time.sleep"
+    for name, line in imports(source, top_only=False):
+        if name == "time.sleep":
+            yield f"{source.path}:{line} from time import sleep"
+
+
+def check_asyncio(source: Source) -> Iterator[str]:
+    """The engine's loops are loops; the page is another process."""
+    if within(source.module, "flow_coordinator.web"):
+        return
+    for name, line in imports(source, top_only=False):
+        if within(name, "asyncio", "trio", "anyio"):
+            yield f"{source.path}:{line} imports {name}"
+
+
+# ----------------------------------------------------------------------------------------- names
+
+
+def check_number_names(source: Source) -> Iterator[str]:
+    """A constant number says its unit, or what it counts, or that it is a limit."""
+    for node in source.tree.body:
+        if isinstance(node, ast.Assign):
+            targets = node.targets
+        elif isinstance(node, ast.AnnAssign) and node.value is not None:
+            targets = [node.target]
+        else:
+            continue
+        assert node.value is not None
+        number = constant_number(node.value)
+        for target in targets:
+            if number is None or not isinstance(target, ast.Name) or not target.id.isupper():
+                continue
+            if not says_unit(target.id, number):
+                yield f"{source.path}:{node.lineno} {target.id} = {number}: of what?"
+
+
+def constant_number(node: ast.expr) -> int | float | None:
+    """Compute an expression of literal numbers; None for anything else."""
+    allowed = (ast.Constant, ast.BinOp, ast.UnaryOp, ast.operator, ast.unaryop)
+    if not all(isinstance(each, allowed) for each in ast.walk(node)):
+        return None
+    value = eval(compile(ast.Expression(node), "<constant>", "eval"), {"__builtins__": {}})
+    return value if type(value) in (int, float) else None
+
+
+def says_unit(name: str, number: int | float) -> bool:
+    """Tell whether a constant's name is enough to know what the number means."""
+    words = set(name.strip("_").split("_"))
+    if name in NAMES_OF_NUMBERS or words & (UNITS | DIMENSIONLESS):
+        return True
+    if isinstance(number, float):
+        return False
+    plural = any(len(word) > 2 and word.endswith("S") for word in words)
+    return plural or bool(words & (LIMITS | IDENTIFIERS))
+
+
+def check_settings_names(source: Source) -> Iterator[str]:
+    """A setting that is a number ends in its unit, or names what it counts."""
+    for node in ast.walk(source.tree):
+        if not isinstance(node, ast.AnnAssign) or not isinstance(node.target, ast.Name):
+            continue
+        kinds = {each.id for each in ast.walk(node.annotation) if isinstance(each, ast.Name)}
+        name = node.target.id
+        in_class = name.islower() and not kinds & {"dict", "tuple"}
+        if not in_class or not kinds & {"float", "int", "Seconds", "Count", "CountFromOne"}:
+            continue
+        words = set(name.split("_"))
+        ends = name.endswith(("_s", "_ms", "_bytes", "_max", "_min"))
+        if not ends and name not in FIELDS_OF_COUNTS and not words & {"count", "jitter", "pid"}:
+            yield f"{source.path}:{node.lineno} {name}: in what unit?"
+
+
+def check_docstrings(source: Source) -> Iterator[str]:
+    """Public names are documented; a method is, unless a base or a protocol says what it means."""
+    if not ast.get_docstring(source.tree):
+        yield f"{source.path} has no docstring"
+    yield from _undocumented(source, source.tree.body, inherits=False)
+
+
+@functools.cache
+def protocol_methods() -> frozenset[str]:
+    """Collect what the protocols of the three packages define and document."""
+    return frozenset(
+        method.name
+        for source in read_all(*SOURCE_FOLDERS)
+        for node in source.tree.body
+        if isinstance(node, ast.ClassDef) and "Protocol" in map(ast.unparse, node.bases)
+        for method in node.body
+        if isinstance(method, ast.FunctionDef) and ast.get_docstring(method)
+    )
+
+
+def _undocumented(
+    source: Source, body: list[ast.stmt], *, inherits: bool, protocol: frozenset[str] = frozenset()
+) -> Iterator[str]:
+    for node in body:
+        if not isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)):
+            continue
+        if node.name.startswith("_"):
+            continue
+        is_class = isinstance(node, ast.ClassDef)
+        decorators = {ast.unparse(each) for each in node.decorator_list}
+        exempt = not is_class and (
+            inherits
+            or node.name in protocol
+            or "overload" in decorators
+            or f"{node.name}.setter" in decorators
+        )
+        if not exempt and not ast.get_docstring(node):
+            yield f"{source.path}:{node.lineno} {node.name} has no docstring"
+        if isinstance(node, ast.ClassDef):
+            inherits = bool(node.bases) and "Protocol" not in map(ast.unparse, node.bases)
+            protocol = protocol_methods()
+            yield from _undocumented(source, node.body, inherits=inherits, protocol=protocol)
