@@ -65,7 +65,8 @@ class Children:
             self.coordinator = self._start(
                 "coordinator", ["--bind", self.address, "--state-dir", state, *common], [keep]
             )
-            options = ["--coordinator", self.address, "--slots", str(slots), *common]
+            logs = ["--log-dir", f"{self.directory}/logs"]
+            options = ["--coordinator", self.address, "--slots", str(slots), *logs, *common]
             for each in path:
                 options += ["--path", each]
             if attach >= 0:
