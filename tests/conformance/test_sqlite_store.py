@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from flow.errors import ConfigError, ExitCode, StoreError, StoreFull
+from flow.states import RunState
 from flow_coordinator.store import lock, migrate
 from flow_coordinator.store.base import Batch
 from flow_coordinator.store.check import CHECK_S_MAX, inspect
@@ -422,6 +423,58 @@ def test_commit_of_wrong_row_is_a_bug_and_writes_nothing(tmp_path: Path) -> None
         store.commit(Batch(tasks=[task_row(1)], families=[(1 << 70, "", "", "")]))
     store.commit(Batch(progress=[progress_row(2)]))
     assert store.tasks_of(1, 10) == []
+    store.close()
+
+
+# --------------------------------------------------------------------------------------- history
+
+
+def test_prune_waits_until_a_pass_is_worth_it(tmp_path: Path) -> None:
+    store = open_store(tmp_path)
+    store.load()
+
+    def end_runs(first: int, last: int) -> None:
+        runs = range(first, last + 1)
+        store.commit(
+            Batch(
+                runs=[run_row(n, n, state=RunState.SUCCEEDED) for n in runs],
+                tasks=[task_row(n, run=n) for n in runs],
+                progress=[progress_row(n) for n in runs],
+            )
+        )
+
+    end_runs(1, 54)
+    assert [store.prune(50, 100) for _ in range(3)] == [0, 0, 0]
+    end_runs(55, 61)
+    assert store.prune(50, 100) == 11
+    assert len(store.runs_ended(100)) == 50
+    store.close()
+
+
+def test_prune_on_full_disk_deletes_nothing_and_works_later(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = open_store(tmp_path)
+    store.load()
+    store.commit(
+        Batch(
+            runs=[run_row(1, 1, state=RunState.SUCCEEDED)],
+            tasks=[task_row(1)],
+            progress=[progress_row(1)],
+        )
+    )
+
+    def full(keep_runs: int, rows_max: int) -> int:
+        store._conn.execute("DELETE FROM task")
+        error = sqlite3.OperationalError("database or disk is full")
+        error.sqlite_errorcode = sqlite3.SQLITE_FULL
+        raise error
+
+    with monkeypatch.context() as patch:
+        patch.setattr(store._pruner, "prune", full)
+        assert store.prune(0, 10) == 0
+    assert len(store.tasks_of(1, 10)) == 1
+    assert store.prune(0, 10) == 1
     store.close()
 
 

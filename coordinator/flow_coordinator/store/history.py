@@ -14,6 +14,8 @@ TASK_COLUMNS = "number, run, family, policy, task_id, params, upstream"
 PROGRESS_COLUMNS = "number, state, attempt, failures, crashes, token, worker, changed_at, rare"
 #: Tasks visited a call while it is found out what active runs still need: some 0.1 s.
 WALK_ROWS_MAX = 50_000
+#: A pass is not worth its walk before the runs to delete are this share of those to keep.
+EXCESS_SHARE = 0.1
 
 _TASK_WIDTH = TASK_COLUMNS.count(",") + 1
 
@@ -106,10 +108,12 @@ class Pruner:
             "ORDER BY ended_at DESC, number DESC LIMIT -1 OFFSET ?",
             (int(RunState.RUNNING), keep_runs),
         )
-        self._runs = [number for (number,) in rows]
-        if self._runs:
-            self._walk = Walk(self._conn, roots_of_active(self._conn, int(RunState.RUNNING)))
-        return bool(self._runs)
+        runs = [number for (number,) in rows]
+        if not runs or len(runs) < EXCESS_SHARE * keep_runs:
+            return False
+        self._runs = runs
+        self._walk = Walk(self._conn, roots_of_active(self._conn, int(RunState.RUNNING)))
+        return True
 
     def _condemn(self, needed: set[int]) -> None:
         for run in self._runs:

@@ -290,10 +290,13 @@ class SqliteStore:
         """Delete at most ``rows_max`` task rows of the oldest ended runs beyond ``keep_runs``.
 
         What active runs depend on stays. A pass begins with a walk over it, which is done in
-        pieces too: such a call returns 0.
+        pieces too: such a call returns 0. No pass begins before a tenth of ``keep_runs`` can go.
         """
-        with self._transaction():
-            deleted = self._pruner.prune(keep_runs, rows_max)
+        try:
+            with self._transaction():
+                deleted = self._pruner.prune(keep_runs, rows_max)
+        except StoreFull:
+            return 0  # deleting needs room in the log first; it can wait, as nobody asked for it
         self._pruner.settle(keep_runs, deleted)
         return deleted
 
