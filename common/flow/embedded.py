@@ -178,8 +178,8 @@ def _refuse_while_loading(name: str) -> None:
     loading = sys.modules.get("flow.loading")
     if loading is not None and loading.is_loading():
         raise UsageError(
-            f"flow.{name}() was called while the module was imported",
-            hint='Put it under  if __name__ == "__main__":',
+            f"flow.{name}() was called while the module was imported: "
+            'put it under  if __name__ == "__main__":'
         )
 
 
