@@ -21,7 +21,7 @@ from flow_worker.process import output as output_
 from flow_worker.process.attempt import Attempt, Ending
 from flow_worker.process.channel import Abandon, Continue, Execute, Finished, Frame, Parked
 from flow_worker.process.failure import Failure, Terminated, failure_of
-from flow_worker.process.surroundings import Offspring, Surroundings, set_identity
+from flow_worker.process.surroundings import Identity, Offspring
 
 #: A finished report waits for others at most this long.
 FLUSH_S = 0.002
@@ -45,13 +45,13 @@ class Runner:
         self,
         send: Callable[[Frame], None],
         output: output_.Output,
-        surroundings: Surroundings | None = None,
+        surroundings: Identity | None = None,
         offspring: Offspring | None = None,
         ending: Callable[[], bool] = lambda: False,
     ) -> None:
         self._send = send
         self._output = output
-        self._surroundings = surroundings
+        self._surroundings = surroundings or Identity()
         self._offspring = offspring
         self._ending = ending
         self._queue: collections.deque[Grant | Continue | Token] = collections.deque()
@@ -107,7 +107,7 @@ class Runner:
         self._flush_before(grant.family)
         name = output_.attempt_name(grant.task_id, grant.attempt, grant.token)
         self._output.begin(name, token_seq(grant.token))
-        set_identity(grant.token, grant.attempt)
+        self._surroundings.begin(grant.token, grant.attempt)
         attempt = self._make(grant)
         if isinstance(attempt, Ending):
             self._clean()
@@ -124,7 +124,7 @@ class Runner:
         self.flush()
         name = output_.attempt_name(grant.task_id, grant.attempt, grant.token)
         self._output.begin(name, token_seq(grant.token))
-        set_identity(grant.token, grant.attempt)
+        self._surroundings.begin(grant.token, grant.attempt)
         if self._offspring is not None:
             self._offspring.release(attempt.kept)
         self._settle(attempt, attempt.resume())
@@ -184,8 +184,7 @@ class Runner:
         self._send(Parked(grant.token, attempt.number, ended, attempt.run_s))
 
     def _clean(self) -> None:
-        if self._surroundings is not None:
-            self._surroundings.restore()
+        self._surroundings.end()
         if self._offspring is not None and self._offspring.here():
             self._offspring.end()
 

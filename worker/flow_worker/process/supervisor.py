@@ -51,6 +51,7 @@ STUCK_S = 5.0
 STRAY_POLL_S = 0.02
 #: Older ones have lost their leases anyway.
 PREDECESSORS_MAX = 64
+_STOP_SIGNALS = frozenset({signal.SIGTERM, signal.SIGINT, signal.SIGHUP})
 #: Exit codes the agent chose for the worker as a whole.
 FINAL_CODES = frozenset({ExitCode.OK, ExitCode.REFUSED, ExitCode.CONFIG})
 
@@ -117,9 +118,7 @@ class _Supervisor:
             self._clear(control.boottime() + STUCK_S)
             if code in FINAL_CODES:
                 break
-            if self._signals or (
-                self._stop_asked and -code in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
-            ):
+            if self._signals or (self._stop_asked and -code in _STOP_SIGNALS):
                 code = ExitCode.OK
                 break
             if stillborn >= STILLBORN_MAX:
@@ -144,6 +143,8 @@ class _Supervisor:
         signal.set_wakeup_fd(self._wake_w, warn_on_full_buffer=False)
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, lambda number, _: self._signals.append(number))
+        if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:  # not under nohup
+            signal.signal(signal.SIGHUP, lambda *_: self._signals.append(signal.SIGTERM))
         signal.signal(signal.SIGCHLD, lambda *_: None)
         _preload()
         gc.freeze()  # children share these pages instead of copying them at their first collection

@@ -7,6 +7,7 @@ undone only where something was done.
 from __future__ import annotations
 
 import contextlib
+import importlib
 import os
 import signal
 from collections.abc import Iterable
@@ -30,23 +31,42 @@ TOKEN = "FLOW_TOKEN"
 ATTEMPT = "FLOW_ATTEMPT"
 
 
-def set_identity(token: str, attempt: int) -> None:
-    """Tell the task, and the programs it starts, who it is."""
-    os.environ[TOKEN] = token
-    os.environ[ATTEMPT] = str(attempt)
+# signal.getsignal() makes an enum of the answer, which takes ten times as long as asking.
+_getsignal: Any = getattr(importlib.import_module("_signal"), "getsignal", signal.getsignal)
 
 
-class Surroundings:
-    """The state of this process before its first task."""
+class Identity:
+    """FLOW_TOKEN and FLOW_ATTEMPT of the running task, for it and the programs it starts."""
+
+    def begin(self, token: str, attempt: int) -> None:
+        """Set them."""
+        os.environ[TOKEN] = token
+        os.environ[ATTEMPT] = str(attempt)
+
+    def end(self) -> None:
+        """Remove them again."""
+        os.environ.pop(TOKEN, None)
+        os.environ.pop(ATTEMPT, None)
+
+
+class Surroundings(Identity):
+    """The state of this process before its first task, which every task finds again."""
 
     def __init__(self) -> None:
         self._cwd = os.getcwd()
         self._umask = os.umask(0o022)
         os.umask(self._umask)
-        self._handlers = {number: signal.getsignal(number) for number in _WATCHED}
+        self._handlers = {number: _getsignal(number) for number in _WATCHED}
         self._environ = dict(_environ())
 
-    def restore(self) -> None:
+    def begin(self, token: str, attempt: int) -> None:
+        """Set them; past ``os.environ``, whose checks and encoding take longer than the rest."""
+        for key, text in ((TOKEN, token), (ATTEMPT, str(attempt))):
+            name, value = key.encode(), text.encode()
+            os.putenv(name, value)
+            _environ()[name] = self._environ[name] = value
+
+    def end(self) -> None:
         """Undo what the last task changed: directory, umask, handlers, timer, environment."""
         try:
             moved = os.getcwd() != self._cwd
@@ -57,15 +77,13 @@ class Surroundings:
                 os.chdir(self._cwd)
         os.umask(self._umask)
         for number, handler in self._handlers.items():
-            if signal.getsignal(number) is not handler:
+            if _getsignal(number) is not handler:
                 signal.signal(number, handler)
         if signal.getitimer(signal.ITIMER_REAL)[0]:
             signal.setitimer(signal.ITIMER_REAL, 0)
         self._restore_environ()
 
     def _restore_environ(self) -> None:
-        os.environ.pop(TOKEN, None)
-        os.environ.pop(ATTEMPT, None)
         now = _environ()
         if now == self._environ:
             return
