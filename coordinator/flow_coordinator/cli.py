@@ -74,7 +74,7 @@ def serve(
         extend_s=settings.coordinator.extend_s,
     )
     log = Log(log_level)
-    store = open_store(settings.state_path(), force=force)
+    store = open_store(settings.prepare_state_path(), force=force)
     try:
         started = time.monotonic()
         ended = store.runs_ended(config.ended_runs_max)

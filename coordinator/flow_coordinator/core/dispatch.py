@@ -21,7 +21,7 @@ from flow_coordinator.core.state import State
 from flow_coordinator.core.transitions import TaskEvent
 
 #: Expected work granted ahead, per slot of a worker, seconds.
-PREFETCH_S = 0.04
+PREFETCH_S = leases.LONG_S
 #: Tasks granted ahead, per slot of a worker (rule C8).
 PREFETCH_MAX = 128
 #: A quick task still costs its way through worker and runner, seconds.
@@ -74,7 +74,7 @@ def _business(worker: WorkerRecord) -> float:
     slots = worker.slots or 1
     if worker.used_slots < slots:
         return worker.used_slots / slots
-    return 1.0 + worker.load_s / slots
+    return 1.0 + (worker.load_s / (slots - worker.long) if slots > worker.long else 1.0)
 
 
 def _grant_ready(s: State) -> bool:
@@ -108,13 +108,13 @@ def _grant_plain(s: State, group: Group, rooms: list[_Room]) -> int:
     mean_s = head.task.family.mean_run_s
     expected_s = UNKNOWN_S if mean_s < 0 else mean_s + OVERHEAD_S
     _, at, worker = rooms[0]
-    slots = worker.slots
-    if worker.used_slots >= slots and (
-        worker.load_s + expected_s > PREFETCH_S * slots
-        or worker.used_slots >= slots * (1 + PREFETCH_MAX)
-        or (mean_s < 0)
-    ):
-        return 0
+    if worker.used_slots >= worker.slots:
+        quick_slots = worker.slots - worker.long
+        if (
+            worker.load_s + expected_s > PREFETCH_S * quick_slots
+            or worker.used_slots - worker.long >= quick_slots * (1 + PREFETCH_MAX)
+        ):
+            return 0
     heappop(rooms)
     task = s.ready.take(group, s.now)
     leases.grant(s, task, worker, expected_s)

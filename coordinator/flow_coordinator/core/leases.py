@@ -16,6 +16,8 @@ from flow_coordinator.core.transitions import TaskEvent
 
 #: Parking place of tasks that lack a free slot of the worker kind they need.
 WORKER_ROOM = "worker:"
+#: A task expected to take longer keeps its slot: nothing is granted ahead behind it, seconds.
+LONG_S = 0.04
 
 
 def demand_of(task: TaskRecord) -> Demand:
@@ -48,8 +50,7 @@ def hold(s: State, lease: LeaseRecord, worker: WorkerRecord | None) -> None:
     if demand:
         s.resources.take(demand)
     if worker is not None:
-        worker.used_slots += 1
-        worker.load_s += lease.expected_s
+        _occupy(worker, lease)
         for name, amount in demand:
             if name in worker.used:
                 worker.used[name] += amount
@@ -57,6 +58,14 @@ def hold(s: State, lease: LeaseRecord, worker: WorkerRecord | None) -> None:
         if extra is not None and extra.solo:
             worker.alone = True
             worker.reserved = False
+
+
+def _occupy(worker: WorkerRecord, lease: LeaseRecord) -> None:
+    worker.used_slots += 1
+    if lease.expected_s >= LONG_S:
+        worker.long += 1
+    else:
+        worker.load_s += lease.expected_s
 
 
 def let_go(s: State, lease: LeaseRecord) -> None:
@@ -72,7 +81,12 @@ def let_go(s: State, lease: LeaseRecord) -> None:
     if worker is None:
         return
     worker.used_slots -= 1
-    worker.load_s = worker.load_s - lease.expected_s if worker.used_slots else 0.0
+    if lease.expected_s >= LONG_S:
+        worker.long -= 1
+    else:
+        worker.load_s -= lease.expected_s
+    if worker.used_slots == worker.long:
+        worker.load_s = 0.0
     for name, amount in demand:
         if name in worker.used:
             worker.used[name] = max(0.0, worker.used[name] - amount)
@@ -108,8 +122,7 @@ def adopt(s: State, uid: WorkerUid, worker: WorkerRecord) -> None:
     for token, lease in s.orphans.pop(uid, {}).items():
         worker.held[token] = lease
         if lease.holds:
-            worker.used_slots += 1
-            worker.load_s += lease.expected_s
+            _occupy(worker, lease)
             for name, amount in demand_of(lease.task):
                 if name in worker.used:
                     worker.used[name] += amount

@@ -111,7 +111,8 @@ def _open(
 
 def _say(s: State, worker: WorkerRecord, plan: PlanRecord, stubs: list[Stub]) -> None:
     expand_max = EXPAND_MAX if len(s.workers) < 2 else EXPAND_SHARED_MAX
-    s.send_now(worker.peer, Plan(worker.session, plan.number, stubs, expand_max))
+    # not at once: it must not overtake the WELCOME of the session it is part of
+    s.send(worker.peer, Plan(worker.session, plan.number, stubs, expand_max))
 
 
 def ask_again(s: State, number: int) -> None:

@@ -347,6 +347,7 @@ class WorkerRecord:
         "host_key",
         "joined_at",
         "load_s",
+        "long",
         "memory_bytes",
         "name",
         "outbox",
@@ -393,7 +394,9 @@ class WorkerRecord:
         self.held: dict[Token, LeaseRecord] = {}
         #: leases that hold a slot
         self.used_slots = 0
-        #: sum of ``expected_s`` of those
+        #: of those, how many are not expected to end soon (or were never measured)
+        self.long = 0
+        #: sum of ``expected_s`` of the others
         self.load_s = 0.0
         self.used: dict[str, float] = dict.fromkeys(self.capacity, 0.0)
         #: an isolated attempt runs: nothing else is granted
