@@ -227,14 +227,12 @@ class Worker:
         if process.batch:
             fields: dict[str, object] = {"process": process.number, "reason": death(event)}
             self._emit(Note("runner ended", fields, "warning"))
-        self._check_fit()
         if process.role == "both":
             self._exit = (0, "the attached program ended")
             self._stop(StopKind.NOW)
 
     def _stuck(self, event: events.ProcessStuck) -> None:
         self.processes.got_stuck(event.process)
-        self._check_fit()
 
     def _check_fit(self) -> None:
         fit = self.processes.stuck == 0
@@ -317,6 +315,7 @@ class Worker:
 
     def _turn_ended(self, event: events.TurnEnded) -> None:
         now = self._now
+        self._check_fit()
         if not self._accepting:
             self.tokens.release_queue("its worker takes no more")
         if self.stopping is not None:

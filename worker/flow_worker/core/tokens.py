@@ -300,7 +300,7 @@ class Tokens:
             else:
                 self._broken(process, "reported a task it does not have", now)
                 return
-        if process.role == "both":
+        if process.stuck and not any(h.state is Hold.KILLING for h in process.batch):
             self._processes.freed(process)
 
     def yielded(self, process: Process, frame: Parked, now: float) -> None:

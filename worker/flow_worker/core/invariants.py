@@ -1,0 +1,62 @@
+"""What must be true of a worker core between any two events. Called at the end of every test."""
+
+from __future__ import annotations
+
+from flow_worker.core.machine import Worker
+from flow_worker.core.records import Process, ProcessState
+from flow_worker.core.transitions import Hold, Link
+
+#: Rounding of a sum of durations, seconds.
+LOAD_ERROR_S = 1e-6
+
+
+def check(worker: Worker) -> None:
+    """Compare every index with the records. Raises ``AssertionError``. Cost: O(everything)."""
+    _check_tokens(worker)
+    for process in worker.processes.all.values():
+        _check_process(process)
+    processes = worker.processes
+    dying = [p for p in processes.all.values() if p.state is ProcessState.DYING]
+    assert processes.dying == len(dying), "dying processes are miscounted"
+    assert processes.stuck == sum(p.stuck for p in processes.all.values()), "stuck miscounted"
+    joined = worker.joining.state is Link.JOINED
+    assert joined == (worker.joining.session is not None), "a session exists exactly while joined"
+
+
+def _check_tokens(worker: Worker) -> None:
+    tokens = worker.tokens
+    holdings = list(tokens.holdings.values())
+    live = [h for h in holdings if h.state is not Hold.ENDED]
+    queued = [h for h in holdings if h.state is Hold.QUEUED]
+    assert tokens.live == len(live), f"live is {tokens.live}, found {len(live)}"
+    assert tokens.queued == len(queued), f"queued is {tokens.queued}, found {len(queued)}"
+    waiting = [h for h in tokens.queue if h.state is Hold.QUEUED]
+    assert sorted(h.token for h in waiting) == sorted(h.token for h in queued), "queue differs"
+    parked = [h.token for h in holdings if h.state is Hold.PARKED]
+    assert sorted(parked) == sorted(tokens.parked), "parked differs"
+    busy = [p for p in worker.processes.all.values() if p.batch]
+    assert tokens.busy == len(busy) <= worker.config.slots, f"busy is {tokens.busy}: {busy}"
+    ended = {h.token for h in holdings if h.state is Hold.ENDED}
+    assert ended <= set(worker.outbox.reports), "an ended token without its report"
+    assert not set(worker.outbox.reports) & {h.token for h in live}, "a report of a live token"
+    for holding in live:
+        places = [
+            p.number
+            for p in worker.processes.all.values()
+            if holding in p.batch or holding.token in p.parked
+        ]
+        expected = [] if holding.state is Hold.QUEUED else [holding.process]
+        assert places == expected, f"{holding.token} is in {places}, expected {expected}"
+    alone = tokens.alone
+    if alone is not None:
+        assert alone.state in (Hold.RUNNING, Hold.KILLING), "the lone task does not run"
+        assert tokens.busy == 1, "something runs beside the lone task"
+
+
+def _check_process(process: Process) -> None:
+    for at, holding in enumerate(process.batch):
+        allowed = (Hold.ASSIGNED, Hold.KILLING) if at else (Hold.RUNNING, Hold.KILLING)
+        assert holding.state in allowed, f"place {at} of a batch is {holding.state.name}"
+    for holding in process.parked.values():
+        assert holding.state in (Hold.PARKED, Hold.RESUMING, Hold.KILLING), holding.state.name
+    assert process.load_s >= -LOAD_ERROR_S, f"load is {process.load_s}"
