@@ -74,7 +74,7 @@ def suggestion(word: str, choices: Iterable[str]) -> str:
 def missing(family: str, name: str, what: str, type_name: str) -> MissingParameter:
     """Make the error for a parameter that has neither value nor default."""
     return MissingParameter(
-        f"{family} {flag(name)}: no value given and no default; expected {what} ({type_name})",
+        f"{family} {flag(name)}: no value given, and it has no default ({type_name}: {what})",
         hint=f"give {flag(name)} VALUE, or {name}=... in the constructor",
     )
 

@@ -84,7 +84,10 @@ class Signature:
         """Return what identifies an instance: equal only for tasks that behave the same."""
         if self._by_hash:
             return values
-        return (*values, *(self._serializers[index](values[index]) for index in self._by_text))
+        try:
+            return (*values, *[self._serializers[index](values[index]) for index in self._by_text])
+        except Exception as error:  # serialize() may be a user's
+            raise self._unwritable(values, error) from error
 
     def strings(self, values: tuple[Any, ...]) -> tuple[str, ...]:
         """Serialize all values."""

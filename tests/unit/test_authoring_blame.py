@@ -1,0 +1,154 @@
+"""What is said of exceptions: bounded, on one line, the user's place, whatever they contain."""
+
+import json
+import sys
+import textwrap
+
+import pytest
+
+from flow import blame
+from flow.blame import bounded_trace, describe, own_frame
+
+
+def raised(function):
+    try:
+        function()
+    except BaseException as error:
+        return error
+    raise AssertionError("nothing was raised")
+
+
+class Hostile(Exception):
+    def __str__(self):
+        raise RuntimeError("no text")
+
+
+class Numeric(Exception):
+    def __str__(self):
+        return 5  # not a string
+
+
+class Recursive(Exception):
+    def __str__(self):
+        return str(self)
+
+
+@pytest.mark.parametrize(
+    ("error", "text"),
+    [
+        (ValueError("bad"), "ValueError: bad"),
+        (ValueError(), "ValueError"),
+        (ValueError("two\r\n\n  lines\t"), "ValueError: two lines"),
+        (KeyError("x"), "KeyError: 'x'"),
+        (Hostile(), "Hostile: (its text cannot be built: RuntimeError)"),
+        (Numeric(), "Numeric: (its text cannot be built: TypeError)"),
+        (Recursive(), "Recursive: (its text cannot be built: RecursionError)"),
+    ],
+)
+def test_description_is_one_line(error, text):
+    assert describe(error) == text
+
+
+def test_description_of_a_huge_text_is_bounded():
+    assert len(describe(ValueError("x" * 10_000_000))) == blame.LINE_CHARS_MAX
+
+
+def test_own_frame_is_the_innermost_of_the_user_not_of_the_library():
+    error = raised(lambda: json.loads("{"))
+    path, _, called = own_frame(error).rpartition("  ")
+    assert path.startswith(f"{__file__}:")
+    assert called == "<lambda>"
+
+
+def test_own_frame_skips_flow_and_falls_back_to_it():
+    from flow.structure import getpaths
+
+    assert own_frame(raised(lambda: getpaths(5))).startswith(__file__)
+    inner = raised(lambda: getpaths(5))
+    inner.__traceback__ = inner.__traceback__.tb_next.tb_next
+    assert "structure.py" in own_frame(inner)
+
+
+def test_own_frame_of_installed_code_counts_if_it_is_named(tmp_path):
+    place = tmp_path / "site-packages" / "theirs.py"
+    names = {"__name__": "theirs.deep"}
+    exec(compile("def fail():\n    raise ValueError", str(place), "exec"), names)
+    error = raised(lambda: names["fail"]())
+    assert own_frame(error).startswith(__file__)
+    assert own_frame(error, "theirs") == f"{place}:2  fail()"
+
+
+def test_own_frame_of_an_example_is_a_users():
+    from flow.examples.imports import units_of
+
+    assert "imports.py" in own_frame(raised(lambda: units_of("/no/such/directory")))
+
+
+def test_own_frame_of_a_syntax_error_is_the_file_that_has_it(tmp_path):
+    error = raised(lambda: compile("x =\n", str(tmp_path / "f.py"), "exec"))
+    assert own_frame(error).startswith(f"{tmp_path}/f.py:1")
+
+
+def test_own_frame_without_traceback_is_empty():
+    assert own_frame(ValueError()) == ""
+
+
+def test_trace_is_bounded_and_keeps_both_ends():
+    trace = bounded_trace(raised(lambda: (_ for _ in ()).throw(ValueError("y" * 10_000_000))))
+    assert len(trace) < blame.TRACE_CHARS_MAX + 100
+    assert trace.startswith("Traceback")
+    assert "characters left out" in trace
+
+
+def test_trace_of_deep_recursion_is_bounded():
+    def dive(depth):
+        return dive(depth + 1)
+
+    trace = bounded_trace(raised(lambda: dive(0)))
+    assert len(trace) < blame.TRACE_CHARS_MAX + 100
+    assert "RecursionError" in trace
+
+
+@pytest.mark.parametrize("error", [Hostile(), Numeric(), Recursive()])
+def test_trace_of_a_hostile_exception_is_some_text(error):
+    def fail():
+        raise error
+
+    assert type(error).__name__ in bounded_trace(raised(fail))
+
+
+def test_trace_leaves_out_flows_own_frames_at_the_top():
+    names = {"__name__": "flow_worker.process.runner"}
+    exec(compile("def call(f):\n    return f()", "runner.py", "exec"), names)
+
+    def users():
+        raise ValueError("mine")
+
+    try:
+        names["call"](users)
+    except ValueError as caught:
+        # The frame of this test lies above it; a runner has none of a user there.
+        error = caught.with_traceback(caught.__traceback__.tb_next)
+    trace = bounded_trace(error)
+    assert "users" in trace
+    assert "runner.py" not in trace
+
+
+def test_trace_shows_the_cause():
+    def fail():
+        try:
+            raise KeyError("inner")
+        except KeyError as error:
+            raise ValueError("outer") from error
+
+    trace = bounded_trace(raised(fail))
+    assert "KeyError: 'inner'" in trace
+    assert "direct cause" in trace
+
+
+def test_cut_middle_says_how_much_is_missing():
+    text = blame.cut_middle("a" * 50 + "b" * 50, 30)
+    assert textwrap.dedent(text).splitlines() == [
+        "a" * 10, "... 70 characters left out ...", "b" * 20,
+    ]  # fmt: skip
+    assert sys.getsizeof(text) < 200

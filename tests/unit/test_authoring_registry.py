@@ -1,0 +1,99 @@
+"""Which class a family means, and who hears what happens to its tasks."""
+
+import functools
+
+import pytest
+
+import flow
+from flow import registry
+from flow.registry import AmbiguousTask, Register, UnknownTask
+
+
+class LeafTask(flow.Task):
+    pass
+
+
+class Other(flow.Task):
+    pass
+
+
+# ------------------------------------------------------------ events
+
+
+def test_handlers_of_a_class_hear_its_subclasses_and_errors_do_not_stop_others(caplog):
+    class Loud(LeafTask):
+        pass
+
+    heard = []
+
+    @LeafTask.event_handler(flow.Event.START)
+    def broken(task):
+        raise RuntimeError("handler broke")
+
+    listen = LeafTask.event_handler(flow.Event.START)(functools.partial(heard.append))
+    try:
+        Loud().trigger_event(flow.Event.START, Loud())
+        Other().trigger_event(flow.Event.START, Other())
+    finally:
+        LeafTask.remove_event_handler(flow.Event.START, listen)
+        LeafTask.remove_event_handler(flow.Event.START, broken)
+    assert heard == [Loud()]
+    assert "handler broke" in caplog.text
+
+
+# ------------------------------------------------------------ registry
+
+
+def test_subclass_of_the_same_family_takes_its_place():
+    old = Register("Replaced", (flow.Task,), {"__qualname__": "one.<locals>.Replaced"})
+    new = Register("Replaced", (old,), {"__qualname__": "two.<locals>.Replaced"})
+    assert registry.find("Replaced") is new
+
+
+def test_two_classes_of_one_family_are_ambiguous_and_both_are_named():
+    for place in ("one", "two"):
+        Register("Doubled", (flow.Task,), {"__qualname__": f"{place}.<locals>.Doubled"})
+    with pytest.raises(AmbiguousTask, match=r"one\.<locals>\.Doubled.*two\.<locals>\.Doubled"):
+        registry.find("Doubled")
+
+
+def test_class_defined_again_in_one_place_replaces_the_old_one():
+    body = {"__qualname__": "CellTask", "__module__": "__main__"}
+    Register("CellTask", (flow.Task,), dict(body))
+    again = Register("CellTask", (flow.Task,), dict(body))
+    assert registry.find("CellTask") is again
+
+
+def test_unknown_family_suggests_a_near_one():
+    with pytest.raises(UnknownTask, match=r"no task 'LaefTask'\. Did you mean 'LeafTask'"):
+        registry.find("LaefTask")
+
+
+def test_namespace_is_part_of_the_family():
+    class Named(flow.Task):
+        task_namespace = "team.etl"
+
+    class Inherits(Named):
+        pass
+
+    assert Named.task_family == Named().task_family == "team.etl.Named"
+    assert Inherits().task_id.startswith("team.etl.Inherits__")
+    assert registry.find("team.etl.Named") is Named
+
+
+def test_namespace_calls_apply_to_later_classes_of_the_nearest_scope():
+    try:
+        flow.namespace("outer")
+        flow.namespace("inner", scope=__name__)
+
+        class Scoped(flow.Task):
+            pass
+
+        flow.auto_namespace(scope=__name__)
+
+        class Auto(flow.Task):
+            pass
+    finally:
+        registry._namespaces.clear()
+    assert Scoped.task_family == "inner.Scoped"
+    assert Auto.task_family == f"{__name__}.Auto"
