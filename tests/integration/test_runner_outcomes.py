@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from flow.messages.shared import Outcome
-from flow_worker.process import channel
+from flow.messages.shared import Outcome, Report
+from flow_worker.process import channel, output, slip
 from tests.support.task_process import TaskProcess, start, wait_until
 
 MODULE = """
@@ -23,6 +23,9 @@ HERE = Path(__file__).parent
 
 class Noop(ft.Task):
     n = IntParameter(default=0)
+    def run(self):
+        if self.n < 0:
+            os.kill(os.getpid(), -self.n)
 
 class Raises(ft.Task):
     def run(self):
@@ -162,11 +165,27 @@ def test_runner_process_dies_agent_sees_eof_and_output_is_kept(
     with pytest.raises(EOFError):
         runner.get()
     assert runner.exit_code() == code
-    from flow_worker.process import output
-
-    assert output.adopt(runner.log_dir, runner.popen.pid) == "last words"
+    left = slip.take(runner.log_dir, runner.popen.pid)
+    assert (left.began, left.unsent) == (1, [])
+    assert output.adopt(runner.log_dir, runner.popen.pid, left.name) == "last words"
     (kept,) = runner.log_dir.iterdir()
     assert kept.name.startswith(family) and kept.name.endswith(".log")
+
+
+def test_runner_process_dies_reports_not_sent_yet_are_found(runner: TaskProcess) -> None:
+    for n in ("1", "2", "3"):  # the family is known to be quick, so its reports may wait
+        runner.run("outcomes", "Noop", n=n)
+    quick = [runner.grant("outcomes", "Noop", n=str(n)) for n in range(10, 20)]
+    fatal = runner.grant("outcomes", "Noop", n="-11")
+    runner.send(channel.Execute([*quick, fatal, runner.grant("outcomes", "Noop", n="20")]))
+    said: list[Report] = []
+    with pytest.raises(EOFError):
+        while True:
+            said += runner.reports(1)
+    runner.popen.wait()
+    left = slip.take(runner.log_dir, runner.popen.pid)
+    assert [report.token for report in said + left.unsent] == [grant.token for grant in quick]
+    assert left.began == int(fatal.token.rpartition(".")[2])
 
 
 def test_runner_output_exists_already_skips_run(runner: TaskProcess, tmp_path: Path) -> None:

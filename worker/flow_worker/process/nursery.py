@@ -21,8 +21,9 @@ from pathlib import Path
 import msgspec
 
 from flow.ids import WorkerUid
-from flow_worker.core.events import Event, GuardLost, ProcessExited, ProcessStuck
-from flow_worker.process import control, kill, output
+from flow_worker.core.events import Event, GuardLost, ProcessExited, ProcessSaid, ProcessStuck
+from flow_worker.process import control, kill, output, slip
+from flow_worker.process.channel import Finished
 
 #: The share of the grace after which SIGTERM becomes SIGKILL. Source: lease protocol, G.
 TERM_SHARE = 0.6
@@ -99,7 +100,11 @@ class Nursery:
         return min(times)
 
     def read(self) -> list[Forked | Event]:
-        """Return what happened: ``Forked``, ``ProcessExited``, ``ProcessStuck``, ``GuardLost``."""
+        """Return what happened: ``Forked``, ``ProcessExited``, ``ProcessStuck``, ``GuardLost``.
+
+        A ``ProcessSaid`` before a ``ProcessExited`` is what the process had finished but not sent:
+        it follows everything that is still in its socket.
+        """
         events: list[Forked | Event] = []
         while self.guard_alive:
             try:
@@ -204,15 +209,20 @@ class Nursery:
             return [Forked(packet.process, packet.pid)]
         if isinstance(packet, control.Stuck):
             return [ProcessStuck(packet.process)]
-        return [self._exited(child, packet.signal, packet.code, packet.oom)]
+        return [*self._exited(child, packet.signal, packet.code, packet.oom)]
 
-    def _exited(self, child: _Child, number: int, code: int, oom: bool) -> ProcessExited:
-        del self._children[child.process]
+    def _exited(self, child: _Child, number: int, code: int, oom: bool) -> list[Event]:
+        """Say how it ended, and before that what it did not live to say itself."""
+        process = child.process
+        del self._children[process]
         if child.entry is None:
-            return ProcessExited(child.process, number, code, oom)
-        began = output.began(self.log_dir, child.entry.pid)
-        tail = output.adopt(self.log_dir, child.entry.pid)
-        return ProcessExited(child.process, number, code, oom, tail, began)
+            return [ProcessExited(process, number, code, oom)]
+        left = slip.take(self.log_dir, child.entry.pid)
+        tail = output.adopt(self.log_dir, child.entry.pid, left.name)
+        exited = ProcessExited(process, number, code, oom, tail, left.began)
+        if left.unsent:
+            return [ProcessSaid(process, Finished(left.unsent)), exited]
+        return [exited]
 
     def _sigkill(self, due: list[_Child], now: float) -> None:
         roots = [child.entry for child in due if child.entry is not None]
@@ -228,12 +238,12 @@ class Nursery:
         """Watch killed trees: the supervisor that should report them may be stopped itself."""
         for child in list(self._children.values()):
             if child.entry is None and not self.guard_alive:
-                yield self._exited(child, 0, os.EX_OSERR, False)  # nobody will fork it
+                yield from self._exited(child, 0, os.EX_OSERR, False)  # nobody will fork it
             if child.look_at is None or child.look_at > now or child.entry is None:
                 continue
             since = child.sigkilled_at if child.sigkilled_at is not None else now
             if not kill.trees_alive([child.entry]):
-                yield self._exited(child, signal.SIGKILL, 0, False)
+                yield from self._exited(child, signal.SIGKILL, 0, False)
             elif now - since >= STUCK_S:
                 child.look_at = None
                 yield ProcessStuck(child.process)

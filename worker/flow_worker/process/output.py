@@ -2,8 +2,8 @@
 
 Descriptors 1 and 2 of a task process are one O_APPEND file, ``current.<pid>``. After a task an
 ``fstat`` says whether anything was written; only then the file is renamed to the attempt's and a
-fresh one takes its place. The name the file will get lies in a small mapped file beside it, so that
-the agent can finish the job when the process died.
+fresh one takes its place (``streams``). The name the file will get is on the process's ``slip``, so
+that the agent can finish the job when the process died.
 
 A flood cannot be stopped from inside while user code runs, so the agent calls ``trim`` a few times
 a second: it punches a hole into the middle of a file that grew over the limit. Whoever closes the
@@ -14,13 +14,9 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
-import mmap
 import os
 import re
-import struct
-import sys
 from pathlib import Path
-from typing import TextIO
 
 #: An attempt's file keeps this much of its head and as much of its tail.
 HALF_BYTES = 2 << 20
@@ -36,8 +32,6 @@ DIR_FILES_MAX = 10_000
 NAME_CHARS_MAX = 180
 #: The mapped file that holds the name the current output will get, and the last begun token.
 LABEL_BYTES = 512
-_BEGAN = struct.Struct("<q")
-_BEGAN_AT = LABEL_BYTES - _BEGAN.size
 
 _KEEP_SIZE_PUNCH_HOLE = 3  # FALLOC_FL_KEEP_SIZE | FALLOC_FL_PUNCH_HOLE
 _libc = ctypes.CDLL(None, use_errno=True)
@@ -48,11 +42,6 @@ _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2
 def current_path(log_dir: Path, pid: int) -> Path:
     """Where process ``pid`` writes now."""
     return log_dir / f"current.{pid}"
-
-
-def label_path(log_dir: Path, pid: int) -> Path:
-    """Where process ``pid`` says what that file will be called."""
-    return log_dir / f"current.{pid}.name"
 
 
 def attempt_name(task_id: str, attempt: int, token: str) -> str:
@@ -127,27 +116,16 @@ def _cut(path: Path, size: int) -> None:
     os.replace(short, path)
 
 
-def began(log_dir: Path, pid: int) -> int:
-    """Return the ``token_seq`` of the last task a process began; -1: none. Before ``adopt``."""
-    try:
-        data = label_path(log_dir, pid).read_bytes()
-        return int(_BEGAN.unpack_from(data, _BEGAN_AT)[0])
-    except (OSError, struct.error):
-        return -1
-
-
-def adopt(log_dir: Path, pid: int) -> str:
+def adopt(log_dir: Path, pid: int, name: str) -> str:
     """Finish what a dead process left: keep its attempt's file; return the tail of it."""
-    current, label = current_path(log_dir, pid), label_path(log_dir, pid)
-    name, tail = "", ""
-    with contextlib.suppress(OSError):
-        name = label.read_bytes().partition(b"\0")[0].decode("utf-8", "replace")
+    current = current_path(log_dir, pid)
+    tail = ""
     with contextlib.suppress(OSError):
         if os.stat(current).st_size > 0:
             tail = tail_of(current)
             if name:
                 keep(current, log_dir / name)
-    for path in (current, label, current.with_name(current.name + ".cut")):
+    for path in (current, current.with_name(current.name + ".cut")):
         with contextlib.suppress(OSError):
             os.unlink(path)
     return tail
@@ -171,127 +149,3 @@ def sweep(log_dir: Path, bytes_max: int = DIR_BYTES_MAX, files_max: int = DIR_FI
                 os.unlink(path)
                 removed += 1
     return removed
-
-
-class Output:
-    """Descriptors 1 and 2 of this process, caught. Used by the task process itself."""
-
-    def __init__(self, log_dir: Path) -> None:
-        log_dir.mkdir(parents=True, exist_ok=True)
-        self._log_dir = log_dir
-        self._current = current_path(log_dir, os.getpid())
-        label = label_path(log_dir, os.getpid())
-        with open(label, "wb+") as file:
-            file.truncate(LABEL_BYTES)
-            self._label = mmap.mmap(file.fileno(), LABEL_BYTES)
-        _BEGAN.pack_into(self._label, _BEGAN_AT, -1)
-        self._name = ""
-        self._fd = -1
-        self._inode = 0
-        self._streams: list[TextIO] = []
-        self._open()
-        for name in ("stdout", "stderr"):
-            stream = getattr(sys, name)
-            if stream is None or stream.closed:
-                stream = _stream(2 if name == "stderr" else 1)
-            elif hasattr(stream, "reconfigure"):
-                # At once: a crash must not swallow what was printed before it.
-                stream.reconfigure(line_buffering=True, errors="backslashreplace")
-            self._streams.append(stream)
-        self._give_streams()
-
-    def _open(self) -> None:
-        flags = os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC
-        fd = os.open(self._current, flags, 0o640)
-        if self._fd >= 0:
-            os.close(self._fd)
-        self._fd = fd
-        self._inode = os.fstat(fd).st_ino
-        os.dup2(fd, 1)
-        os.dup2(fd, 2)
-
-    def begin(self, name: str, seq: int = -1) -> None:
-        """Say which attempt writes from now on. Cost: one copy into mapped memory."""
-        self._name = name
-        _BEGAN.pack_into(self._label, _BEGAN_AT, seq)
-        data = name.encode()
-        self._label[: len(data) + 1] = data + b"\0"
-
-    def end(self) -> str:
-        """Close the attempt's part of the output; return its tail, "" when nothing was written."""
-        self._mend_streams()
-        self._mend()
-        size = os.fstat(self._fd).st_size
-        name, self._name = self._name, ""
-        self._label[0] = 0
-        if size == 0:
-            return ""
-        tail = tail_of(self._current)
-        if name:
-            keep(self._current, self._log_dir / name)
-        else:
-            os.unlink(self._current)
-        self._open()
-        return tail
-
-    def discard(self) -> None:
-        """Forget what was written since the last look: nobody asked for it."""
-        self._mend_streams()
-        self._mend()
-        if os.fstat(self._fd).st_size > 0:
-            os.ftruncate(self._fd, 0)
-
-    def close(self) -> None:
-        """Remove the temporary files."""
-        for path in (self._current, label_path(self._log_dir, os.getpid())):
-            with contextlib.suppress(OSError):
-                os.unlink(path)
-
-    def _mend(self) -> None:
-        """Undo what a task did to its own stdout: closed it, or put something else there."""
-        for fd in (1, 2):
-            try:
-                if os.fstat(fd).st_ino == self._inode:
-                    continue
-            except OSError:
-                pass
-            os.dup2(self._fd, fd)
-
-    def _mend_streams(self) -> None:
-        """Write out what is buffered; undo what a task did to sys.stdout and sys.stderr."""
-        changed = sys.stdout is not self._streams[0] or sys.stderr is not self._streams[1]
-        for index, stream in enumerate(self._streams):
-            try:
-                stream.flush()
-            except (ValueError, OSError):  # closed, or its descriptor is
-                self._streams[index] = _stream(index + 1)
-                changed = True
-        if changed:
-            self._give_streams()
-
-    def _give_streams(self) -> None:
-        sys.stdout, sys.stderr = self._streams
-
-
-def _stream(fd: int) -> TextIO:
-    return open(fd, "w", buffering=1, errors="backslashreplace", closefd=False)
-
-
-class NoOutput(Output):
-    """Output that is left alone: tasks run inside somebody else's program."""
-
-    def __init__(self) -> None:
-        pass
-
-    def begin(self, name: str, seq: int = -1) -> None:
-        """Do nothing."""
-
-    def end(self) -> str:
-        """Return nothing."""
-        return ""
-
-    def discard(self) -> None:
-        """Do nothing."""
-
-    def close(self) -> None:
-        """Do nothing."""

@@ -17,10 +17,12 @@ from flow.messages.shared import Grant, Outcome, Report, Stub
 from flow.packing import unpack_params
 from flow.registry import Register
 from flow.task import Task
-from flow_worker.process import output as output_
+from flow_worker.process import output
 from flow_worker.process.attempt import Attempt, Ending
 from flow_worker.process.channel import Abandon, Continue, Execute, Finished, Frame, Parked
 from flow_worker.process.failure import Failure, Terminated, failure_of
+from flow_worker.process.slip import Slip
+from flow_worker.process.streams import Output
 from flow_worker.process.surroundings import Identity, Offspring
 
 #: A finished report waits for others at most this long.
@@ -36,7 +38,7 @@ _OURS = frozenset({"_flow_values", "_flow_texts", "_flow_packed", "task_id", "pa
 
 
 class Runner:
-    """Executes grants. ``output``, ``surroundings`` and ``offspring`` are the isolation.
+    """Executes grants. ``streams``, ``surroundings``, ``slip`` and ``offspring`` are the isolation.
 
     ``ending()`` is true once SIGTERM arrived: what a task does after that is not reported.
     """
@@ -44,15 +46,17 @@ class Runner:
     def __init__(
         self,
         send: Callable[[Frame], None],
-        output: output_.Output,
+        streams: Output,
         surroundings: Identity | None = None,
         offspring: Offspring | None = None,
+        slip: Slip | None = None,
         ending: Callable[[], bool] = lambda: False,
     ) -> None:
         self._send = send
-        self._output = output
+        self._streams = streams
         self._surroundings = surroundings or Identity()
         self._offspring = offspring
+        self._slip = slip
         self._ending = ending
         self._queue: collections.deque[Grant | Continue | Token] = collections.deque()
         self._parked: dict[Token, Attempt] = {}
@@ -99,19 +103,19 @@ class Runner:
         """Send the reports that wait."""
         if self._pending:
             reports, self._pending = self._pending, []
+            if self._slip is not None:
+                self._slip.clear()
             self._send(Finished(reports))
 
     # ------------------------------------------------------------ inside
 
     def _start(self, grant: Grant) -> None:
         self._flush_before(grant.family)
-        name = output_.attempt_name(grant.task_id, grant.attempt, grant.token)
-        self._output.begin(name, token_seq(grant.token))
-        self._surroundings.begin(grant.token, grant.attempt)
+        self._enter(grant)
         attempt = self._make(grant)
         if isinstance(attempt, Ending):
             self._clean()
-            self._report(grant, attempt, 0.0, self._output.end())
+            self._report(grant, attempt, 0.0, self._streams.end())
             return
         self._settle(attempt, attempt.begin())
 
@@ -122,9 +126,7 @@ class Runner:
         del self._parked[frame.token]
         grant = attempt.grant
         self.flush()
-        name = output_.attempt_name(grant.task_id, grant.attempt, grant.token)
-        self._output.begin(name, token_seq(grant.token))
-        self._surroundings.begin(grant.token, grant.attempt)
+        self._enter(grant)
         if self._offspring is not None:
             self._offspring.release(attempt.kept)
         self._settle(attempt, attempt.resume())
@@ -135,13 +137,18 @@ class Runner:
             return  # it ended meanwhile; its report says how
         grant = attempt.grant
         self.flush()
-        self._output.begin(output_.attempt_name(grant.task_id, grant.attempt, grant.token))
+        self._enter(grant)
         if self._offspring is not None:
             self._offspring.release(attempt.kept)
         attempt.close()
         self._clean()
-        self._output.end()
+        self._streams.end()
         self._report(grant, Ending(Outcome.RELEASED), attempt.run_s, "")
+
+    def _enter(self, grant: Grant) -> None:
+        name = output.attempt_name(grant.task_id, grant.attempt, grant.token)
+        self._streams.begin(name, token_seq(grant.token))
+        self._surroundings.begin(grant.token, grant.attempt)
 
     def _make(self, grant: Grant) -> Attempt | Ending:
         """Build the task, or say why this process cannot."""
@@ -172,13 +179,13 @@ class Runner:
         grant = attempt.grant
         if isinstance(ended, Ending):
             self._clean()
-            self._report(grant, ended, attempt.run_s, self._output.end())
+            self._report(grant, ended, attempt.run_s, self._streams.end())
             self._forget(attempt.task)
             return
         if self._offspring is not None and self._offspring.here():
             attempt.kept = self._offspring.keep()
         self._clean()
-        self._output.end()
+        self._streams.end()
         self._parked[grant.token] = attempt
         self.flush()
         self._send(Parked(grant.token, attempt.number, ended, attempt.run_s))
@@ -207,6 +214,8 @@ class Runner:
         if not self._pending:
             self._pending_since = time.perf_counter()
         self._pending.append(report)
+        if self._queue and self._slip is not None and not self._slip.hold(report):
+            self.flush()
 
     def _flush_before(self, family: str) -> None:
         if self._pending and (

@@ -18,9 +18,10 @@ from types import FrameType
 
 from flow_worker.process import channel, kill
 from flow_worker.process.failure import Terminated
-from flow_worker.process.output import NoOutput, Output
 from flow_worker.process.planner import Planner
 from flow_worker.process.runner import Runner
+from flow_worker.process.slip import Slip
+from flow_worker.process.streams import NoOutput, Output
 from flow_worker.process.surroundings import Offspring, Surroundings
 
 #: Bytes taken from the socket at a time.
@@ -114,7 +115,8 @@ class _Server:
 def serve(sock: socket.socket, role: str, log_dir: Path) -> int:
     """Be a task process until the agent says Leave or is gone. Returns the exit code."""
     kill.name_process(f"flow-{role}")
-    output = Output(log_dir)
+    slip = Slip(log_dir)
+    output = Output(log_dir, slip)
     link = _Link(sock)
     asked = False
 
@@ -127,7 +129,7 @@ def serve(sock: socket.socket, role: str, log_dir: Path) -> int:
 
     # Before Surroundings look: the handler they see is the one they restore.
     signal.signal(signal.SIGTERM, on_sigterm)
-    runner = Runner(link.send, output, Surroundings(), Offspring(), lambda: asked)
+    runner = Runner(link.send, output, Surroundings(), Offspring(), slip, lambda: asked)
     try:
         _Server(link, runner, Planner(link.send, output.discard)).run(lambda: asked)
         if asked:
@@ -141,6 +143,7 @@ def serve(sock: socket.socket, role: str, log_dir: Path) -> int:
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
         os.kill(os.getpid(), signal.SIGTERM)
     output.close()
+    slip.close()
     return 0
 
 

@@ -27,7 +27,7 @@ import msgspec
 
 from flow.errors import ExitCode
 from flow.ids import WorkerUid, new_uid
-from flow_worker.process import birth, control, kill, marker, output
+from flow_worker.process import birth, control, kill, marker, output, slip
 from flow_worker.process.nursery import Nursery
 
 #: ``run(nursery, predecessors)``: the agent's whole life, in its own process.
@@ -356,7 +356,8 @@ class _Supervisor:
             strays = self._kill_strays()
             for pid in [pid for pid, task in self._tasks.items() if task.ended is not None]:
                 del self._tasks[pid]
-                output.adopt(self._settings.log_dir, pid)
+                left = slip.take(self._settings.log_dir, pid)
+                output.adopt(self._settings.log_dir, pid, left.name)
             if not self._tasks and not strays:
                 break
             if control.boottime() > until:

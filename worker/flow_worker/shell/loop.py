@@ -266,9 +266,11 @@ class AgentLoop:
 
     def _hear(self, news: Iterable[msgspec.Struct], now: float) -> None:
         for event in news:
-            if isinstance(event, events.ProcessExited):
+            if isinstance(event, events.ProcessExited | events.ProcessSaid):
+                # What it said through its socket comes before what it did not live to send.
                 for said in self._pipes.drain(event.process):
                     self._handle(said, now)
+            if isinstance(event, events.ProcessExited):
                 self._deaf.pop(event.process, None)
                 self._processes.pop(event.process, None)
             elif isinstance(event, events.GuardLost):

@@ -1,0 +1,131 @@
+"""Descriptors 1 and 2 of a task process, and what print() writes to: caught, bounded, mended.
+
+Used by the task process itself; what becomes of the file is in ``output``.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sys
+from pathlib import Path
+from typing import TextIO
+
+from flow_worker.process.output import current_path, keep, tail_of
+from flow_worker.process.slip import Slip
+
+
+class Output:
+    """Descriptors 1 and 2 of this process, caught. Used by the task process itself."""
+
+    def __init__(self, log_dir: Path, slip: Slip) -> None:
+        self._log_dir = log_dir
+        self._current = current_path(log_dir, os.getpid())
+        self._slip = slip
+        self._name = ""
+        self._fd = -1
+        self._inode = 0
+        self._streams: list[TextIO] = []
+        self._open()
+        for name in ("stdout", "stderr"):
+            stream = getattr(sys, name)
+            if stream is None or stream.closed:
+                stream = _stream(2 if name == "stderr" else 1)
+            elif hasattr(stream, "reconfigure"):
+                # At once: a crash must not swallow what was printed before it.
+                stream.reconfigure(line_buffering=True, errors="backslashreplace")
+            self._streams.append(stream)
+        self._give_streams()
+
+    def _open(self) -> None:
+        flags = os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC
+        fd = os.open(self._current, flags, 0o640)
+        if self._fd >= 0:
+            os.close(self._fd)
+        self._fd = fd
+        self._inode = os.fstat(fd).st_ino
+        os.dup2(fd, 1)
+        os.dup2(fd, 2)
+
+    def begin(self, name: str, seq: int) -> None:
+        """Say which attempt writes from now on, and its ``token_seq``."""
+        self._name = name
+        self._slip.begin(name, seq)
+
+    def end(self) -> str:
+        """Close the attempt's part of the output; return its tail, "" when nothing was written."""
+        self._mend_streams()
+        self._mend()
+        size = os.fstat(self._fd).st_size
+        name, self._name = self._name, ""
+        self._slip.end()
+        if size == 0:
+            return ""
+        tail = tail_of(self._current)
+        if name:
+            keep(self._current, self._log_dir / name)
+        else:
+            os.unlink(self._current)
+        self._open()
+        return tail
+
+    def discard(self) -> None:
+        """Forget what was written since the last look: nobody asked for it."""
+        self._mend_streams()
+        self._mend()
+        if os.fstat(self._fd).st_size > 0:
+            os.ftruncate(self._fd, 0)
+
+    def close(self) -> None:
+        """Remove the temporary file."""
+        with contextlib.suppress(OSError):
+            os.unlink(self._current)
+
+    def _mend(self) -> None:
+        """Undo what a task did to its own stdout: closed it, or put something else there."""
+        for fd in (1, 2):
+            try:
+                if os.fstat(fd).st_ino == self._inode:
+                    continue
+            except OSError:
+                pass
+            os.dup2(self._fd, fd)
+
+    def _mend_streams(self) -> None:
+        """Write out what is buffered; undo what a task did to sys.stdout and sys.stderr."""
+        changed = sys.stdout is not self._streams[0] or sys.stderr is not self._streams[1]
+        for index, stream in enumerate(self._streams):
+            try:
+                stream.flush()
+            except (ValueError, OSError):  # closed, or its descriptor is
+                self._streams[index] = _stream(index + 1)
+                changed = True
+        if changed:
+            self._give_streams()
+
+    def _give_streams(self) -> None:
+        sys.stdout, sys.stderr = self._streams
+
+
+def _stream(fd: int) -> TextIO:
+    return open(fd, "w", buffering=1, errors="backslashreplace", closefd=False)
+
+
+class NoOutput(Output):
+    """Output that is left alone: tasks run inside somebody else's program."""
+
+    def __init__(self) -> None:
+        pass
+
+    def begin(self, name: str, seq: int = -1) -> None:
+        """Do nothing."""
+
+    def end(self) -> str:
+        """Return nothing."""
+        return ""
+
+    def discard(self) -> None:
+        """Do nothing."""
+
+    def close(self) -> None:
+        """Do nothing."""
