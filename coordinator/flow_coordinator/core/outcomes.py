@@ -206,6 +206,7 @@ def note_failure(
 ) -> None:
     """Keep a failure for those who watch, and for the summary."""
     s.failure_seq += 1
+    most = s.config.crash_max if kind in ("crashed", "disabled") else attempts_max(s, task)
     failure = Failure(
         s.failure_seq,
         task.name,
@@ -213,7 +214,7 @@ def note_failure(
         kind,
         worker,
         task.attempt,
-        attempts_max(s, task),
+        max(task.attempt, most),
         run_s,
         error[:TRACE_CHARACTERS_MAX],
         report.where if report else "",
