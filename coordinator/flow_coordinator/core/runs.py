@@ -20,39 +20,12 @@ UPDATE_FAILURES_MAX = 20
 ROOTS_MAX = 1_000
 #: Tasks of ended runs dropped from memory in one turn.
 FORGET_MAX = 2_000
-_ADJECTIVES = tuple(
-    [
-        "amber",
-        "blue",
-        "calm",
-        "deft",
-        "early",
-        "fair",
-        "glad",
-        "hazel",
-        "ivory",
-        "jade",
-        "keen",
-        "lunar",
-    ]
-)
-_ANIMALS = tuple(
-    [
-        "badger",
-        "crane",
-        "dove",
-        "elk",
-        "finch",
-        "gull",
-        "heron",
-        "ibis",
-        "jay",
-        "kite",
-        "lark",
-        "marten",
-        "newt",
-    ]
-)
+# fmt: off
+_ADJECTIVES = ("amber", "blue", "calm", "deft", "early", "fair",
+               "glad", "hazel", "ivory", "jade", "keen", "lunar")
+_ANIMALS = ("badger", "crane", "dove", "elk", "finch", "gull", "heron",
+            "ibis", "jay", "kite", "lark", "marten", "newt")
+# fmt: on
 
 
 def submit(s: State, peer: Peer, message: Submit) -> None:
