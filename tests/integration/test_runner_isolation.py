@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import subprocess
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -69,6 +70,13 @@ class Fds(ft.Task):
     def run(self):
         os.system("echo from a child; echo to stderr >&2")
         (HERE / "fds").write_text(" ".join(os.listdir("/proc/self/fd")))
+
+class Prints(ft.Task):
+    n = IntParameter()
+    def run(self):
+        os.write(1, b"x" * 100)
+        os.write(1, b"x" * (1 << 20))
+        os.write(1, b"x" * (1 << 20))
 
 class Flood(ft.Task):
     def run(self):
@@ -158,6 +166,30 @@ def test_runner_flood_of_output_is_cut_in_the_middle(runner: TaskProcess, tmp_pa
     assert text.startswith("the first line\n") and "bytes cut here" in text
     assert report.tail.endswith("the last line \\x1b[31m")
     assert len(report.tail) <= output.TAIL_BYTES_MAX
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs root to mount a small file system")
+@pytest.mark.parametrize("full_at_start", [True, False])
+def test_runner_disk_of_logs_full_tasks_go_on(tmp_path: Path, full_at_start: bool) -> None:
+    (tmp_path / "isolation.py").write_text(MODULE)
+    logs = tmp_path / "logs"
+    logs.mkdir()
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=128k", "tmpfs", str(logs)], check=True)
+    try:
+        if full_at_start:
+            (logs / "filler").write_bytes(b"x" * (124 << 10))
+        process = TaskProcess(tmp_path, logs)
+        try:
+            for n in range(3):
+                report = process.run("isolation", "Prints", n=str(n))
+                assert report.outcome is Outcome.FAILED
+                assert report.error == "OSError: [Errno 28] No space left on device"
+            for n in range(3):
+                assert process.run("isolation", "Noop", n=str(n)).outcome is Outcome.DONE
+        finally:
+            process.close()
+    finally:
+        subprocess.run(["umount", "--lazy", str(logs)], check=True)
 
 
 def test_output_directory_over_its_bounds_loses_the_oldest_files(tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ Python freely after the fork.
 from __future__ import annotations
 
 import atexit
+import contextlib
 import os
 import signal
 import sys
@@ -20,6 +21,9 @@ from flow_worker.process import kill
 FD_MAX = (1 << 31) - 1
 #: A child whose own code raised (a bug, not a task's failure).
 EXIT_BUG = 70
+#: Added to a task process's badness, which is out of 1,000. Source: proc(5).
+OOM_SCORE_ADJ = 300
+OOM_SCORE_MAX = 1000
 
 
 def reset_signals() -> None:
@@ -46,6 +50,14 @@ def die_with(parent: int) -> None:
     kill.prctl(kill.PR_SET_CHILD_SUBREAPER, 1)
     if os.getppid() != parent:
         os.kill(os.getpid(), signal.SIGKILL)  # it died before the first line took effect
+
+
+def be_killed_first() -> None:
+    """When memory runs out, the kernel shall take a task and not the agent."""
+    with contextlib.suppress(OSError, ValueError), open("/proc/self/oom_score_adj", "r+") as file:
+        now = int(file.read())
+        file.seek(0)
+        file.write(str(min(OOM_SCORE_MAX, now + OOM_SCORE_ADJ)))
 
 
 def finish(work: Callable[[], int]) -> NoReturn:

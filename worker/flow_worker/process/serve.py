@@ -115,6 +115,8 @@ class _Server:
 def serve(sock: socket.socket, role: str, log_dir: Path) -> int:
     """Be a task process until the agent says Leave or is gone. Returns the exit code."""
     kill.name_process(f"flow-{role}")
+    with contextlib.suppress(OSError):
+        log_dir.mkdir(parents=True, exist_ok=True)
     slip = Slip(log_dir)
     output = Output(log_dir, slip)
     link = _Link(sock)

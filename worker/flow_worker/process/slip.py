@@ -43,11 +43,15 @@ class Slip:
     """The writing side, in the task process."""
 
     def __init__(self, log_dir: Path) -> None:
-        log_dir.mkdir(parents=True, exist_ok=True)
         self._path = slip_path(log_dir, os.getpid())
-        with open(self._path, "wb+") as file:
-            file.truncate(SLIP_BYTES)
-            self._memory = mmap.mmap(file.fileno(), SLIP_BYTES)
+        try:
+            with open(self._path, "wb+") as file:
+                # Reserved now: writing to a mapped hole of a full disk would kill the process.
+                os.posix_fallocate(file.fileno(), 0, SLIP_BYTES)
+                self._memory = mmap.mmap(file.fileno(), SLIP_BYTES)
+        except OSError:
+            self._memory = mmap.mmap(-1, SLIP_BYTES)
+            self.close()
         self._end = _REPORTS_AT
         _BEGAN.pack_into(self._memory, _BEGAN_AT, -1)
 

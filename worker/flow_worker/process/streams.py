@@ -26,7 +26,12 @@ class Output:
         self._fd = -1
         self._inode = 0
         self._streams: list[TextIO] = []
-        self._open()
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(self._current)  # of an earlier process with this pid
+        try:
+            self._open()
+        except OSError:
+            self._use(os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC))
         for name in ("stdout", "stderr"):
             stream = getattr(sys, name)
             if stream is None or stream.closed:
@@ -39,7 +44,9 @@ class Output:
 
     def _open(self) -> None:
         flags = os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC
-        fd = os.open(self._current, flags, 0o640)
+        self._use(os.open(self._current, flags, 0o640))
+
+    def _use(self, fd: int) -> None:
         if self._fd >= 0:
             os.close(self._fd)
         self._fd = fd
@@ -62,11 +69,14 @@ class Output:
         if size == 0:
             return ""
         tail = tail_of(self._current)
-        if name:
-            keep(self._current, self._log_dir / name)
-        else:
-            os.unlink(self._current)
-        self._open()
+        try:
+            if name:
+                keep(self._current, self._log_dir / name)
+            else:
+                os.unlink(self._current)
+            self._open()
+        except OSError:  # the disk of the logs is full or away: tasks go on without them
+            os.ftruncate(self._fd, 0)
         return tail
 
     def discard(self) -> None:

@@ -12,6 +12,7 @@ safe (rule W10), and so that nothing a task or the network does can stop it. Thr
 
 from __future__ import annotations
 
+import collections
 import contextlib
 import gc
 import os
@@ -98,6 +99,7 @@ class _Supervisor:
         self._agent_status: int | None = None
         self._agent_since = 0.0
         self._sock: socket.socket | None = None
+        self._outbox: collections.deque[control.Packet] = collections.deque()
         self._wake_r, self._wake_w = -1, -1
         self._parent_fd = settings.parent_fd
         self._signals: list[int] = []
@@ -181,7 +183,6 @@ class _Supervisor:
         birth.reset_signals()
         os.setsid()  # a Ctrl-C at the terminal reaches the supervisor only, which passes it on
         birth.close_all_but(theirs.fileno())
-        gc.unfreeze()
         log_dir = self._settings.log_dir
         nursery = Nursery(theirs, self._page, self._uid, log_dir, self._marker)
         return self._run_agent(nursery, predecessors)
@@ -193,12 +194,13 @@ class _Supervisor:
         last = control.boottime()
         alive_at = last
         while self._agent_status is None:
-            self._sleep(STRAY_POLL_S if self._strays_since else self._poll_s())
+            self._sleep(STRAY_POLL_S if self._strays_since or self._outbox else self._poll_s())
             now = control.boottime()
             if now - last > self._poll_s() + OVERSLEPT_S:
                 alive_at = now  # frozen together: give the agent its whole term again
             last = now
             self._pass_signals_on()
+            self._flush()
             self._serve()
             self._reap()
             self._tell_ended(now)
@@ -272,24 +274,26 @@ class _Supervisor:
         os.setsid()
         birth.close_all_but(fd)
         birth.die_with(supervisor)
-        gc.unfreeze()
+        birth.be_killed_first()
         from flow_worker.process import serve
 
         sock = socket.socket(fileno=fd)
         return serve.serve(sock, asked.role, self._settings.log_dir)
 
     def _tell(self, packet: control.Packet) -> None:
-        # A full socket means the agent does not read: it is about to be killed for that. A lost
-        # packet would leave it waiting for ever, so it is killed here and now.
-        if self._sock is None:
-            return
-        try:
-            control.send(self._sock, packet)
-        except BlockingIOError:
-            if self._agent is not None:
-                kill.send(self._agent, signal.SIGKILL)
-        except OSError:
-            pass
+        self._outbox.append(packet)
+        self._flush()
+
+    def _flush(self) -> None:
+        """Send what the agent was not told yet, as far as it reads."""
+        while self._outbox and self._sock is not None:
+            try:
+                control.send(self._sock, self._outbox[0])
+            except BlockingIOError:
+                return
+            except OSError:
+                pass  # it is dying; its status follows
+            self._outbox.popleft()
 
     # ------------------------------------------------------------ reaping
 
@@ -367,6 +371,7 @@ class _Supervisor:
         if self._sock is not None:
             self._sock.close()
             self._sock = None
+        self._outbox.clear()
         self._agent = None
         self._dead_uids.append(self._uid)
 
