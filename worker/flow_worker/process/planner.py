@@ -252,7 +252,8 @@ class _Walk:
         self._bytes += _SPEC_BYTES
 
     def _add_error(self, index: int, kind: str, failure: Failure) -> None:
-        where = f"  ({failure.where})" if failure.where else ""
+        said = failure.where.partition("  ")[0] in failure.error  # an import error has it already
+        where = f"  ({failure.where})" if failure.where and not said else ""
         text = failure.error + where
         self._chunk.errors.append(PlanError(index, failure.kind or kind, text, failure.trace))
         self._bytes += _STUB_BYTES + len(text) + len(failure.trace)
