@@ -125,6 +125,14 @@ def test_supervisor_kill_with_grace_ends_by_sigterm(guarded: Guarded) -> None:
     gone(runner, daemon)
 
 
+def test_supervisor_kill_with_grace_lets_programs_clean_up(guarded: Guarded) -> None:
+    pids = guarded.run(1, "StartsProgram")
+    guarded.tell("kill 1 15")
+    assert guarded.event("ProcessExited", 1)["signal"] == signal.SIGTERM
+    assert (guarded.here / "cleaned").exists()
+    gone(*pids)
+
+
 def test_supervisor_task_process_vanishes_is_reported_after_its_strays(guarded: Guarded) -> None:
     _, daemon = guarded.run(1, "Vanishes")
     exited = guarded.event("ProcessExited", 1)

@@ -15,7 +15,7 @@ from flow_worker.process import kill
 from tests.support.task_process import DEADLINE_S, wait_until
 
 MODULE = """
-import os, signal
+import os, signal, subprocess
 from pathlib import Path
 import flow.task as ft
 
@@ -43,6 +43,12 @@ class Stubborn(ft.Task):
         daemon("daemon")
         while True:
             signal.pause()
+
+class StartsProgram(ft.Task):
+    def run(self):
+        trap = f"trap 'sleep 0.3; echo cleaned > {HERE}/cleaned; exit' TERM; "
+        loop = f"echo $$ > {HERE}/daemon; while :; do sleep 0.02; done"
+        subprocess.Popen(["sh", "-c", trap + loop]).wait()
 
 class Vanishes(ft.Task):
     def run(self):

@@ -126,10 +126,10 @@ def wait_for(one: Entry, seconds: float) -> None:
 
 
 def signal_trees(roots: list[Entry], number: int) -> None:
-    """Send one signal once to each root and to everything below it."""
+    """Send one signal once to each root and to everything below it, roots first."""
     processes = table()
     alive = [root for root in roots if _same(processes, root)]
-    for one in below(processes, [root.pid for root in alive]) + alive:
+    for one in alive + below(processes, [root.pid for root in alive]):
         if one.runs:
             send(one, number)
 

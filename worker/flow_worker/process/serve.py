@@ -26,6 +26,8 @@ from flow_worker.process.surroundings import Offspring, Surroundings
 
 #: Bytes taken from the socket at a time.
 READ_BYTES = 1 << 18
+#: How long children may clean up after SIGTERM if nobody sends SIGKILL before.
+TERM_WAIT_S = 30.0
 #: How often a server inside another program asks whether it should stop.
 STOP_POLL_S = 0.1
 
@@ -131,7 +133,8 @@ def serve(sock: socket.socket, role: str, log_dir: Path) -> int:
 
     # Before Surroundings look: the handler they see is the one they restore.
     signal.signal(signal.SIGTERM, on_sigterm)
-    runner = Runner(link.send, output, Surroundings(), Offspring(), slip, lambda: asked)
+    offspring = Offspring()
+    runner = Runner(link.send, output, Surroundings(), offspring, slip, lambda: asked)
     try:
         _Server(link, runner, Planner(link.send, output.discard)).run(lambda: asked)
         if asked:
@@ -142,6 +145,9 @@ def serve(sock: socket.socket, role: str, log_dir: Path) -> int:
     except ConnectionError:
         pass
     if asked:
+        # Programs that a task started got the signal too. Once this process is gone they are
+        # killed; so it stays while they clean up, and whoever sent the signal ends its patience.
+        offspring.wait(TERM_WAIT_S)
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
         os.kill(os.getpid(), signal.SIGTERM)
     output.close()

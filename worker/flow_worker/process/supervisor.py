@@ -135,6 +135,7 @@ class _Supervisor:
         return int(code)
 
     def _prepare(self) -> None:
+        kill.name_process("flow-worker")
         kill.prctl(kill.PR_SET_CHILD_SUBREAPER, 1)
         with contextlib.suppress(OSError):
             marker.kill_dead_workers_leftovers()
@@ -180,6 +181,7 @@ class _Supervisor:
         self._agent_since = control.boottime()
 
     def _be_agent(self, theirs: socket.socket, predecessors: list[WorkerUid]) -> int:
+        kill.name_process("flow-agent")
         birth.reset_signals()
         os.setsid()  # a Ctrl-C at the terminal reaches the supervisor only, which passes it on
         birth.close_all_but(theirs.fileno())

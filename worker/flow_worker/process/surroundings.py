@@ -10,6 +10,7 @@ import contextlib
 import importlib
 import os
 import signal
+import time
 from collections.abc import Iterable
 from typing import Any
 
@@ -124,6 +125,14 @@ class Offspring:
         """The parked task goes on: from now on its processes end with it."""
         gone = {(one.pid, one.started) for one in kept}
         self._kept = [one for one in self._kept if (one.pid, one.started) not in gone]
+
+    def wait(self, seconds: float) -> None:
+        """Wait for all processes to end by themselves, but not longer than this."""
+        until = time.monotonic() + seconds
+        while self.here() and (left_s := until - time.monotonic()) > 0:
+            for one in kill.descendants(os.getpid()):
+                kill.wait_for(one, min(left_s, KILLED_WAIT_S))
+            _reap()
 
     def end(self) -> None:
         """Kill and reap what the last task left running, grandchildren and setsid included."""
