@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterable
 from random import Random
 from typing import Any, TypeVar
@@ -15,6 +16,7 @@ from flow.messages.shared import (
     Grant,
     Outcome,
     PlanChunk,
+    PlanError,
     Policy,
     Report,
     Spec,
@@ -22,12 +24,15 @@ from flow.messages.shared import (
     Stub,
     pack_params,
 )
+from flow.states import TaskState
 from flow_coordinator.core import invariants
 from flow_coordinator.core.config import CoreConfig
 from flow_coordinator.core.effects import Note, Send, SendNow
-from flow_coordinator.core.events import Received, TurnEnded
+from flow_coordinator.core.events import Event, Received, TurnEnded
 from flow_coordinator.core.machine import Coordinator
-from flow_coordinator.core.records import TaskRecord
+from flow_coordinator.core.records import RunRecord, TaskRecord
+from flow_coordinator.shell import recovery, rows
+from tests.support.memory_store import MemoryStore
 
 M = TypeVar("M", bound=msgspec.Struct)
 
@@ -45,21 +50,34 @@ class Graph:
         self.policies = policies or {}
         self.complete: set[str] = set()
         self.external: set[str] = set()
+        #: (worker uid or "", name) -> (kind, text) of a planning error
+        self.errors: dict[tuple[str, str], tuple[str, str]] = {}
+        #: how often each name was expanded
+        self.expanded: Counter[str] = Counter()
 
-    def answer(self, plan: wire.Plan, roots: list[str]) -> PlanChunk:
-        """Expand everything asked, in one chunk."""
+    def _error(self, uid: str, name: str) -> tuple[str, str] | None:
+        return self.errors.get((uid, name)) or self.errors.get(("", name))
+
+    def answer(self, plan: wire.Plan, uid: str) -> PlanChunk:
+        """Expand everything asked, in one chunk, as this worker."""
         chunk = PlanChunk([], [], [], [], [])
         index: dict[str, int] = {}
 
         def mention(name: str) -> int:
             if name not in index:
                 index[name] = len(chunk.stubs)
-                chunk.stubs.append(stub(name))
+                error = self._error(uid, name)
+                lost = error is not None and error[0] in ("import", "unknown_task")
+                one = stub(name)
+                if lost and name in roots:
+                    one = Stub("", one.module, one.family, one.params)
+                chunk.stubs.append(one)
             return index[name]
 
         names = [
             msgspec.msgpack.decode(one.params, type=dict[str, str])["name"] for one in plan.stubs
         ]
+        roots = [n for n, one in zip(names, plan.stubs, strict=True) if not one.task_id]
         queue = list(names)
         for name in names:
             mention(name)
@@ -69,6 +87,11 @@ class Graph:
             if name in done:
                 continue
             done.add(name)
+            self.expanded[name] += 1
+            error = self._error(uid, name)
+            if error is not None:
+                chunk.errors.append(PlanError(mention(name), *error))
+                continue
             policy = self.policies.get(name, Policy())
             if policy not in chunk.policies:
                 chunk.policies.append(policy)
@@ -93,6 +116,8 @@ class FakeWorker:
         self.env = env
         self.name = name
         self.uid = f"uid-{name}"
+        self.host_key = f"host-{name}"
+        self.boot_id = "boot-1"
         self.peer = f"peer-{name}".encode()
         self.slots = slots
         self.capacity = capacity or {}
@@ -128,8 +153,8 @@ class FakeWorker:
             list(dead),
             self.name,
             self.name,
-            f"host-{self.name}",
-            "boot-1",
+            self.host_key,
+            self.boot_id,
             self.slots,
             self.capacity,
         )
@@ -153,8 +178,37 @@ class FakeWorker:
         """Confirm grants."""
         self.say(wire.Started(self.session, [g.token for g in grants]))
 
+    def run(self, *names: str) -> list[str]:
+        """Take what was dispatched, start it and report it done; return the names in order.
+
+        With names: only what was dispatched under these, the rest stays.
+        """
+        grants = self.take()
+        for grant in grants:
+            assert grant.task_id.startswith("T_")
+        chosen = [g for g in grants if not names or g.task_id[2:] in names]
+        if chosen:
+            self.start(*chosen)
+            self.end(*chosen)
+        return [grant.task_id[2:] for grant in chosen]
+
+    def run_all(self) -> list[str]:
+        """Run whatever is dispatched until nothing more comes; return the names in order."""
+        ran: list[str] = []
+        while True:
+            more = self.run()
+            if not more:
+                return ran
+            ran.extend(more)
+
+    def yields(self, grant: Grant, number: int, *names: str, part: int = 0, parts: int = 1) -> None:
+        """Say that a generator yielded these."""
+        stubs = [stub(name) for name in names]
+        self.say(wire.Yield(self.session, grant.token, number, part, parts, stubs))
+
     def end(self, *grants: Grant, outcome: Outcome = Outcome.DONE, **fields: Any) -> None:
         """Report grants."""
+        fields.setdefault("run_s", 1.0)
         reports = [Report(g.token, outcome, **fields) for g in grants]
         self.say(wire.Results(self.session, reports))
 
@@ -164,8 +218,13 @@ class Env:
 
     def __init__(self, config: CoreConfig | None = None, seed: int = 0) -> None:
         self.now = 100.0
-        self.core = Coordinator(config or CoreConfig(), "feed", 1, Random(seed), self.now)
+        self.utc_s = 1_700_000_000.0 - self.now
+        self.config = config or CoreConfig()
+        self.store = MemoryStore(lineage="feed")
+        self.core = self._restore(seed)
         self.graph = Graph({})
+        #: planning questions stay in ``said`` for the test to answer
+        self.plan_by_hand = False
         self.notes: list[Note] = []
         self.said: dict[bytes, list[msgspec.Struct]] = {}
         self.request = 0
@@ -178,6 +237,32 @@ class Env:
         worker.join()
         return worker
 
+    def _restore(self, seed: int) -> Coordinator:
+        snapshot = self.store.load()
+        ended = self.store.runs_ended(200)
+        utc_s = self.now + self.utc_s
+        return recovery.restore(snapshot, ended, self.config, Random(seed), self.now, utc_s)
+
+    def restart(self, config: CoreConfig | None = None, *, seed: int = 0) -> None:
+        """Lose the coordinator and start it again from what was committed, on another clock."""
+        self.config = config or self.config
+        self.store = self.store.reopen()
+        self.said.clear()
+        self.now += 5_000.0
+        self.utc_s -= 5_000.0
+        self.core = self._restore(seed)
+        self.check()
+
+    def commit(self) -> None:
+        """Write what changed, as the shell does at the end of a turn."""
+        changes = self.core.take_changes()
+        if changes:
+            self.store.commit(rows.batch_of(changes, self.now, self.now + self.utc_s))
+
+    def handle(self, event: Event) -> None:
+        """Give the core an event of its shell."""
+        self._collect(self.core.handle(event, self.now))
+
     def say(self, peer: bytes, message: msgspec.Struct, *, end_turn: bool = True) -> None:
         """Deliver a message through the codec and end the turn."""
         decoded = codec.decode_at_coordinator(codec.encode(message))
@@ -189,6 +274,7 @@ class Env:
         """End the turn until there is nothing left to do at once; plan what is asked."""
         while True:
             self._collect(self.core.handle(TurnEnded(drained), self.now))
+            self.commit()
             if not self._plan() and not self.core.busy:
                 return
 
@@ -224,6 +310,21 @@ class Env:
         """Find a task of the synthetic graph."""
         return self.core.state.tasks["default"][f"T_{name}"]
 
+    def state(self, name: str) -> TaskState:
+        """Tell where a task is."""
+        return self.task(name).state
+
+    def run(self, number: int = 1) -> RunRecord:
+        """Find a run, ended or not."""
+        s = self.core.state
+        return s.runs.get(number) or s.ended[number]
+
+    def ended(self, number: int = 1) -> int:
+        """Give the exit code of a run that has ended."""
+        summary = self.run(number).summary
+        assert summary is not None, f"run {number} is open: {self.run(number).tallies}"
+        return summary.exit_code
+
     def heard(self, peer: bytes, kind: type[M]) -> list[M]:
         """Take the messages of one kind that a peer was sent."""
         all_of_it = self.said.get(peer, [])
@@ -251,10 +352,12 @@ class Env:
 
     def _plan(self) -> bool:
         planned = False
+        if self.plan_by_hand:
+            return False
         for worker in list(self.core.state.workers.values()):
             for plan in self.heard(worker.peer, wire.Plan):
                 planned = True
-                body = codec.encode_chunk(self.graph.answer(plan, []))
+                body = codec.encode_chunk(self.graph.answer(plan, worker.uid))
                 message = wire.Planned(worker.session, plan.request, 0, True, body)
                 decoded = codec.decode_at_coordinator(codec.encode(message))
                 self._collect(self.core.handle(Received(worker.peer, decoded), self.now))

@@ -10,8 +10,9 @@ from flow.messages import client
 from flow.messages.client import Changed, Failed
 from flow.messages.shared import PROTOCOL, display
 from flow.states import RunState, TaskState
-from flow_coordinator.core import dispatch, explain, outcomes, runs, summaries, workers
+from flow_coordinator.core import explain, outcomes, runs, summaries, workers
 from flow_coordinator.core.events import Peer
+from flow_coordinator.core.ready import UNMET
 from flow_coordinator.core.records import RunRecord, TaskRecord, WorkerRecord
 from flow_coordinator.core.state import State
 
@@ -280,7 +281,8 @@ def _retry(s: State, peer: Peer, message: client.Retry) -> None:
 
 
 def _list_resources(s: State, peer: Peer, message: client.ListResources) -> None:
-    names = {**s.resources.limits, **dict.fromkeys(s.resources.used, 0.0)}
+    used = [name for name in s.resources.used if s.resources.limit(name) is not None]
+    names = {**s.resources.limits, **dict.fromkeys(used, 0.0)}
     waiting = {
         name: sum(group.live for group in groups.values())
         for name, groups in s.ready.parked.items()
@@ -293,7 +295,7 @@ def _list_resources(s: State, peer: Peer, message: client.ListResources) -> None
             waiting.get(name, 0),
             name in s.resources.limits,
         )
-        for name in sorted({*names, *(n for n in waiting if ":" not in n)} - {dispatch.UNMET})
+        for name in sorted({*names, *(n for n in waiting if ":" not in n)} - {UNMET})
     ]
     s.send(peer, client.Resources(message.request, rows))
 
@@ -305,7 +307,7 @@ def _set_resource(s: State, peer: Peer, message: client.SetResource) -> None:
     s.resources.limits[message.name] = message.limit
     s.changes.resources[message.name] = message.limit
     s.ready.open_parked(message.name)
-    s.ready.open_parked(dispatch.UNMET)
+    s.ready.open_parked(UNMET)
     s.note("resource limit set", resource=message.name, limit=message.limit)
     s.send(peer, Changed(message.request, f"{message.name} = {message.limit:g}", 1))
 

@@ -13,9 +13,9 @@ from heapq import heapify, heappop, heappush
 
 from flow.messages.worker import Dispatch, Kill, Recall, Resume
 from flow.states import TaskState
-from flow_coordinator.core import graph, leases, tally
-from flow_coordinator.core.ready import Group
-from flow_coordinator.core.records import LeaseRecord, TaskRecord, WorkerRecord
+from flow_coordinator.core import leases, outcomes, tally
+from flow_coordinator.core.ready import UNMET, Group
+from flow_coordinator.core.records import Entry, LeaseRecord, TaskRecord, WorkerRecord
 from flow_coordinator.core.resources import could_fit
 from flow_coordinator.core.state import State
 from flow_coordinator.core.transitions import TaskEvent
@@ -34,8 +34,6 @@ DISPATCH_MAX = 500
 GRANTS_MAX = 2_000
 #: What was granted ahead this long ago is taken back when another worker idles, seconds.
 RECALL_AFTER_S = 0.1
-#: Demand that nothing can ever meet is parked here until a limit or a worker changes.
-UNMET = "unmet"
 
 #: A worker with room, by how busy it is.
 _Room = tuple[float, int, WorkerRecord]
@@ -48,11 +46,9 @@ def turn(s: State) -> bool:
     for worker in s.workers.values():
         if worker.resumes:
             resume(s, worker)
-    more = False
-    if s.ready.groups:
-        more = _grant_ready(s)
-        if not s.ready.groups:
-            recall_for_idle(s)
+    more = bool(s.ready.groups) and _grant_ready(s)
+    if not more:
+        recall_for_idle(s)
     for worker in s.workers.values():
         if worker.outbox:
             speak(s, worker)
@@ -60,10 +56,11 @@ def turn(s: State) -> bool:
 
 
 def _rooms(s: State) -> list[_Room]:
+    _free_reserved(s)
     rooms = [
         (_business(worker), at, worker)
         for at, worker in enumerate(s.workers.values())
-        if worker.accepting
+        if worker.accepting and worker.slots
     ]
     heapify(rooms)
     return rooms
@@ -71,7 +68,7 @@ def _rooms(s: State) -> list[_Room]:
 
 def _business(worker: WorkerRecord) -> float:
     """How busy a worker is: below 1 while a slot is free, above it by what was granted ahead."""
-    slots = worker.slots or 1
+    slots = worker.slots
     if worker.used_slots < slots:
         return worker.used_slots / slots
     return 1.0 + (worker.load_s / (slots - worker.long) if slots > worker.long else 1.0)
@@ -103,6 +100,9 @@ def _grant_ready(s: State) -> bool:
 def _grant_plain(s: State, group: Group, rooms: list[_Room]) -> int:
     """Grant from a group without demands; return how many (0: no room anywhere)."""
     head = group.head()
+    # slots that come free at a worker with generators to continue are theirs
+    while rooms and rooms[0][2].resumes and rooms[0][2].used_slots >= rooms[0][2].slots:
+        heappop(rooms)
     if head is None or not rooms:
         return 0
     mean_s = head.task.family.mean_run_s
@@ -113,6 +113,7 @@ def _grant_plain(s: State, group: Group, rooms: list[_Room]) -> int:
         if (
             worker.load_s + expected_s > PREFETCH_S * quick_slots
             or worker.used_slots - worker.long >= quick_slots * (1 + PREFETCH_MAX)
+            or _better_waits(s, leases.WORKER_ROOM, head)
         ):
             return 0
     heappop(rooms)
@@ -132,15 +133,26 @@ def _parked_for_resources(s: State, group: Group) -> bool:
     lacks = s.resources.lacking(demand)
     if lacks is None:
         head = group.head()
-        for name, _amount in demand:
-            for other in s.ready.parked.get(name, {}).values():
-                first = other.head()
-                if first is not None and head is not None and first < head:
-                    lacks = name
+        lacks = next((n for n, _ in demand if head and _better_waits(s, n, head)), None)
     if lacks is None:
         return False
     s.ready.park(group, lacks)
     return True
+
+
+def _better_waits(s: State, lacks: str, head: Entry, worker: WorkerRecord | None = None) -> bool:
+    """Tell whether a task that comes before this one waits for the same (at this worker)."""
+    for other in s.ready.parked.get(lacks, {}).values():
+        first = other.head()
+        if first is not None and first < head:
+            demand, _, refused_by = other.key
+            if worker is None or (
+                demand
+                and worker.uid not in refused_by
+                and could_fit(worker, demand, s.resources.of_workers)
+            ):
+                return True
+    return False
 
 
 def is_unmet(s: State, demand: tuple[tuple[str, float], ...]) -> bool:
@@ -158,38 +170,63 @@ def is_unmet(s: State, demand: tuple[tuple[str, float], ...]) -> bool:
 def _grant_particular(s: State, group: Group, rooms: list[_Room]) -> bool:
     """Grant one task that only some workers can take; park its group where none has room."""
     demand, solo, refused_by = group.key
-    for at, (_, order, worker) in enumerate(rooms):
+    if all(uid in refused_by for uid in s.workers):
+        # those who might have taken it are gone: asked again, a refusal is a failure
+        refused_by = ()
+    head = group.head()
+    shared = any(name in s.resources.of_workers for name, _ in demand)
+    candidates = [room[2] for room in rooms]
+    if solo:
+        candidates += [worker for worker in s.workers.values() if worker.reserved]
+    for worker in candidates:
         if worker.used_slots >= worker.slots or worker.uid in refused_by:
-            continue
-        if not worker.accepting and not (solo and worker.reserved):
             continue
         if solo and worker.used_slots:
             continue
         if not leases.room_for(s, worker, demand):
             continue
+        if shared and head and _better_waits(s, leases.WORKER_ROOM, head, worker):
+            continue
         task = s.ready.take(group, s.now)
         mean_s = task.family.mean_run_s
         leases.grant(s, task, worker, UNKNOWN_S if mean_s < 0 else mean_s + OVERHEAD_S)
-        rooms[at] = (_business(worker), order, worker)
-        if not worker.accepting:
-            rooms[at] = rooms[-1]
-            rooms.pop()
+        rooms[:] = [
+            (_business(one) if one is worker else business, order, one)
+            for business, order, one in rooms
+            if one.accepting
+        ]
         heapify(rooms)
         return True
     if solo:
-        _reserve(s, rooms)
-    lacks = next((n for n, _ in demand if n in s.resources.of_workers), "")
-    s.ready.park(group, leases.WORKER_ROOM + lacks)
+        _reserve(s, group, rooms)
+    s.ready.park(group, leases.WORKER_ROOM)
     return False
 
 
-def _reserve(s: State, rooms: list[_Room]) -> None:
-    """Keep the least busy worker free of new work until an isolated attempt can have it."""
-    if any(worker.reserved for worker in s.workers.values()) or not rooms:
+def _reserve(s: State, group: Group, rooms: list[_Room]) -> None:
+    """Keep the least busy able worker free of new work until an isolated attempt can have it."""
+    demand, _, refused_by = group.key
+    if any(worker.reserved for worker in s.workers.values()):
         return
-    worker = rooms[0][2]
-    worker.reserved = True
-    heappop(rooms)
+    for _, _, worker in sorted(rooms):
+        if worker.uid not in refused_by and could_fit(worker, demand, s.resources.of_workers):
+            worker.reserved = True
+            rooms[:] = [room for room in rooms if room[2] is not worker]
+            heapify(rooms)
+            return
+
+
+def _free_reserved(s: State) -> None:
+    """Reserve no longer where no isolated attempt is left, or the worker cannot take it."""
+    for worker in s.workers.values():
+        if worker.reserved and (
+            not worker.fit
+            or worker.draining
+            or worker.suspect
+            or not any(solo for _, solo, _ in s.ready.groups)
+        ):
+            worker.reserved = False
+            s.ready.open_parked(leases.WORKER_ROOM)
 
 
 def resume(s: State, worker: WorkerRecord) -> None:
@@ -220,13 +257,13 @@ def resume(s: State, worker: WorkerRecord) -> None:
 
 
 def speak(s: State, worker: WorkerRecord) -> None:
-    """Send what was granted to a worker this turn."""
-    tasks, worker.outbox = worker.outbox, []
+    """Send what was granted to a worker this turn (unless that ended again meanwhile)."""
+    spoken, worker.outbox = worker.outbox, []
     grants = []
-    for task in tasks:
-        if task.lease is not None:
-            task.lease.sent += 1
-            grants.append(leases.spell_grant(s, task))
+    for lease in spoken:
+        if lease.task.lease is lease:
+            lease.sent += 1
+            grants.append(leases.spell_grant(s, lease))
     for at in range(0, len(grants), DISPATCH_MAX):
         s.send(worker.peer, Dispatch(worker.session, grants[at : at + DISPATCH_MAX]))
 
@@ -251,7 +288,7 @@ def repeat(s: State, worker: WorkerRecord) -> None:
         s.send(worker.peer, Kill(worker.session, kills))
     if resumes:
         s.send(worker.peer, Resume(worker.session, resumes))
-    worker.outbox.extend(lease.task for lease in late[:DISPATCH_MAX])
+    worker.outbox.extend(late[:DISPATCH_MAX])
 
 
 def recall_for_idle(s: State) -> None:
@@ -291,5 +328,4 @@ def unreachable(s: State, worker: WorkerRecord, message: Dispatch) -> None:
         lease = s.leases.get(grant.token)
         if lease is not None and lease.sent == 1 and lease.uid == worker.uid:
             leases.end(s, lease)
-            tally.move(s, lease.task, TaskEvent.GIVE_BACK)
-            graph.settle(s, lease.task)
+            outcomes.lost(s, lease.task, worker.name, False, "it could not be sent")

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from flow.messages.client import WhyAnswer
 from flow.states import SATISFIED, TERMINAL, TaskState
-from flow_coordinator.core import dispatch, graph, leases
+from flow_coordinator.core import graph, leases
+from flow_coordinator.core.ready import UNMET, Group
 from flow_coordinator.core.records import Demand, RunRecord, TaskRecord
 from flow_coordinator.core.resources import fits
 from flow_coordinator.core.state import State
@@ -28,17 +31,22 @@ def waiting(s: State, run: RunRecord) -> list[str]:
         if len(reasons) >= REASONS_MAX:
             break
         group = next(iter(groups.values()))
-        if name == dispatch.UNMET:
+        if name == UNMET:
             reasons.append(unmet_text(s, group.key[0]))
-        elif not name.startswith(leases.WORKER_ROOM):
+        elif name != leases.WORKER_ROOM:
             limit = s.resources.limit(name)
             reasons.append(f"{name} {s.resources.used.get(name, 0):g}/{limit or 0:g}")
-        elif name != leases.WORKER_ROOM:
-            reasons.append(f"{name.removeprefix(leases.WORKER_ROOM)} on a worker")
+        else:
+            reasons.extend(_capacities(s, groups.values()))
     external = sum(numbers[TaskState.EXTERNAL] for numbers in run.tallies.values())
     if external:
         reasons.append(f"external data ({external})")
-    return reasons
+    return reasons[:REASONS_MAX]
+
+
+def _capacities(s: State, groups: Iterable[Group]) -> list[str]:
+    names = dict.fromkeys(name for group in groups for name, _ in group.key[0])
+    return [f"{name} on a worker" for name in names if name in s.resources.of_workers]
 
 
 def unmet_text(s: State, demand: Demand) -> str:
@@ -106,7 +114,7 @@ def _ready(s: State, task: TaskRecord, lines: list[tuple[str, str]], hints: list
     group = s.ready.groups.get(key)
     demand = key[0]
     parked = group.parked if group is not None else None
-    if parked == dispatch.UNMET:
+    if parked == UNMET:
         lines.append(("resources", unmet_text(s, demand)))
     for name, amount in demand:
         limit = s.resources.limit(name)

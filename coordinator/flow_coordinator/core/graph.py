@@ -13,7 +13,7 @@ from flow.messages.client import RootTask
 from flow.messages.shared import Stub, display, pack_params
 from flow.states import SATISFIED, TERMINAL, RunState, TaskState
 from flow_coordinator.core import tally
-from flow_coordinator.core.ready import GroupKey
+from flow_coordinator.core.ready import UNMET, GroupKey
 from flow_coordinator.core.records import RunRecord, TaskRecord
 from flow_coordinator.core.state import State
 from flow_coordinator.core.transitions import TaskEvent
@@ -215,7 +215,10 @@ def settle(s: State, task: TaskRecord) -> None:
             tally.move(s, task, TaskEvent.CANCEL)
             return
         tally.move(s, task, TaskEvent.UNBLOCK)
-        s.ready.push(task, group_key(task), run, s.now)
+        key = group_key(task)
+        s.ready.push(task, key, run, s.now)
+        if s.ready.groups[key].parked == UNMET:
+            s.timer(s.now, "unmet", key)
 
 
 def satisfied(s: State, task: TaskRecord) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import Counter
+
 from flow.states import HELD, SATISFIED, TERMINAL, RunState, TaskState
 from flow_coordinator.core import leases
 from flow_coordinator.core.records import TaskRecord
@@ -16,8 +18,9 @@ class Broken(AssertionError):
 def check(s: State) -> None:
     """Recount everything. Raises ``Broken`` naming the first difference. Cost: O(everything)."""
     everything = [task for tasks in s.tasks.values() for task in tasks.values()]
+    waits = _edges_in_force(s, everything)
     for task in everything:
-        _check_task(s, task)
+        _check_task(task, waits[task])
     _check_leases(s)
     _check_resources(s)
     _check_runs(s)
@@ -29,18 +32,29 @@ def _expect(holds: bool, what: str, *details: object) -> None:
         raise Broken(f"{what}: " + " ".join(map(repr, details)))
 
 
-def _check_task(s: State, task: TaskRecord) -> None:
+def _edges_in_force(s: State, everything: list[TaskRecord]) -> Counter[TaskRecord]:
+    """Count what each task waits for (a requirement that was done once never counts again)."""
+    waits: Counter[TaskRecord] = Counter()
+    for dep in everything:
+        for waiter in dep.downstream or ():
+            waits[waiter] += 1
+            if waiter.state not in TERMINAL:
+                _expect(dep.order < waiter.order, "acyclic order", dep.task_id, waiter.task_id)
+                _expect(dep in waiter.upstream, "edges", dep.task_id, waiter.task_id)
+                _expect(dep.state not in SATISFIED, "released", dep.task_id, waiter.task_id)
+    for waiting, at in s.releasing:
+        waits.update(waiting[at:])
+    return waits
+
+
+def _check_task(task: TaskRecord, waits: int) -> None:
     state = task.state
     _expect((task.lease is not None) == (state in HELD), "lease iff held", task.task_id, state)
     _expect((task.ticket != 0) == (state == TaskState.READY), "queued iff ready", task.task_id)
     if state not in TERMINAL:
-        known = sum(1 for dep in task.upstream if dep.state not in SATISFIED)
-        late = sum(
-            waiting[at:].count(task) if at < len(waiting) else 0 for waiting, at in s.releasing
-        )
-        _expect(task.waits == known + late, "waits", task.task_id, state, task.waits, known, late)
-    for dep in task.upstream:
-        _expect(dep.order < task.order, "acyclic order", dep.task_id, task.task_id)
+        _expect(task.waits == waits, "waits", task.task_id, state, task.waits, waits)
+        bad = sum(1 for dep in task.upstream if dep.state in TERMINAL - SATISFIED)
+        _expect(not bad or task.blocked > 0, "blocked", task.task_id, state, task.blocked)
     if state == TaskState.READY:
         _expect(task.waits == 0 and task.blocked == 0, "ready tasks wait for nothing", task.task_id)
     if state in (TaskState.LEASED, TaskState.RUNNING):
@@ -72,8 +86,7 @@ def _check_resources(s: State) -> None:
     for lease in s.leases.values():
         if lease.holds:
             for name, amount in leases.demand_of(lease.task):
-                if s.resources.limit(name) is not None:
-                    used[name] = used.get(name, 0.0) + amount
+                used[name] = used.get(name, 0.0) + amount
     for name in sorted({*used, *s.resources.used}):
         mine, theirs = used.get(name, 0.0), s.resources.used.get(name, 0.0)
         _expect(abs(mine - theirs) < EPSILON * 1000, "resource use", name, mine, theirs)

@@ -14,7 +14,7 @@ from flow_coordinator.core.resources import fits
 from flow_coordinator.core.state import State
 from flow_coordinator.core.transitions import TaskEvent
 
-#: Parking place of tasks that lack a free slot of the worker kind they need.
+#: Parking place of tasks that no worker has room for: a slot, or a capacity of its own.
 WORKER_ROOM = "worker:"
 #: A task expected to take longer keeps its slot: nothing is granted ahead behind it, seconds.
 LONG_S = 0.04
@@ -36,7 +36,7 @@ def grant(s: State, task: TaskRecord, worker: WorkerRecord, expected_s: float) -
     worker.held[token] = lease
     hold(s, lease, worker)
     tally.move(s, task, TaskEvent.GRANT)
-    worker.outbox.append(task)
+    worker.outbox.append(lease)
     for run in task.runs:
         run.attempts += 1
         run.workers[worker.uid] = None
@@ -90,7 +90,6 @@ def let_go(s: State, lease: LeaseRecord) -> None:
     for name, amount in demand:
         if name in worker.used:
             worker.used[name] = max(0.0, worker.used[name] - amount)
-            s.ready.open_parked(WORKER_ROOM + name)
     extra = lease.task.extra
     if extra is not None and extra.solo:
         worker.alone = False
@@ -126,6 +125,9 @@ def adopt(s: State, uid: WorkerUid, worker: WorkerRecord) -> None:
             for name, amount in demand_of(lease.task):
                 if name in worker.used:
                     worker.used[name] += amount
+            extra = lease.task.extra
+            if extra is not None and extra.solo:
+                worker.alone = True
     s.orphans_until.pop(uid, None)
 
 
@@ -134,10 +136,11 @@ def room_for(s: State, worker: WorkerRecord, demand: Demand) -> bool:
     return not demand or fits(worker, demand, s.resources.of_workers)
 
 
-def spell_grant(s: State, task: TaskRecord) -> Grant:
+def spell_grant(s: State, lease: LeaseRecord) -> Grant:
     """Say a grant as the worker reads it."""
-    lease, policy, extra = task.lease, task.policy, task.extra
-    assert lease is not None and policy is not None
+    task = lease.task
+    policy, extra = task.policy, task.extra
+    assert policy is not None
     timeout_s = policy.policy.timeout_s
     family = task.family
     return Grant(

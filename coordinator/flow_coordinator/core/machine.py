@@ -161,7 +161,7 @@ def _fire(s: State, kind: str, what: object) -> None:
         outcomes.backoff_over(s, what)
     elif kind == "external" and isinstance(what, TaskRecord):
         planning.recheck(s, what)
-    elif kind == "worker" and isinstance(what, str):
+    elif kind == "worker" and isinstance(what, WorkerRecord):
         workers.silence(s, what)
     elif kind == "orphans" and isinstance(what, str):
         workers.orphans_expired(s, what)

@@ -147,8 +147,8 @@ def crash(s: State, task: TaskRecord, worker: str, report: Report) -> None:
 def refuse(s: State, task: TaskRecord, worker: WorkerRecord, report: Report) -> None:
     """A worker cannot run it; another may. Nobody left who could: that is a failure."""
     extra = task.more()
-    if report.error and worker.uid not in extra.refused_by:
-        extra.refused_by = sorted([*extra.refused_by, worker.uid])
+    if report.error:
+        extra.refused_by = sorted({*extra.refused_by, worker.uid})
         if all(uid in extra.refused_by for uid in s.workers):
             extra.refused_by = []
             fail(s, task, worker.name, report)

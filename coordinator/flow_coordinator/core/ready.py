@@ -25,14 +25,19 @@ AGING_S = 300.0
 #: One grant in so many looks at age first.
 AGING_EVERY = 8
 
+#: Demand that nothing can ever meet is parked here until a limit or a worker changes.
+UNMET = "unmet"
+
 #: (demand, isolated attempt, workers that refused it)
 GroupKey = tuple[Demand, bool, tuple[WorkerUid, ...]]
+#: Where an open group stands among the others: the order of its head, and the group.
+_Place = tuple[float, float, int, "Group"]
 
 
 class Group:
     """Ready tasks that need the same."""
 
-    __slots__ = ("by_age", "grants", "heap", "key", "live", "parked")
+    __slots__ = ("by_age", "grants", "heap", "key", "live", "parked", "place")
 
     def __init__(self, key: GroupKey) -> None:
         self.key = key
@@ -43,6 +48,8 @@ class Group:
         self.grants = 0
         #: what it waits for; None: it may be tried
         self.parked: str | None = None
+        #: its one valid entry among the open groups
+        self.place: _Place | None = None
 
     def add(self, entry: Entry) -> None:
         """Queue a task."""
@@ -85,9 +92,8 @@ class ReadyQueue:
 
     def __init__(self) -> None:
         self.groups: dict[GroupKey, Group] = {}
-        #: groups that may be tried, by their head at the time they were opened
-        self._open: list[tuple[float, float, int, Group]] = []
-        self._listed: dict[GroupKey, None] = {}
+        #: groups that may be tried, by their head; an entry counts while it is its group's place
+        self._open: list[_Place] = []
         self.parked: dict[str, dict[GroupKey, Group]] = {}
         self._ticket = 0
         #: fair share: tag of the last task taken
@@ -107,21 +113,16 @@ class ReadyQueue:
         if group is None:
             group = self.groups[key] = Group(key)
         group.add(Entry(-task.priority, tag, self._ticket, task, now))
-        if group.parked is None:
-            self._list(group)
+        self._refresh(group)
 
     def reorder(self, task: TaskRecord, key: GroupKey) -> None:
         """Queue a ready task again under its new priority, keeping its age."""
         group = self.groups[key]
-        old = task.ticket
         self._ticket += 1
         task.ticket = self._ticket
-        since = next((e.since for e in group.by_age if e.ticket == old), 0.0)
         group.live -= 1
-        group.add(Entry(-task.priority, self._served, self._ticket, task, since))
-        if group.parked is None:
-            self._listed.pop(key, None)
-            self._list(group)
+        group.add(Entry(-task.priority, self._served, self._ticket, task, task.since))
+        self._refresh(group)
 
     def drop(self, task: TaskRecord, key: GroupKey) -> None:
         """Forget a ready task (cancelled, failed before it was granted)."""
@@ -136,20 +137,19 @@ class ReadyQueue:
         """Give the open group whose head comes first, or None."""
         heap = self._open
         while heap:
-            urgency, tag, ticket, group = heap[0]
-            if group.parked is not None or self.groups.get(group.key) is not group:
+            place = heap[0]
+            group = place[3]
+            if group.place is place:
+                head = group.head()
+                if head is not None and head.ticket == place[2]:
+                    return group
                 heappop(heap)
-                continue
-            head = group.head()
-            if head is None:
+                if head is None:
+                    self._forget(group)
+                else:
+                    self._put(group, head)
+            else:
                 heappop(heap)
-                self._forget(group)
-                continue
-            if (head.urgency, head.tag, head.ticket) == (urgency, tag, ticket):
-                return group
-            heappop(heap)
-            heappush(heap, (head.urgency, head.tag, head.ticket, group))
-        self._listed.clear()
         return None
 
     def take(self, group: Group, now: Instant) -> TaskRecord:
@@ -166,32 +166,47 @@ class ReadyQueue:
     def park(self, group: Group, lacks: str) -> None:
         """Set a group aside until ``open_parked(lacks)``."""
         group.parked = lacks
-        self._listed.pop(group.key, None)
+        group.place = None
         self.parked.setdefault(lacks, {})[group.key] = group
 
     def open_parked(self, lacks: str) -> None:
         """What these groups lacked may be there now."""
         for group in self.parked.pop(lacks, {}).values():
             group.parked = None
-            self._list(group)
+            self._refresh(group)
 
-    def _list(self, group: Group) -> None:
-        """Make an open group findable; one valid heap entry a group, refreshed when it is best."""
+    def _refresh(self, group: Group) -> None:
+        """Put a group where its head belongs; a new head wakes a parked group."""
         head = group.head()
         if head is None:
             return
-        if group.key in self._listed and head.ticket != self._ticket:
-            return
-        self._listed[group.key] = None
-        heappush(self._open, (head.urgency, head.tag, head.ticket, group))
+        if group.parked is not None:
+            if head.ticket != self._ticket or group.parked == UNMET:
+                return
+            self._unpark(group)
+        if group.place is None or group.place[2] != head.ticket:
+            self._put(group, head)
+
+    def _put(self, group: Group, head: Entry) -> None:
+        group.place = (head.urgency, head.tag, head.ticket, group)
+        heappush(self._open, group.place)
+
+    def _unpark(self, group: Group) -> None:
+        lacks = group.parked
+        assert lacks is not None
+        group.parked = None
+        waiting = self.parked[lacks]
+        del waiting[group.key]
+        if not waiting:
+            del self.parked[lacks]
 
     def _forget(self, group: Group) -> None:
-        if group.parked is not None:
-            waiting = self.parked[group.parked]
-            del waiting[group.key]
-            if not waiting:
-                del self.parked[group.parked]
-        self._listed.pop(group.key, None)
+        lacks = group.parked
+        if lacks is not None:
+            self._unpark(group)
+            # others may have waited only because this one came first
+            self.open_parked(lacks)
+        group.place = None
         self.groups.pop(group.key, None)
 
 

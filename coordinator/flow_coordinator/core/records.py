@@ -88,6 +88,7 @@ class Extra:
 
     __slots__ = (
         "again_at",
+        "collecting",
         "doom",
         "failed_at",
         "failure",
@@ -106,7 +107,9 @@ class Extra:
         #: recent counted failures, for ``disable_window``
         self.failed_at: list[Instant] = []
         self.failure: Failure | None = None
-        #: stubs of an incoming yield, by part
+        #: the incoming yield: its token and number
+        self.collecting: tuple[Token, int] | None = None
+        #: its stubs, by part
         self.parts: dict[int, list[Stub]] = {}
         #: workers that could not import it
         self.refused_by: list[WorkerUid] = []
@@ -408,7 +411,7 @@ class WorkerRecord:
         #: suspended tasks whose yields are done, oldest first
         self.resumes: list[TaskRecord] = []
         #: grants to send at the end of the turn
-        self.outbox: list[TaskRecord] = []
+        self.outbox: list[LeaseRecord] = []
         #: tokens committed lately, in two generations (bounded)
         self.recent: dict[Token, None] = {}
         self.recent_before: dict[Token, None] = {}

@@ -42,10 +42,12 @@ class Resources:
         return None
 
     def take(self, demand: Demand) -> None:
-        """Hold a demand; ``lacking`` was None (or a recovered lease holds it already)."""
+        """Hold a demand; ``lacking`` was None (or a recovered lease holds it already).
+
+        What only workers declare is counted too: a cluster limit may be set while it is held.
+        """
         for name, amount in demand:
-            if self.limit(name) is not None:
-                self.used[name] = self.used.get(name, 0.0) + amount
+            self.used[name] = self.used.get(name, 0.0) + amount
 
     def give(self, demand: Demand) -> list[str]:
         """Give a demand back; tell which names now have more room."""

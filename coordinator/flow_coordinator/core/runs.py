@@ -7,7 +7,7 @@ from flow.messages.client import Cancel, FamilyCounts, RunUpdate, Submit, Submit
 from flow.states import TERMINAL, RunState, TaskState
 from flow_coordinator.core import explain, graph, outcomes, summaries, tally
 from flow_coordinator.core.events import Peer
-from flow_coordinator.core.ready import GroupKey
+from flow_coordinator.core.ready import UNMET, GroupKey
 from flow_coordinator.core.records import RunRecord, TaskRecord, Watcher
 from flow_coordinator.core.state import State
 from flow_coordinator.core.transitions import TaskEvent
@@ -286,7 +286,7 @@ def _forget_task(s: State, run: RunRecord, task: TaskRecord) -> None:
 def unmet(s: State, key: GroupKey) -> None:
     """Nothing there can ever meet a demand: runs that do not wait for a change end those tasks."""
     group = s.ready.groups.get(key)
-    if group is None:
+    if group is None or group.parked != UNMET:
         return
     for entry in list(group.heap):
         task = entry.task

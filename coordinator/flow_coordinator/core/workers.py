@@ -27,6 +27,7 @@ from flow.messages.worker import (
 from flow.states import TaskState
 from flow_coordinator.core import dispatch, graph, leases, outcomes, planning, tally
 from flow_coordinator.core.events import Peer
+from flow_coordinator.core.ready import UNMET
 from flow_coordinator.core.records import LeaseRecord, TaskRecord, WorkerRecord
 from flow_coordinator.core.state import Known, State
 from flow_coordinator.core.transitions import TaskEvent
@@ -62,10 +63,16 @@ def join(s: State, peer: Peer, message: Join) -> None:
         s.note("join with an old nonce ignored", "debug", uid=uid)
         return
     del s.nonces[uid]
+    worker = WorkerRecord(message, peer, s.new_session(), s.now)
     old = s.workers.get(uid)
     if old is not None:
         _park_worker(s, old)
-    worker = WorkerRecord(message, peer, s.new_session(), s.now)
+        worker.recent, worker.recent_before = old.recent, old.recent_before
+    claimed = {*message.held, *message.reporting}
+    for token, lease in list(s.orphans.get(uid, {}).items()):
+        if token not in claimed:
+            # its worker lives and would list whatever it had started
+            release(s, lease, "its worker joined again without it", lease.confirmed)
     s.workers[uid] = worker
     s.by_peer[peer] = worker
     s.known.pop(uid, None)
@@ -73,10 +80,6 @@ def join(s: State, peer: Peer, message: Join) -> None:
     s.changes.workers[uid] = worker
     for name in s.resources.declare(list(worker.capacity)):
         s.changes.meta[f"worker_resource:{name}"] = "1"
-    claimed = set(message.held) | set(message.reporting)
-    for token, lease in list(s.orphans.get(uid, {}).items()):
-        if token not in claimed:
-            release(s, lease, "its worker joined again without it")
     leases.adopt(s, uid, worker)
     for dead in _certified_dead(s, worker, message):
         release_all(s, dead, "its worker's processes are dead")
@@ -90,12 +93,12 @@ def join(s: State, peer: Peer, message: Join) -> None:
             graph.resume_later(s, task)
         elif lease.resumed:
             lease.confirmed = False
+        elif task.state == TaskState.LEASED:
+            tally.move(s, task, TaskEvent.START)
     s.send(peer, Welcome(message.nonce, worker.session, s.config.timing, kill))
-    s.timer(s.now + s.config.timing.suspect_s, "worker", uid)
+    s.timer(s.now + s.config.timing.suspect_s, "worker", worker)
     s.ready.open_parked(leases.WORKER_ROOM)
-    s.ready.open_parked(dispatch.UNMET)
-    for name in worker.capacity:
-        s.ready.open_parked(leases.WORKER_ROOM + name)
+    s.ready.open_parked(UNMET)
     s.note("worker joined", worker=worker.name, host=worker.host, slots=worker.slots, uid=uid)
 
 
@@ -113,6 +116,8 @@ def leave(s: State, worker: WorkerRecord) -> None:
         del s.by_peer[worker.peer]
     for plan in list(worker.plans.values()):
         planning.lose(s, plan)
+    # what only this worker could take is unmet now; what it was reserved for needs another
+    s.ready.open_parked(leases.WORKER_ROOM)
 
 
 def _certified_dead(s: State, worker: WorkerRecord, message: Join) -> list[WorkerUid]:
@@ -134,7 +139,7 @@ def release_all(s: State, uid: WorkerUid, why: str) -> int:
         s.orphans[uid] = dict(worker.held)
     held = list(s.orphans.get(uid, {}).values())
     for lease in held:
-        release(s, lease, why)
+        release(s, lease, why, True)
     s.orphans.pop(uid, None)
     s.orphans_until.pop(uid, None)
     s.known.pop(uid, None)
@@ -145,11 +150,13 @@ def release_all(s: State, uid: WorkerUid, why: str) -> int:
     return len(held)
 
 
-def release(s: State, lease: LeaseRecord, why: str) -> None:
-    """End one lease whose attempt is gone without a report (uncounted)."""
+def release(s: State, lease: LeaseRecord, why: str, started: bool) -> None:
+    """End one lease whose attempt is gone without a report (uncounted).
+
+    ``started``: it may have begun to run (matters where ``on_lost = "hold"``).
+    """
     task = lease.task
     name = s.workers[lease.uid].name if lease.uid in s.workers else lease.uid[:8]
-    started = lease.confirmed or task.state != TaskState.LEASED
     leases.end(s, lease)
     outcomes.lost(s, task, name, started, why)
 
@@ -176,11 +183,13 @@ def heartbeat(s: State, worker: WorkerRecord, message: Heartbeat) -> None:
         return
     worker.heartbeat = message.number
     worker.heard_at = s.now
-    if worker.suspect or worker.draining != message.draining or worker.fit != message.fit:
+    if worker.draining and not message.draining:
+        s.send_now(worker.peer, Drain(worker.session))
+    if worker.suspect or worker.fit != message.fit:
         worker.suspect = False
-        worker.draining = message.draining
         worker.fit = message.fit
         s.ready.open_parked(leases.WORKER_ROOM)
+    worker.draining = worker.draining or message.draining
     worker.cpu = message.cpu
     worker.memory_bytes = message.memory_bytes
     s.send_now(worker.peer, HeartbeatAck(worker.session, message.number))
@@ -188,10 +197,10 @@ def heartbeat(s: State, worker: WorkerRecord, message: Heartbeat) -> None:
         dispatch.repeat(s, worker)
 
 
-def silence(s: State, uid: WorkerUid) -> None:
+def silence(s: State, worker: WorkerRecord) -> None:
     """A worker's timer fired: suspect it, or end its leases."""
-    worker = s.workers.get(uid)
-    if worker is None:
+    uid = worker.uid
+    if s.workers.get(uid) is not worker:
         return
     timing = s.config.timing
     silent_s = s.now - worker.heard_at
@@ -201,9 +210,9 @@ def silence(s: State, uid: WorkerUid) -> None:
         return
     if silent_s >= timing.suspect_s:
         worker.suspect = True
-        s.timer(worker.heard_at + timing.term_s, "worker", uid)
+        s.timer(worker.heard_at + timing.term_s, "worker", worker)
     else:
-        s.timer(worker.heard_at + timing.suspect_s, "worker", uid)
+        s.timer(worker.heard_at + timing.suspect_s, "worker", worker)
 
 
 def orphans_expired(s: State, uid: WorkerUid) -> None:
@@ -261,12 +270,12 @@ def _collect(s: State, lease: LeaseRecord, message: Yield) -> bool:
     """Keep a part of a yield; with the last one, apply it. Tells whether it is whole."""
     task = lease.task
     extra = task.more()
-    if message.part == 0 and message.parts != len(extra.parts):
-        extra.parts = {}
+    if extra.collecting != (lease.token, message.number):
+        extra.collecting, extra.parts = (lease.token, message.number), {}
     extra.parts[message.part] = message.stubs
-    if len(extra.parts) < message.parts:
-        return False
     stubs = [stub for part in sorted(extra.parts) for stub in extra.parts[part]]
+    if len(extra.parts) < message.parts and len(stubs) <= YIELD_TASKS_MAX:
+        return False
     extra.parts = {}
     if message.number > YIELDS_MAX or len(stubs) > YIELD_TASKS_MAX:
         graph.doom(s, task, "fail", f"run() may yield {YIELDS_MAX} times, {YIELD_TASKS_MAX} tasks")
