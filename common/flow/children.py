@@ -20,7 +20,7 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from flow.errors import ConfigError, FlowError
+from flow.errors import ConfigError, ExitCode, FlowError
 
 #: Of a Unix socket address. Source: sun_path in unix(7), with its final zero.
 SOCKET_PATH_BYTES_MAX = 107
@@ -102,7 +102,10 @@ class Children:
             if (worker or name != "worker") and process.poll() is not None:
                 code = process.returncode
                 how = f"by signal {-code}" if code < 0 else f"with code {code}"
-                raise FlowError(f"the {name} ended {how}", hint=self._last_lines(name))
+                error = FlowError(f"the {name} ended {how}", hint=self._last_lines(name))
+                if code in ExitCode.__members__.values() and code != ExitCode.OK:
+                    error.exit_code = ExitCode(code)  # a broken environment stays one
+                raise error
 
     def drain(self) -> None:
         """Ask the worker to start no more tasks, finish those that run, and end."""

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from flow.children import Children
 from flow.cli.interrupts import CleanExit, Interrupts
-from flow.errors import ExitCode
+from flow.errors import ExitCode, Unreachable
 
 if TYPE_CHECKING:
     from flow.cli.follow import Ended
@@ -108,7 +108,11 @@ def _submit_and_follow(work: Work, children: Children, interrupts: Interrupts) -
         roots = [RootTask(*each) for each in work.roots]
         project = options.get("project") or load().core.project
         submit = Submit(0, new_uid(), project, roots, submit_options(options, alone=True))
-        submitted = client.ask(submit, Submitted)
+        try:
+            submitted = client.ask(submit, Submitted)
+        except Unreachable:
+            children.check()  # says more, if that is why
+            raise
         policy = Draining(children, view)
         timeout_s = options.get("timeout")
         with interrupts:
