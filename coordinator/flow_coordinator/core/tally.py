@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 from flow.errors import FlowError
-from flow.states import TERMINAL, TaskState
+from flow.states import HELD, TERMINAL, TaskState
 from flow_coordinator.core.records import RunRecord, TaskRecord
 from flow_coordinator.core.state import State
 from flow_coordinator.core.transitions import TABLE, TARGETS, TaskEvent
 
 _STATES = len(TaskState)
 _TERMINAL = tuple(state in TERMINAL for state in TaskState)
-#: States whose entry is written to the store (the others are derived at a start).
+#: States whose beginning and end are written to the store (the others are derived at a start).
 _DURABLE = tuple(
-    state
-    in TERMINAL | {TaskState.LEASED, TaskState.SUSPENDED, TaskState.BACKOFF, TaskState.EXTERNAL}
-    for state in TaskState
+    state in TERMINAL | HELD | {TaskState.BACKOFF, TaskState.EXTERNAL} for state in TaskState
 )
+
 
 
 class IllegalMove(FlowError):
@@ -33,9 +32,8 @@ def move(s: State, task: TaskRecord, event: TaskEvent) -> bool:
         return False
     task.state = new
     task.since = s.now
-    # the soft step from leased to running is not written; a resumption is, because it takes
-    # resources again that must count right after a restart
-    if _DURABLE[new] or (_DURABLE[old] and event != TaskEvent.START):
+    # the step from leased to running is soft: memory only
+    if (_DURABLE[new] or _DURABLE[old]) and event != TaskEvent.START:
         s.changes.progress[task] = None
     for run in task.runs:
         tally = run.tallies[task.family.family]
@@ -50,6 +48,18 @@ def move(s: State, task: TaskRecord, event: TaskEvent) -> bool:
         if not run.changed or not run.open:
             changed(s, run)
     return True
+
+
+def leave(task: TaskRecord, run: RunRecord) -> None:
+    """Stop counting an open task in a cancelled run: others go on with it."""
+    task.runs = tuple(other for other in task.runs if other is not run)
+    run.left[task] = TaskState.CANCELLED
+    numbers = run.tallies[task.family.family]
+    numbers[task.state] -= 1
+    numbers[TaskState.CANCELLED] += 1
+    run.open -= 1
+    if task.state == TaskState.UNPLANNED:
+        run.unplanned -= 1
 
 
 def changed(s: State, run: RunRecord) -> None:

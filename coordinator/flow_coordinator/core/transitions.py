@@ -109,8 +109,10 @@ _ROWS: dict[TaskEvent, dict[TaskState, Move]] = {
         {S.BACKOFF: S.PENDING}, dict.fromkeys(TaskState, "left backoff meanwhile"), ""
     ),
     TaskEvent.REVIVE: _cells(
-        _all(_UNSATISFIED - {S.PLAN_FAILED, S.MISSING}, S.PENDING)
-        | {S.PLAN_FAILED: S.UNPLANNED, S.MISSING: S.UNPLANNED, S.BACKOFF: S.PENDING},
+        # what ended by itself is planned afresh (it may never have been, and its data or its code
+        # may have changed); what only waited for it still knows its requirements
+        _all(_UNSATISFIED, S.UNPLANNED)
+        | {S.UPSTREAM_FAILED: S.PENDING, S.BACKOFF: S.PENDING},
         dict.fromkeys(TaskState, "not failed"),
         "",
     ),
