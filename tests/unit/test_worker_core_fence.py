@@ -170,3 +170,15 @@ def test_stuck_process_makes_the_worker_unfit_until_it_is_gone() -> None:
     env.dispatch(grant(5))
     env.up_all()
     assert [tok(5)] in env.executed().values()
+
+
+def test_fence_kills_a_process_that_only_holds_several_generators() -> None:
+    env = WorkerEnv()
+    limit = env.worker.config.processes_max
+    for number in range(1, limit + 2):
+        env.dispatch(grant(number))
+        env.up_all()
+        [(runner, _)] = env.executed().items()
+        env.say(runner, Parked(tok(number), 1, [stub(1)]))
+    env.run_for(56.0, acks=False)
+    assert sorted(dict(env.killed)) == sorted(env.runners())

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import pytest
 
 from flow.messages.shared import Outcome, Timing
@@ -35,7 +37,7 @@ def test_start_says_hello_and_repeats_it_ever_later() -> None:
         env.advance(due - env.now)
         times.append(due)
         assert len(env.of(Hello)) == 1
-    gaps = [b - a for a, b in zip(times, times[1:], strict=False)]
+    gaps = [b - a for a, b in itertools.pairwise(times)]
     assert gaps[0] < 0.2 and 4.0 < gaps[-1] < 6.0
 
 
