@@ -128,5 +128,5 @@ class Client:
         elif isinstance(message, Failed):
             if self._order is not None and message.request == self._order.request:  # type: ignore[attr-defined]
                 self._order = None
-            else:
+            elif "has ended" not in message.error:
                 self.world.truth.broken("S5", f"{self.name} {self.run}: {message.error}")

@@ -239,6 +239,7 @@ class SimCoordinator:
         """See what arrives while which tokens are current."""
         message = event.message
         kind = type(message)
+        self.kernel.events += 1
         self.kernel.note("coordinator", "gets", message)
         if kind is Results:
             leases = self.core.state.leases

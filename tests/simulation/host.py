@@ -1,7 +1,7 @@
 """A simulated machine: its clock, its freezes, its processes, the supervisor and the agent.
 
-Everything that happens on a host goes through ``Host.after``: while the host is frozen it waits, and
-comes all at once and in any order when the host wakes, as a real wake-up would.
+Everything that happens on a host goes through ``Host.after``: while the host is frozen it
+waits, and comes all at once and in any order when the host wakes, as a real wake-up would.
 """
 
 from __future__ import annotations
@@ -286,6 +286,7 @@ class Agent:
         if deadline is not None and deadline <= now:
             events.insert(0, TICK)
         if events:
+            self.kernel.events += len(events)
             for event in events:
                 self._fencing = False
                 for effect in core.handle(event, now):

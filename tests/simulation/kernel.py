@@ -27,6 +27,8 @@ class Kernel:
     def __init__(self, seed: int, *, keep_log: bool = False) -> None:
         self.now = 0.0
         self.rng = random.Random(seed)
+        #: actions taken from the heap, and what the cores were told
+        self.steps = 0
         self.events = 0
         self.counts: Counter[str] = Counter()
         self.log: list[str] | None = [] if keep_log else None
@@ -52,7 +54,7 @@ class Kernel:
         when, _, action, args = heapq.heappop(self._heap)
         if when > self.now:
             self.now = when
-        self.events += 1
+        self.steps += 1
         action(*args)
         return True
 

@@ -44,7 +44,7 @@ class Link:
 
 @dataclass
 class Network:
-    """All connections and the cuts in force. Directions are "up" (to the coordinator) and "down"."""
+    """All connections, and the cuts in force: "up" to the coordinator and "down" from it."""
 
     kernel: Kernel
     to_coordinator: Callable[[bytes, bytes], None]

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 
 from flow.messages.client import RunSummary, SubmitOptions
 from flow.messages.shared import Verdict
-from flow_coordinator.core import invariants
+from flow.states import TERMINAL
+from flow_coordinator.core import graph, invariants
 from tests.simulation.clients import Client
 from tests.simulation.coordinator import SimCoordinator
 from tests.simulation.faults import Faults, draw_profile
@@ -79,14 +80,14 @@ class World:
         open_runs = sum(client.ended is None for client in self.clients)
         if open_runs < 4:
             if not self.graphs or rng.random() < 0.7:
-                graph = make_graph(
+                work = make_graph(
                     len(self.graphs), rng, self.profile.size, self.profile.trouble, self.kernel.now
                 )
-                self.graphs.append(graph)
-                self.truth.nodes.update({node.task_id: node for node in graph.nodes})
+                self.graphs.append(work)
+                self.truth.nodes.update({node.task_id: node for node in work.nodes})
             else:
-                graph = self.graphs[-1]
-            tops = rng.sample(graph.tops, rng.randrange(1, min(2, len(graph.tops)) + 1))
+                work = self.graphs[-1]
+            tops = rng.sample(work.tops, rng.randrange(1, min(2, len(work.tops)) + 1))
             options = SubmitOptions(
                 priority=float(rng.choice((0, 0, 3))), wait_external_s=EXTERNAL_WAIT_S
             )
@@ -188,7 +189,7 @@ class World:
 
     def _patience(self) -> float:
         """L1: how long everything may take from now."""
-        work = sum(node.seconds for graph in self.graphs for node in graph.nodes)
+        work = sum(node.seconds for work in self.graphs for node in work.nodes)
         return 4 * self.profile.timing.term_s + EXTERNAL_WAIT_S + 600.0 + 2 * work
 
     def _settle(self) -> None:
@@ -212,23 +213,36 @@ class World:
             truth.broken("L2", f"leases left: {sorted(state.leases)}")
 
     def _stuck(self) -> None:
-        story = []
-        for client in self.clients:
-            if client.ended is None:
-                story.append(f"{client.name} {client.run or 'not submitted'}")
-        for tasks in self.coordinator.core.state.tasks.values():
-            for task in tasks.values():
-                if task.runs:
-                    story.append(f"{task.task_id} {task.state.label} waits={task.waits}")
-        self.truth.broken("L1", "; ".join(story[:40]))
+        """L1: say what does not come to an end."""
+        state = self.coordinator.core.state
+        story = [
+            f"{client.name} {client.run or 'not submitted'}"
+            for client in self.clients
+            if client.ended is None
+        ]
+        story += [
+            f"{task.task_id} {task.state.label} waits={task.waits} asked={task.asked}"
+            for tasks in state.tasks.values()
+            for task in tasks.values()
+            if task.runs and task.state not in TERMINAL and task.waits == 0
+        ]
+        story += [f"plan {plan.number} chunk {plan.chunk}" for plan in state.plans.values()]
+        story += [f"frontier {len(state.frontier)}", f"unresolved {len(state.unresolved)}"]
+        self.truth.broken("L1", "; ".join(story[:60]))
 
     def check(self) -> None:
         """Recount the coordinator's state."""
-        if self.coordinator.alive:
-            try:
-                invariants.check(self.coordinator.core.state)
-            except AssertionError as error:
-                self.truth.broken("S14", str(error))
+        if not self.coordinator.alive:
+            return
+        state = self.coordinator.core.state
+        try:
+            invariants.check(state)
+        except AssertionError as error:
+            self.truth.broken("S14", str(error))
+        for tasks in state.tasks.values():
+            for task in tasks.values():
+                if task.state not in TERMINAL and not task.held and not graph.is_wanted(task):
+                    self.truth.broken("S10", f"{task.task_id} is open and nobody wants it")
 
 
 @dataclass
