@@ -89,7 +89,8 @@ def _leases(s: State, snapshot: Snapshot, tasks: dict[int, TaskRecord]) -> None:
         task = tasks.get(number)
         if task is None:
             continue
-        task.state = TaskState(state)
+        # queued when it was written: queued again below
+        task.state = TaskState.PENDING if state == TaskState.READY else TaskState(state)
         task.attempt, task.failures, task.crashes = attempt, failures, crashes
         stored = rows.read_extra(blob)
         if stored.solo or stored.why or stored.retried or stored.doom:
@@ -189,8 +190,7 @@ def _continue(s: State, tasks: list[TaskRecord]) -> None:
         state = task.state
         if state == TaskState.UNPLANNED:
             s.frontier.append(task)
-        elif state in (TaskState.PENDING, TaskState.READY):
-            task.state = TaskState.PENDING
+        elif state == TaskState.PENDING:
             graph.settle(s, task)
         elif state == TaskState.BACKOFF:
             extra = task.more()
