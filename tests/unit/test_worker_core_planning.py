@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from flow.messages.codec import decode_chunk
 from flow.messages.worker import Plan, PlanEnd, Planned, PlanNext, Rejoin
 from flow_worker.core import events
 from flow_worker.process.channel import Chunk, Expand, More, Stop
@@ -72,7 +73,8 @@ def test_death_of_a_planner_loses_its_request_and_starts_another() -> None:
     env = WorkerEnv()
     planner = plan(env)
     env.die(planner, signal=11)
-    assert env.of(Planned) == [Planned("1.1", 0, 0, True, b"", True)]
+    (told,) = env.of(Planned)
+    assert told.lost and decode_chunk(told.body).errors[0].text == "killed by SIGSEGV"
     assert [role for _, role in env.started] == ["planner"]
     assert plan(env, 1) != planner
 

@@ -88,7 +88,10 @@ class Yield(Message, frozen=True, tag=6):
 
 
 class Planned(Message, frozen=True, tag=7):
-    """One chunk of the answer to PLAN. ``body`` is an encoded ``PlanChunk``, opaque to the agent."""
+    """One chunk of the answer to PLAN. ``body`` is an encoded ``PlanChunk``, opaque to the agent.
+
+    With ``lost``, an error in it tells how the planner process died.
+    """
 
     session: Session
     request: int

@@ -33,6 +33,8 @@ EXPAND_MAX = 20_000
 EXPAND_SHARED_MAX = 2_000
 #: Silence after which a chunk is asked for again, seconds.
 ASK_AGAIN_S = 5.0
+#: Planner processes that one task may cost before it counts as unplannable.
+DEATHS_MAX = 3
 #: Exit codes of errors that are the user's typing rather than failing code.
 _USAGE_KINDS = frozenset({"unknown_task", "bad_parameter"})
 
@@ -68,12 +70,15 @@ def _take_items(s: State, worker: WorkerRecord) -> list[TaskRecord]:
         if task.state != TaskState.UNPLANNED or task.asked or not graph.is_wanted(task):
             continue
         other_worker = task.extra is not None and worker.uid in task.extra.refused_by
-        if other_worker or (items and task.runs != items[0].runs):
+        alone = task.number in s.planner_deaths
+        if other_worker or (items and (alone or task.runs != items[0].runs)):
             later.append(task)
             if other_worker:
                 continue
             break
         items.append(task)
+        if alone:
+            break
         size += len(task.params) + len(task.task_id) + 64
     s.frontier.extendleft(reversed(later))
     return items
@@ -111,6 +116,8 @@ def _open(
 
 def _say(s: State, worker: WorkerRecord, plan: PlanRecord, stubs: list[Stub]) -> None:
     expand_max = EXPAND_MAX if len(s.workers) < 2 else EXPAND_SHARED_MAX
+    if _is_alone(s, plan):
+        expand_max = len(stubs)
     # not at once: it must not overtake the WELCOME of the session it is part of
     s.send(worker.peer, Plan(worker.session, plan.number, stubs, expand_max))
 
@@ -146,6 +153,34 @@ def lose(s: State, plan: PlanRecord) -> None:
     _return_rest(s, plan)
 
 
+def _is_alone(s: State, plan: PlanRecord) -> bool:
+    """Tell whether a question is about what may have killed a planner, and nothing else."""
+    return _blamed(plan.run or plan.items[0]) in s.planner_deaths
+
+
+def _blamed(one: RunRecord | TaskRecord) -> int:
+    """Number tasks and, below zero, runs."""
+    return -one.number if isinstance(one, RunRecord) else one.number
+
+
+def _planner_died(s: State, plan: PlanRecord, reason: str) -> None:
+    """Ask about each task alone, and without going further; who kills again is to blame."""
+    alone = _is_alone(s, plan)
+    for one in (plan.run,) if plan.run is not None else tuple(plan.items):
+        blamed = _blamed(one)
+        deaths = s.planner_deaths[blamed] = s.planner_deaths.get(blamed, 0) + 1
+        if not alone or deaths < DEATHS_MAX:
+            continue
+        del s.planner_deaths[blamed]
+        text = f"{deaths} planner processes died over it: {reason}"
+        if isinstance(one, RunRecord):
+            for index in range(len(one.roots), len(one.root_tasks)):
+                stub = graph.root_stub(one.root_tasks[index])
+                plan_failed(s, _name_root(s, one, stub, index), text, "")
+        elif one.state == TaskState.UNPLANNED:
+            plan_failed(s, one, text, "")
+
+
 def _close(s: State, plan: PlanRecord) -> None:
     del s.plans[plan.number]
     worker = s.workers.get(plan.uid)
@@ -168,6 +203,8 @@ def answer(s: State, worker: WorkerRecord, message: Planned, chunk: PlanChunk) -
         s.send_now(worker.peer, PlanEnd(worker.session, message.request))
         return
     if message.lost:
+        if chunk.errors:
+            _planner_died(s, plan, chunk.errors[0].text)
         lose(s, plan)
         return
     if message.chunk != plan.chunk:
@@ -179,6 +216,8 @@ def answer(s: State, worker: WorkerRecord, message: Planned, chunk: PlanChunk) -
     _apply(s, plan, chunk)
     if message.last:
         _close(s, plan)
+        for one in (plan.run,) if plan.run is not None else plan.items:
+            s.planner_deaths.pop(_blamed(one), None)
         s.send_now(worker.peer, PlanEnd(worker.session, message.request))
         if plan.run is not None and plan.run.unresolved:
             plan.run.asking = 0
@@ -311,9 +350,7 @@ def give_up(s: State, task: TaskRecord) -> None:
 def recheck(s: State, task: TaskRecord) -> None:
     """Look again whether external data has appeared."""
     if task.state == TaskState.EXTERNAL:
-        tally.move(s, task, TaskEvent.RECHECK)
-        task.asked = 0
-        s.frontier.append(task)
+        graph.plan_again(s, task)
 
 
 def _apply_error(s: State, plan: PlanRecord, error: PlanError) -> None:

@@ -111,6 +111,8 @@ class State:
         self.ready = ReadyQueue()
         self.resources = Resources(config.limits)
         self.plans: dict[int, PlanRecord] = {}
+        #: planner processes that died over a task (by number) or over a run's roots (below zero)
+        self.planner_deaths: dict[int, int] = {}
         #: tasks to be planned
         self.frontier: deque[TaskRecord] = deque()
         #: runs whose roots are to be resolved

@@ -223,7 +223,7 @@ class Worker:
         if process is None:
             return
         self.tokens.exited(process, event)
-        self.planning.exited(process)
+        self.planning.exited(process, death(event))
         if process.batch:
             fields: dict[str, object] = {"process": process.number, "reason": death(event)}
             self._emit(Note("runner ended", fields, "warning"))

@@ -10,6 +10,8 @@ from collections import deque
 from collections.abc import Callable
 
 from flow.ids import Session
+from flow.messages.codec import encode_chunk
+from flow.messages.shared import PlanChunk, PlanError
 from flow.messages.worker import Plan, Planned, PlanNext, ToCoordinator
 from flow_worker.core.config import WorkerConfig
 from flow_worker.core.effects import Effect, Tell
@@ -98,11 +100,12 @@ class Planning:
         if frame.chunk == request.wanted:
             self._say(request)
 
-    def exited(self, process: Process) -> None:
-        """A planner is gone: its request must be asked of somebody again."""
+    def exited(self, process: Process, reason: str) -> None:
+        """A planner is gone: its request must be asked again, and what it says killed it."""
         request = self.requests.pop(process.request, None)
         if request is not None:
-            self._lost(request.number, request.wanted)
+            told = encode_chunk(PlanChunk(errors=[PlanError(0, "died", reason)]))
+            self._lost(request.number, request.wanted, told)
 
     # ------------------------------------------------------------ inside
 
@@ -111,9 +114,9 @@ class Planning:
         if chunk is not None and self._session is not None:
             self._send(Planned(self._session, request.number, chunk.chunk, chunk.last, chunk.body))
 
-    def _lost(self, number: int, chunk: int) -> None:
+    def _lost(self, number: int, chunk: int, told: bytes = b"") -> None:
         if self._session is not None:
-            self._send(Planned(self._session, number, chunk, True, b"", True))
+            self._send(Planned(self._session, number, chunk, True, told, True))
 
     def place(self, now: float) -> None:
         """Give waiting requests to idle planners; have more planners where there are few."""
