@@ -67,13 +67,22 @@ def start_over(s: State, task: TaskRecord) -> None:
     if task.state not in SATISFIED:
         task.downstream = [one for one in task.downstream or () if is_wanted(one)]
         revived(s, task)
+    for run in task.runs:
+        run.left[task] = task.state
     task.runs = ()
-    detach_upstream(task)
-    tally.move(s, task, TaskEvent.RECHECK)
-    task.asked = 0
     task.failures = task.crashes = 0
     task.extra = None
     task.priority = 0.0
+    plan_again(s, task)
+
+
+def plan_again(s: State, task: TaskRecord) -> None:
+    """Ask ``complete()`` and ``requires()`` of a task again."""
+    detach_upstream(s, task)
+    tally.move(s, task, TaskEvent.RECHECK)
+    task.asked = 0
+    # a stored task with a policy counts as planned after a restart
+    task.policy = None
     s.changes.tasks[task] = None
     s.frontier.append(task)
 
@@ -83,8 +92,12 @@ def is_wanted(task: TaskRecord) -> bool:
     return any(run.state == RunState.RUNNING for run in task.runs)
 
 
-def detach_upstream(task: TaskRecord) -> None:
-    """Forget the requirements of a task that is planned again."""
+def detach_upstream(s: State, task: TaskRecord) -> None:
+    """Forget the requirements of a task that is planned again, or leaves memory."""
+    for at, (waiting, index) in enumerate(s.releasing):
+        if task in waiting:
+            left = [one for one in waiting[index:] if one is not task]
+            s.releasing[at] = (left, 0)
     for dep in task.upstream:
         if dep.downstream and dep.state not in SATISFIED:
             dep.downstream = [waiter for waiter in dep.downstream if waiter is not task]
@@ -100,8 +113,19 @@ def attach(s: State, task: TaskRecord, run: RunRecord) -> None:
         if run in one.runs:
             continue
         tally.enrol(s, one, run)
+        _keep(one)
         if one.state not in TERMINAL or one.state == TaskState.UPSTREAM_FAILED:
             stack.extend(one.upstream)
+
+
+def _keep(task: TaskRecord) -> None:
+    """A task that is being killed because others cancelled it runs again for those who want it."""
+    extra = task.extra
+    if extra is not None and extra.doom is not None and extra.doom[0] == "cancel":
+        extra.doom = ("again", extra.doom[1])
+        for run in task.runs:
+            if run.cancelled:
+                tally.leave(task, run)
 
 
 def raise_priority(s: State, task: TaskRecord, priority: float) -> None:
@@ -284,6 +308,7 @@ def doom(s: State, task: TaskRecord, verdict: str, why: str) -> None:
     extra = task.more()
     if extra.doom is None or verdict == "cancel":
         extra.doom = (verdict, why)
+        s.changes.progress[task] = None
     lease = task.lease
     if lease is not None:
         s.timer(s.now, "kill", lease.token)

@@ -69,6 +69,10 @@ def settle_doom(s: State, task: TaskRecord, worker: str, report: Report) -> None
     verdict, why = extra.doom
     extra.doom = None
     extra.why = why
+    if verdict == "again":
+        extra.why = ""
+        give_back(s, task)
+        return
     if verdict == "cancel":
         tally.move(s, task, TaskEvent.CANCEL)
     elif verdict == "upstream":
@@ -153,13 +157,13 @@ def refuse(s: State, task: TaskRecord, worker: WorkerRecord, report: Report) -> 
             extra.refused_by = []
             fail(s, task, worker.name, report)
             return
-    back_off(s, task, REFUSED_DELAY_S)
+    back_off(s, task, REFUSED_DELAY_S, counted=False)
 
 
-def back_off(s: State, task: TaskRecord, delay_s: float) -> None:
+def back_off(s: State, task: TaskRecord, delay_s: float, *, counted: bool = True) -> None:
     """Wait before the next attempt."""
     extra = task.more()
-    extra.retried = True
+    extra.retried = extra.retried or counted
     extra.again_at = s.now + delay_s
     tally.move(s, task, TaskEvent.BACK_OFF)
     s.timer(extra.again_at, "backoff", task)

@@ -18,7 +18,7 @@ from flow.messages.shared import (
     Stub,
 )
 from flow.messages.worker import Plan, PlanEnd, Planned, PlanNext
-from flow.states import TaskState
+from flow.states import RunState, TaskState
 from flow_coordinator.core import graph, outcomes, tally
 from flow_coordinator.core.records import PlanRecord, RunRecord, TaskRecord, WorkerRecord
 from flow_coordinator.core.state import State
@@ -35,6 +35,8 @@ EXPAND_SHARED_MAX = 2_000
 ASK_AGAIN_S = 5.0
 #: Planner processes that one task may cost before it counts as unplannable.
 DEATHS_MAX = 3
+#: In the id of a root whose true id no worker has told yet; no task id has it.
+_NAMELESS = "?"
 #: Exit codes of errors that are the user's typing rather than failing code.
 _USAGE_KINDS = frozenset({"unknown_task", "bad_parameter"})
 
@@ -61,7 +63,7 @@ def _openness(worker: WorkerRecord) -> int:
 
 
 def _take_items(s: State, worker: WorkerRecord) -> list[TaskRecord]:
-    items: list[TaskRecord] = []
+    items: dict[TaskRecord, None] = {}
     later: list[TaskRecord] = []
     size = 0
     share = max(1, len(s.frontier) // max(1, 2 * len(s.workers)))
@@ -69,19 +71,26 @@ def _take_items(s: State, worker: WorkerRecord) -> list[TaskRecord]:
         task = s.frontier.popleft()
         if task.state != TaskState.UNPLANNED or task.asked or not graph.is_wanted(task):
             continue
-        other_worker = task.extra is not None and worker.uid in task.extra.refused_by
         alone = task.number in s.planner_deaths
-        if other_worker or (items and (alone or task.runs != items[0].runs)):
+        other_worker = _is_for_another(s, worker, task)
+        if other_worker or (items and (alone or task.runs != next(iter(items)).runs)):
             later.append(task)
             if other_worker:
                 continue
             break
-        items.append(task)
+        items[task] = None
         if alone:
             break
         size += len(task.params) + len(task.task_id) + 64
     s.frontier.extendleft(reversed(later))
-    return items
+    return list(items)
+
+
+def _is_for_another(s: State, worker: WorkerRecord, task: TaskRecord) -> bool:
+    """Tell whether this worker could not import a task, and there is another to ask."""
+    if task.extra is None or worker.uid not in task.extra.refused_by:
+        return False
+    return any(uid not in task.extra.refused_by for uid in s.workers)
 
 
 def _ask(s: State, worker: WorkerRecord, items: list[TaskRecord]) -> None:
@@ -202,6 +211,10 @@ def answer(s: State, worker: WorkerRecord, message: Planned, chunk: PlanChunk) -
     if plan is None or plan.uid != worker.uid:
         s.send_now(worker.peer, PlanEnd(worker.session, message.request))
         return
+    if not _is_wanted(plan):
+        lose(s, plan)
+        s.send_now(worker.peer, PlanEnd(worker.session, message.request))
+        return
     if message.lost:
         if chunk.errors:
             _planner_died(s, plan, chunk.errors[0].text)
@@ -223,6 +236,12 @@ def answer(s: State, worker: WorkerRecord, message: Planned, chunk: PlanChunk) -
             plan.run.asking = 0
             s.unresolved.append(plan.run)
         _return_rest(s, plan)
+
+
+def _is_wanted(plan: PlanRecord) -> bool:
+    if plan.run is not None:
+        return plan.run.state == RunState.RUNNING and not plan.run.cancelled
+    return any(graph.is_wanted(task) for task in plan.items)
 
 
 def _apply(s: State, plan: PlanRecord, chunk: PlanChunk) -> None:
@@ -252,7 +271,7 @@ def _name_stubs(s: State, plan: PlanRecord, stubs: list[Stub]) -> None:
     for stub in stubs:
         index = len(plan.refs)
         if index < len(plan.items):
-            task = plan.items[index]
+            task = _identify(s, plan, index, stub)
         elif plan.run is not None and index < len(plan.run.root_tasks):
             task = _name_root(s, plan.run, stub, index)
         else:
@@ -266,12 +285,36 @@ def _name_root(s: State, run: RunRecord, stub: Stub, index: int) -> TaskRecord:
     if index < len(run.roots):
         return run.roots[index]
     if not stub.task_id:
-        stub = Stub(f"{stub.family}_unresolved_{run.number}_{index}", *_rest(stub))
+        stub = Stub(f"{stub.family}{_NAMELESS}{run.number}.{index}", *_rest(stub))
     task = graph.name_task(s, run.project, stub, (run,), run.options.priority)
     run.roots.append(task)
     run.unresolved -= 1
     s.changes.runs[run] = None
     return task
+
+
+def _identify(s: State, plan: PlanRecord, index: int, stub: Stub) -> TaskRecord:
+    """Give a root its task id once a worker that can import its module has said it."""
+    task = plan.items[index]
+    if _NAMELESS not in task.task_id or not stub.task_id or task.state != TaskState.UNPLANNED:
+        return task
+    tasks = s.tasks[task.family.project]
+    del tasks[task.task_id]
+    known = tasks.get(stub.task_id)
+    if known is None:
+        task.task_id, task.params = stub.task_id, stub.params
+        tasks[stub.task_id] = task
+        s.changes.tasks[task] = None
+        return task
+    for run in task.runs:
+        tally.withdraw(task, run)
+        graph.name_task(s, run.project, stub, (run,), run.options.priority)
+        run.roots = [known if root is task else root for root in run.roots]
+        s.changes.runs[run] = None
+    task.runs = ()
+    task.asked = 0
+    plan.items[index] = known
+    return known
 
 
 def _rest(stub: Stub) -> tuple[str, str, bytes]:
@@ -281,8 +324,8 @@ def _rest(stub: Stub) -> tuple[str, str, bytes]:
 def _name_requirement(s: State, plan: PlanRecord, stub: Stub) -> TaskRecord:
     """Count a newly named task in the runs of what is being planned."""
     # where items of different runs share a question, the edges add the other runs (``_connect``)
-    first = plan.refs[0]
-    return graph.name_task(s, first.family.project, stub, first.runs, max(first.priority, 0.0))
+    first = next((one for one in plan.refs if graph.is_wanted(one)), plan.refs[0])
+    return graph.name_task(s, first.family.project, stub, first.runs, 0.0)
 
 
 def _apply_spec(s: State, plan: PlanRecord, task: TaskRecord, spec: Spec) -> None:
@@ -361,7 +404,8 @@ def _apply_error(s: State, plan: PlanRecord, error: PlanError) -> None:
         return
     if error.kind == "import" and _elsewhere(s, plan, task):
         return
-    code = ExitCode.USAGE if error.kind in _USAGE_KINDS and plan.run is not None else 0
+    is_root = any(task in run.roots for run in task.runs)
+    code = ExitCode.USAGE if error.kind in _USAGE_KINDS and is_root else 0
     plan_failed(s, task, error.text, error.trace, code)
 
 

@@ -225,6 +225,7 @@ class RunRecord:
         "failures",
         "key",
         "last_tag",
+        "left",
         "name",
         "number",
         "open",
@@ -269,6 +270,8 @@ class RunRecord:
         #: the planning request that resolves them; 0: none under way
         self.asking = 0
         self.tasks: list[TaskRecord] = []
+        #: tasks that others go on with, and what they count as here
+        self.left: dict[TaskRecord, TaskState] = {}
         #: family name -> counts by state
         self.tallies: dict[str, list[int]] = {}
         #: tasks in no terminal state

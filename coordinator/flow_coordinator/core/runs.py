@@ -14,8 +14,9 @@ from flow_coordinator.core.transitions import TaskEvent
 
 #: Pause between two updates to the same watcher, seconds.
 UPDATE_S = 0.25
-#: Failures in one update.
+#: Failures and families in one update; the rest follows in the next one.
 UPDATE_FAILURES_MAX = 20
+UPDATE_FAMILIES_MAX = 200
 #: Roots of one run.
 ROOTS_MAX = 1_000
 #: Tasks of ended runs dropped from memory in one turn.
@@ -98,17 +99,23 @@ def counts(tally_: list[int]) -> dict[str, int]:
 
 
 def _update(s: State, run: RunRecord, watcher: Watcher) -> None:
-    families = []
+    ended = run.summary is not None
+    families: list[FamilyCounts] = []
+    failures = [one for one in run.failures if one.number > watcher.seen]
     for family, numbers in run.tallies.items():
         now = tuple(numbers)
         if watcher.told.get(family) != now:
+            if len(families) >= UPDATE_FAMILIES_MAX and not ended:
+                tally.changed(s, run)
+                break
             watcher.told[family] = now
             families.append(FamilyCounts(family, counts(numbers)))
-    failures = [one for one in run.failures if one.number > watcher.seen][:UPDATE_FAILURES_MAX]
+    if len(failures) > UPDATE_FAILURES_MAX and not ended:
+        del failures[UPDATE_FAILURES_MAX:]
+        tally.changed(s, run)
     if failures:
         watcher.seen = failures[-1].number
     workers = s.workers.values()
-    ended = run.summary is not None
     s.send(
         watcher.peer,
         RunUpdate(
@@ -117,7 +124,7 @@ def _update(s: State, run: RunRecord, watcher: Watcher) -> None:
             run.name,
             bool(run.unplanned or run.unresolved),
             len(run.tasks),
-            families[: None if ended else 200],
+            families,
             failures,
             [] if ended else explain.waiting(s, run),
             sum(worker.slots for worker in workers),
@@ -185,6 +192,7 @@ def cancel(s: State, run: RunRecord, message: Cancel) -> int:
     """Cancel a run: what only it needs is cancelled, what others need goes on. Cost: O(tasks)."""
     run.cancelled = message.reason or "cancelled"
     run.unresolved = 0
+    s.changes.runs[run] = None
     count = drop_open(s, run, run.cancelled)
     tally.changed(s, run)
     return count
@@ -198,21 +206,10 @@ def drop_open(s: State, run: RunRecord, why: str) -> int:
             continue
         count += 1
         if any(other is not run and other.state == RunState.RUNNING for other in task.runs):
-            leave(run, task)
+            tally.leave(task, run)
         else:
             outcomes.cancel(s, task, why)
     return count
-
-
-def leave(run: RunRecord, task: TaskRecord) -> None:
-    """Stop counting an open task that other runs go on with."""
-    task.runs = tuple(other for other in task.runs if other is not run)
-    numbers = run.tallies[task.family.family]
-    numbers[task.state] -= 1
-    numbers[TaskState.CANCELLED] += 1
-    run.open -= 1
-    if task.state == TaskState.UNPLANNED:
-        run.unplanned -= 1
 
 
 def fail_fast(s: State, run: RunRecord) -> None:
@@ -223,21 +220,22 @@ def fail_fast(s: State, run: RunRecord) -> None:
 
 def retry(s: State, run: RunRecord) -> int:
     """Run what failed in a run again, now. Cost: O(tasks)."""
+    run.failed_fast = False
     return sum(retry_task(s, task) for task in run.tasks if run in task.runs)
 
 
 def retry_task(s: State, task: TaskRecord) -> bool:
     """Run a failed task again, now: forgives backoff and counts."""
-    if task.state in (TaskState.COMPLETE, TaskState.DONE, TaskState.UPSTREAM_FAILED):
+    old = task.state
+    if old in (TaskState.COMPLETE, TaskState.DONE, TaskState.UPSTREAM_FAILED):
         return False
     if not tally.move(s, task, TaskEvent.REVIVE):
         return False
     task.failures = task.crashes = 0
     task.extra = None
-    graph.revived(s, task)
-    if task.state == TaskState.UNPLANNED:
-        task.asked = 0
-        s.frontier.append(task)
+    if old in TERMINAL:
+        graph.revived(s, task)
+        graph.plan_again(s, task)
     graph.settle(s, task)
     return True
 
@@ -268,6 +266,7 @@ def forget(s: State) -> None:
         else:
             run.tasks = []
             run.roots = []
+            run.left = {}
 
 
 def _forget_task(s: State, run: RunRecord, task: TaskRecord) -> None:
@@ -278,7 +277,7 @@ def _forget_task(s: State, run: RunRecord, task: TaskRecord) -> None:
     tasks = s.tasks.get(task.family.project)
     if tasks is None or tasks.get(task.task_id) is not task:
         return
-    graph.detach_upstream(task)
+    graph.detach_upstream(s, task)
     task.downstream = None
     del tasks[task.task_id]
 

@@ -44,7 +44,7 @@ def summarise(s: State, run: RunRecord, code: int) -> RunSummary:
     sizes: dict[str, Counter[str]] = {}
     causes = _upstream_causes(run)
     for task in run.tasks:
-        state = task.state
+        state = run.left.get(task, task.state)
         if state == TaskState.UPSTREAM_FAILED:
             name = causes.get(task, "upstream_failed")
         else:
@@ -96,13 +96,14 @@ def _params(task: TaskRecord) -> dict[str, str]:
 
 def _upstream_causes(run: RunRecord) -> dict[TaskRecord, str]:
     """Tell why each upstream-failed task is so: the first bad requirement decides."""
-    failed = [task for task in run.tasks if task.state == TaskState.UPSTREAM_FAILED]
+    left = run.left
+    failed = [task for task in run.tasks if left.get(task, task.state) == TaskState.UPSTREAM_FAILED]
     causes: dict[TaskRecord, str] = {}
     for task in sorted(failed, key=lambda one: one.order):
         for dep in task.upstream:
             cause = causes.get(dep)
             if cause is None:
-                name = _NAMES.get(dep.state)
+                name = _NAMES.get(left.get(dep, dep.state))
                 if name in (None, "complete", "ran"):
                     continue
                 cause = _UPSTREAM.get(str(name), "upstream_failed")

@@ -16,7 +16,6 @@ _DURABLE = tuple(
 )
 
 
-
 class IllegalMove(FlowError):
     """A bug: the table refuses this event in this state. The coordinator stops."""
 
@@ -57,6 +56,16 @@ def leave(task: TaskRecord, run: RunRecord) -> None:
     numbers = run.tallies[task.family.family]
     numbers[task.state] -= 1
     numbers[TaskState.CANCELLED] += 1
+    run.open -= 1
+    if task.state == TaskState.UNPLANNED:
+        run.unplanned -= 1
+
+
+def withdraw(task: TaskRecord, run: RunRecord) -> None:
+    """Forget that an open task was ever counted in a run. Cost: O(tasks of the run)."""
+    run.tasks.remove(task)
+    numbers = run.tallies[task.family.family]
+    numbers[task.state] -= 1
     run.open -= 1
     if task.state == TaskState.UNPLANNED:
         run.unplanned -= 1

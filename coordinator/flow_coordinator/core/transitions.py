@@ -111,8 +111,7 @@ _ROWS: dict[TaskEvent, dict[TaskState, Move]] = {
     TaskEvent.REVIVE: _cells(
         # what ended by itself is planned afresh (it may never have been, and its data or its code
         # may have changed); what only waited for it still knows its requirements
-        _all(_UNSATISFIED, S.UNPLANNED)
-        | {S.UPSTREAM_FAILED: S.PENDING, S.BACKOFF: S.PENDING},
+        _all(_UNSATISFIED, S.UNPLANNED) | {S.UPSTREAM_FAILED: S.PENDING, S.BACKOFF: S.PENDING},
         dict.fromkeys(TaskState, "not failed"),
         "",
     ),
