@@ -432,10 +432,26 @@ def test_runner_is_replaced_above_its_memory_bound() -> None:
     assert (runner, Leave()) in env.told
 
 
-def test_session_change_forgets_acked_tokens() -> None:
+def test_copy_of_an_acked_dispatch_runs_nothing_in_a_later_session_either() -> None:
     env = WorkerEnv()
     learn(env)
-    assert env.worker.tokens._seen
     env.turn(Rejoin("1.1"))
     env.join("1.2")
-    assert not env.worker.tokens._seen
+    env.clear()
+    env.dispatch(grant(1))
+    assert not env.told and not env.worker.tokens.holdings
+
+
+def test_another_lineage_counts_its_tokens_anew(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tokens_module, "SEEN_TOKENS_MAX", 1)
+    env = WorkerEnv()
+    runner = env.run(grant(8), grant(9))
+    env.say(runner, Finished([done(8)]))
+    env.say(runner, Finished([done(9)]))
+    env.rack(tok(8), tok(9))
+    env.turn(Rejoin("1.1"))
+    env.challenge("n2", lineage="cd" * 8)
+    env.welcome("1.1")
+    env.clear()
+    env.dispatch(grant(1))
+    assert env.executed() == {runner: [tok(1)]}

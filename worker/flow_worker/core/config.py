@@ -62,7 +62,7 @@ MESSAGE_FILL_BYTES = 512 << 10
 MESSAGE_ITEMS_MAX = 5000
 #: Texts of one report; the runner bounds them too.
 REPORT_TEXT_MAX = 64 << 10
-#: Acknowledged tokens remembered in a session, so that a late copy of their DISPATCH is known.
+#: Acknowledged tokens remembered, so that a late copy of their DISPATCH is known.
 SEEN_TOKENS_MAX = 20_000
 #: Restart of a task process that dies before it is up.
 RESTART_S = 0.1

@@ -169,6 +169,7 @@ class Worker:
             fields: dict[str, object] = {"held": self.tokens.live}
             self._emit(Note("the coordinator has another history", fields, "error"))
             self.tokens.kill_all("of a lost history", 0.0, self._now)
+            self.tokens.history_changed()
         self._join_when_reaped()
 
     def _join_when_reaped(self) -> None:
@@ -180,7 +181,6 @@ class Worker:
             return
         timing = message.timing
         self.tokens.kill_s = timing.kill_s
-        self.tokens.session_changed()
         self.planning.session_changed(message.session)
         fields: dict[str, object] = {"session": message.session, "held": self.tokens.live}
         self._emit(Note("joined", fields))

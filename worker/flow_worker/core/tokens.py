@@ -53,7 +53,7 @@ class Tokens:
         self.busy = 0  #: runners with a batch: used slots
         self.alone: Holding | None = None  #: the task that runs with nothing beside it
         self.due: dict[int, float] = {}  #: process: when its running task's time is over
-        self._seen: dict[Token, None] = {}  #: acknowledged in this session (rule W1)
+        self._seen: dict[Token, None] = {}  #: acknowledged, the newest (rule W1)
         self._seen_floor = -1  #: tokens up to here may have been forgotten
 
     def _move(self, holding: Holding, event: HoldEvent) -> Go[Hold] | Ignore | Refuse:
@@ -159,8 +159,8 @@ class Tokens:
             del self._seen[oldest]
             self._seen_floor = max(self._seen_floor, token_seq(oldest))
 
-    def session_changed(self) -> None:
-        """Copies of older DISPATCHes are refused by their session from now on (rule W2)."""
+    def history_changed(self) -> None:
+        """Another lineage counts its tokens anew."""
         self._seen.clear()
         self._seen_floor = -1
 

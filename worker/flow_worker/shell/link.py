@@ -37,6 +37,11 @@ class Link:
         if not self.dealer.send(encode(message)):
             self.dropped += 1
 
+    @property
+    def refused(self) -> int:
+        """How many messages were not understood, by frames or by content."""
+        return self.unreadable + self.dealer.malformed
+
     def close(self) -> None:
         """Let the last messages leave, then close."""
         self.dealer.close()

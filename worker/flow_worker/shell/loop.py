@@ -154,6 +154,7 @@ class AgentLoop:
         self._processes: dict[int, None] = {}
         self._exit: effects.Exit | None = None
         self._stall_s = 0.0
+        self._refused = 0
         self._parent_fd = parent_fd
         self._wake_r, self._wake_w = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
         self._watch(attached)
@@ -236,6 +237,9 @@ class AgentLoop:
             pids = [os.getpid(), *(self._nursery.pid(number) for number in self._processes)]
             memory_bytes = self._measure.memory_bytes(pid for pid in pids if pid)
             self._handle(events.Measured(self._measure.cpu(), memory_bytes), now)
+            if self._link.refused > self._refused:
+                self._refused = self._link.refused
+                self._log("messages not understood", {"count": self._refused}, "warning")
             if timing.kill_s != self._stall_s:
                 self._stall_s = timing.kill_s
                 self._nursery.allow_stall(timing.kill_s)
