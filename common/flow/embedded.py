@@ -98,6 +98,9 @@ def build(
         detailed_summary: The same: the result is always the detailed one.
         **keywords: ``quiet``, ``summary``, ``timeout`` (seconds), ``retry``, ``fail_fast``,
             ``name``, ``state_dir`` as for ``flow run``. Others, which Luigi knows, are ignored.
+
+    Raises:
+        KeyboardInterrupt: Ctrl-C; what ran has finished, or was killed at the second press.
     """
     from flow.execution import Root, Work, execute
 
@@ -112,7 +115,10 @@ def build(
     roots = [Root(each.task_module, each.task_family, each.to_str_params()) for each in wanted]
     here = any(each.module == MAIN for each in roots)
     work = Work(roots, options, path=_search_path(), here=here, library=True)
-    return RunResult(execute(work))
+    ended = execute(work)
+    if ended.code == ExitCode.INTERRUPTED:
+        raise KeyboardInterrupt  # what a program does next must not go on as if nothing was
+    return RunResult(ended)
 
 
 def run(

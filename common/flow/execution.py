@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import os
 import socket
@@ -58,14 +59,15 @@ def _execute_here(work: Work) -> Ended:
     theirs, ours = socket.socketpair()
     found: list[Any] = []
     stop = threading.Event()
-    with theirs, ours:
+    interrupts = Interrupts(raising=True)
+    with theirs, ours, interrupts:
         state_dir = work.options.get("state_dir", "")
         with Children(slots=1, state_dir=state_dir, attach=theirs.fileno()) as children:
             theirs.close()
 
             def lead() -> None:
                 try:
-                    found.append(_submit_and_follow(work, children, Interrupts()))
+                    found.append(_submit_and_follow(work, children, interrupts))
                 except BaseException as e:  # handed to the calling thread
                     found.append(e)
                 finally:
@@ -81,7 +83,7 @@ def _execute_here(work: Work) -> Ended:
     ended: Ended | BaseException = found[0]
     if isinstance(ended, BaseException):
         raise ended
-    return ended
+    return ended._replace(code=int(ExitCode.INTERRUPTED)) if interrupts.presses > 1 else ended
 
 
 def _submit_and_follow(work: Work, children: Children, interrupts: Interrupts) -> Ended:
@@ -115,7 +117,7 @@ def _submit_and_follow(work: Work, children: Children, interrupts: Interrupts) -
             raise
         policy = Draining(children, view)
         timeout_s = options.get("timeout")
-        with interrupts:
+        with contextlib.nullcontext() if work.here else interrupts:
             try:
                 view.accepted(submitted.run, submitted.name)
                 ended = follow(client, submitted.run, view, policy, interrupts, timeout_s=timeout_s)

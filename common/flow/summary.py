@@ -106,7 +106,7 @@ def one_line(summary: RunSummary) -> str:
 def render(summary: RunSummary, *, full: bool = False) -> str:
     """Write the whole summary. ``full`` shows every family instead of the first few."""
     head = f"Run {summary.run}  {summary.root}   {duration(summary.elapsed_s)}, "
-    head += f"{_plural(summary.attempts, 'attempt')} on {_plural(summary.workers, 'worker')}"
+    head += f"{plural(summary.attempts, 'attempt')} on {plural(summary.workers, 'worker')}"
     lines = [RULE, head, ""]
     lines += _scheduled(summary, LINES_MAX if not full else summary.scheduled)
     if summary.causes:
@@ -128,7 +128,7 @@ def _scheduled(summary: RunSummary, lines_max: int) -> list[str]:
     if not summary.scheduled:
         return ["Did not schedule any tasks"]
     found = {each.name: each for each in summary.categories if each.count}
-    lines = [f"Scheduled {_plural(summary.scheduled, 'task')} of which:"]
+    lines = [f"Scheduled {plural(summary.scheduled, 'task')} of which:"]
     for name, sentence in ENDED.items():
         if name in found:
             lines.append(f"* {found[name].count} {sentence}:")
@@ -175,12 +175,13 @@ def one_task(family: str, params: dict[str, str]) -> str:
 
 
 def _causes(causes: Sequence[tuple[int, str, str]], lines_max: int) -> list[str]:
-    lines = [f"{_plural(len(causes), 'cause')} of failure:"]
+    lines = [f"{plural(len(causes), 'cause')} of failure:"]
     for count, error, where in causes[:lines_max]:
         first = error.splitlines()[0] if error else "unknown"
         lines.append(f"  {count} x  {first}     {where}".rstrip())
     return [*lines, "  ..."] if len(causes) > lines_max else lines
 
 
-def _plural(count: int, word: str) -> str:
+def plural(count: int, word: str) -> str:
+    """Write ``1 task``, ``2 tasks``."""
     return f"{count} {word}" if count == 1 else f"{count} {word}s"

@@ -308,3 +308,42 @@ def test_build_tasks_of_a_shell_that_fail_are_told(place: Path) -> None:
     found = python("-", stdin=text)
     assert found.stdout.splitlines()[-1] == "False ['Leaf(n=3)']", found.stderr
     assert "ValueError: three is bad" in found.stderr
+
+
+SHELL = (
+    PIPELINE.replace("__file__", "'x'")
+    + """
+try:
+    build([AfterSlow()])
+except KeyboardInterrupt:
+    say("interrupted")
+"""
+)
+
+
+@pytest.mark.parametrize(
+    ("presses", "ends"),
+    [(1, ["begin a", "end a", "interrupted"]), (2, ["begin a", "interrupted"])],
+)
+def test_build_in_a_shell_interrupted_raises_in_the_program(
+    place: Path, presses: int, ends: list[str]
+) -> None:
+    with subprocess.Popen(
+        [sys.executable, "-"], stdin=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stdin is not None
+        assert process.stderr is not None
+        process.stdin.write(SHELL)
+        process.stdin.close()
+        wait_until(lambda: said(place) == ["begin a"], lambda: f"said {said(place)}")
+        process.send_signal(signal.SIGINT)
+        while "Finishing what runs" not in process.stderr.readline():
+            assert process.poll() is None
+        if presses == 2:
+            process.send_signal(signal.SIGINT)
+        else:
+            (place / "go").touch()
+        process.stderr.read()
+        assert process.wait(TIMEOUT_S) == 0
+    assert said(place) == ends
+    assert_nothing_left(place)

@@ -14,10 +14,16 @@ SECOND_PRESS_S = 2.0
 
 
 class Interrupts:
-    """Count presses of Ctrl-C while entered; only in the main thread, elsewhere it sees none."""
+    """Count presses of Ctrl-C while entered; only in the main thread, elsewhere it sees none.
 
-    def __init__(self) -> None:
+    Args:
+        raising: Raise ``KeyboardInterrupt`` at every press but the first: for a main thread that
+            itself runs what is to be stopped.
+    """
+
+    def __init__(self, *, raising: bool = False) -> None:
         self.presses = 0
+        self._raising = raising
         self._before: Any = None
 
     def __enter__(self) -> Interrupts:
@@ -31,6 +37,8 @@ class Interrupts:
 
     def _pressed(self, _number: int, _frame: FrameType | None) -> None:
         self.presses += 1
+        if self._raising and self.presses > 1:
+            raise KeyboardInterrupt
 
 
 class CleanExit:

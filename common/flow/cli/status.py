@@ -34,12 +34,13 @@ def command(run: str | None, limit: int, coordinator: str | None, as_json: bool)
 
 def _show_runs(runs: Runs) -> None:
     from flow.cli.output import print_table
+    from flow.summary import plural
 
     if runs.runs:
         print_table(HEAD, [_row(each) for each in runs.runs])
     else:
         print("No runs yet:  flow submit MODULE TASK")
-    print(f"{runs.workers} workers, {runs.busy}/{runs.slots} slots busy")
+    print(f"{plural(runs.workers, 'worker')}, {runs.busy}/{runs.slots} slots busy")
     for note in runs.notes:
         print(note)
 

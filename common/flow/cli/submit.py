@@ -182,9 +182,9 @@ def _detached(submitted: object, *, json: bool) -> None:
 
 def _coordinator_line(address: str, about: object) -> str:
     from flow.cli.output import plain
-    from flow.summary import duration
+    from flow.summary import duration, plural
 
     found = plain(about)
     up = duration(found["up_s"])
-    has = f"{found['workers']} workers, {found['slots']} slots"
+    has = f"{plural(found['workers'], 'worker')}, {plural(found['slots'], 'slot')}"
     return f"Coordinator {address} ({found['version']}, up {up}, {has})"
