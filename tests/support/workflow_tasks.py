@@ -366,7 +366,7 @@ class TightOne(Gated):
     """Holds what the other one waits for."""
 
     priority = 0
-    resources = {"tight": 1}  # noqa: RUF012
+    resources = {"tight": 1}
 
     def name(self) -> str:
         return f"Tight-{self.key}-{self.n}"
@@ -379,3 +379,31 @@ class Tight(flow.WrapperTask):
 
     def requires(self) -> Any:
         return [TightOne(key=self.key, n=n) for n in range(2)]
+
+
+class YieldsItself(Written):
+    """Waits for itself."""
+
+    def run(self) -> Any:
+        yield YieldsItself()
+
+
+class YieldsKnot(Written):
+    """Yields what needs it."""
+
+    def run(self) -> Any:
+        yield NeedsYieldsKnot()
+
+
+class NeedsYieldsKnot(Written):
+    """The other half of the knot."""
+
+    def requires(self) -> Any:
+        return YieldsKnot()
+
+
+class YieldsNonsense(Written):
+    """Yields what is no task."""
+
+    def run(self) -> Any:
+        yield 7
