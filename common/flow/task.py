@@ -78,7 +78,7 @@ class Task(metaclass=Register):
     #: True: known, but never run.
     disabled: Any = False
     #: How much of which resource an attempt holds.
-    resources: Any = {}  # noqa: RUF012
+    resources: Any = {}
     #: Seconds an attempt may take; None: the setting, 0: no limit.
     worker_timeout: Any = None
     #: Failed attempts after which the task is failed; None: the setting.

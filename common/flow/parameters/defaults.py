@@ -1,14 +1,18 @@
 """Where a parameter's value may come from besides the constructor and its own default.
 
-Settings install a resolver here, so that tasks need not know about settings.
+``[task.FAMILY]`` of the settings is asked last; others may be put before it.
 """
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from flow.parameters.base import NO_VALUE
+
+if TYPE_CHECKING:
+    from flow.settings import Settings
 
 #: (family, parameter) -> text to parse, a value to check, or ``NO_VALUE``.
 Resolver = Callable[[str, str], Any]
@@ -29,4 +33,17 @@ def resolve_default(family: str, name: str) -> Any:
         value = resolver(family, name)
         if value is not NO_VALUE:
             return value
-    return NO_VALUE
+    text = settings().task_default(family, name)
+    return NO_VALUE if text is None else text
+
+
+@functools.cache
+def settings() -> Settings:
+    """Read the settings, once a process, when the first default is looked up.
+
+    Raises:
+        ConfigError: They cannot be read.
+    """
+    from flow.settings import load  # not at import: most programs only define tasks
+
+    return load()

@@ -8,7 +8,7 @@ from typing import Any
 
 from flow.parameters import errors
 from flow.parameters.base import NO_VALUE, Parameter, ParameterVisibility
-from flow.parameters.defaults import resolve_default, resolvers
+from flow.parameters.defaults import resolve_default
 
 
 class Signature:
@@ -138,13 +138,12 @@ class Signature:
         return named
 
     def _default(self, name: str, param: Parameter[Any]) -> Any:
-        if resolvers:
-            value = resolve_default(self.family, name)
-            if value is not NO_VALUE:
-                try:
-                    return param.read(value) if isinstance(value, str) else param.accept(value)
-                except Exception as error:  # parse() and normalize() may be a user's
-                    raise self._bad(name, param, error, source="settings") from error
+        value = resolve_default(self.family, name)
+        if value is not NO_VALUE:
+            try:
+                return param.read(value) if isinstance(value, str) else param.accept(value)
+            except Exception as error:  # parse() and normalize() may be a user's
+                raise self._bad(name, param, error, source="settings") from error
         value = param.default
         if value is NO_VALUE:
             raise errors.missing(self.family, name, param.what, type(param).__name__)
