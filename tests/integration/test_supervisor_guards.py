@@ -98,9 +98,13 @@ def test_supervisor_and_agent_killed_next_worker_kills_what_they_left(
     gone(agent["agent"])
     assert is_running(daemon)  # nobody was left to kill it
     (tmp_path / "next").mkdir()
+    left = [path.name for path in (tmp_path / "logs").glob("current.*")]
+    assert f"current.{runner}" in left
+    (tmp_path / "logs").rename(tmp_path / "next" / "logs")
     following = Guarded(tmp_path / "next")
     try:
         assert not is_running(daemon)
+        assert list((tmp_path / "next" / "logs").glob("current.*")) == []
     finally:
         following.close()
 

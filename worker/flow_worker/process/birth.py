@@ -21,8 +21,8 @@ from flow_worker.process import kill
 FD_MAX = (1 << 31) - 1
 #: A child whose own code raised (a bug, not a task's failure).
 EXIT_BUG = 70
-#: Added to a task process's badness, which is out of 1,000. Source: proc(5).
-OOM_SCORE_ADJ = 300
+#: Added to a task process's badness, which is out of 1,000. Source: proc(5), oom_score_adj.
+OOM_BADNESS_WEIGHT = 300
 OOM_SCORE_MAX = 1000
 
 
@@ -57,7 +57,7 @@ def be_killed_first() -> None:
     with contextlib.suppress(OSError, ValueError), open("/proc/self/oom_score_adj", "r+") as file:
         now = int(file.read())
         file.seek(0)
-        file.write(str(min(OOM_SCORE_MAX, now + OOM_SCORE_ADJ)))
+        file.write(str(min(OOM_SCORE_MAX, now + OOM_BADNESS_WEIGHT)))
 
 
 def finish(work: Callable[[], int]) -> NoReturn:

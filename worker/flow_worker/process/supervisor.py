@@ -140,6 +140,7 @@ class _Supervisor:
         with contextlib.suppress(OSError):
             marker.kill_dead_workers_leftovers()
         self._settings.log_dir.mkdir(parents=True, exist_ok=True)
+        self._forget_files()
         self._strangers = frozenset(one.pid for one in self._children())
         self._oom_kills = _oom_kills()
         self._wake_r, self._wake_w = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
@@ -382,10 +383,12 @@ class _Supervisor:
         return self._oom_kills > before
 
     def _forget_files(self) -> None:
+        """Remove what task processes that are gone left of their temporary files."""
         with contextlib.suppress(OSError):
             for path in self._settings.log_dir.glob("current.*"):
                 pid = path.name.split(".")[1]
-                if pid.isdigit() and kill.entry(int(pid)) is None:
+                one = kill.entry(int(pid)) if pid.isdigit() else None
+                if one is None or not one.runs:
                     path.unlink(missing_ok=True)
 
 
