@@ -163,7 +163,7 @@ def finish(s: State, run: RunRecord) -> None:
 
 
 def verdict(run: RunRecord) -> ExitCode:
-    """Decide the exit code: the largest that applies, as in Luigi."""
+    """Decide the exit code: the largest that applies, as in Luigi. Cost: O(tasks) on failure."""
     if run.cancelled:
         return ExitCode.CANCELLED
     totals = [0] * len(TaskState)
@@ -172,12 +172,12 @@ def verdict(run: RunRecord) -> ExitCode:
             totals[state] += count
     codes = [ExitCode.OK]
     if totals[TaskState.PLAN_FAILED]:
-        usage = any(failure.code == ExitCode.USAGE for failure in run.failures)
+        usage = any(_failure_code(task) == ExitCode.USAGE for task in run.tasks)
         codes.append(ExitCode.USAGE if usage else ExitCode.SCHEDULING_ERROR)
     if totals[TaskState.FAILED] or totals[TaskState.LOST]:
         codes.append(ExitCode.TASK_FAILED)
     if totals[TaskState.DISABLED]:
-        crashed = any(failure.kind == "disabled" for failure in run.failures)
+        crashed = any(task.state == TaskState.DISABLED and task.crashes for task in run.tasks)
         codes.append(ExitCode.TASK_FAILED if crashed else ExitCode.NOT_RUN)
     if totals[TaskState.MISSING] or totals[TaskState.EXTERNAL]:
         codes.append(ExitCode.MISSING_DATA)
@@ -186,6 +186,11 @@ def verdict(run: RunRecord) -> ExitCode:
     if code == ExitCode.OK and satisfied < sum(totals):
         return ExitCode.NOT_RUN
     return code
+
+
+def _failure_code(task: TaskRecord) -> int:
+    failure = task.extra.failure if task.extra is not None else None
+    return failure.code if failure is not None else 0
 
 
 def cancel(s: State, run: RunRecord, message: Cancel) -> int:

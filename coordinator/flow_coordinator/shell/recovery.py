@@ -6,8 +6,9 @@ from random import Random
 
 import msgspec
 
+from flow.messages.client import Failure
 from flow.states import HELD, SATISFIED, TERMINAL, RunState, TaskState
-from flow_coordinator.core import graph, leases, outcomes, tally, workers
+from flow_coordinator.core import dispatch, graph, leases, outcomes, runs, tally, workers
 from flow_coordinator.core.config import CoreConfig
 from flow_coordinator.core.machine import Coordinator
 from flow_coordinator.core.records import (
@@ -21,6 +22,8 @@ from flow_coordinator.core.state import State
 from flow_coordinator.shell import rows
 from flow_coordinator.store.base import RunRow, Snapshot
 
+#: Stored states that a start derives: planned if it has a policy, ready if it waits for nothing.
+_DERIVED = frozenset({TaskState.UNPLANNED, TaskState.PENDING, TaskState.READY})
 _WORKER_RESOURCE = "worker_resource:"
 
 
@@ -41,10 +44,13 @@ def restore(
         s.resources.limits[name] = limit
     declared = [k for k in snapshot.meta if k.startswith(_WORKER_RESOURCE)]
     s.resources.declare([name.removeprefix(_WORKER_RESOURCE) for name in sorted(declared)])
-    for uid, name, host_key, boot_id, _ in snapshot.workers:
-        workers.remember(s, uid, name, host_key, boot_id)
     tasks = _tasks(s, snapshot)
     _leases(s, snapshot, tasks)
+    for uid, name, host_key, boot_id, _ in snapshot.workers:
+        if uid in s.orphans:
+            workers.remember(s, uid, name, host_key, boot_id)
+        else:
+            s.changes.workers_gone[uid] = None
     _order(s, list(tasks.values()))
     for row in reversed(ended):
         _ended_run(s, row, utc_s)
@@ -89,19 +95,22 @@ def _leases(s: State, snapshot: Snapshot, tasks: dict[int, TaskRecord]) -> None:
         task = tasks.get(number)
         if task is None:
             continue
-        # queued when it was written: queued again below
-        task.state = TaskState.PENDING if state == TaskState.READY else TaskState(state)
+        if state not in _DERIVED:
+            task.state = TaskState(state)
         task.attempt, task.failures, task.crashes = attempt, failures, crashes
         stored = rows.read_extra(blob)
-        if stored.solo or stored.why or stored.retried or stored.doom:
+        if stored.solo or stored.why or stored.retried or stored.doom or stored.failure:
             extra = task.more()
             extra.solo, extra.why, extra.retried = stored.solo, stored.why, stored.retried
-            extra.doom = stored.doom
+            extra.doom, extra.failure = stored.doom, stored.failure
+        if failures:
+            task.more().failed_at = [s.now] * failures
         if task.state in HELD and token is not None and uid is not None:
             lease = LeaseRecord(token, task, uid, s.now)
             lease.holds = task.state != TaskState.SUSPENDED
             lease.yielded, lease.resumed = stored.yielded, stored.resumed
             lease.sent = 1
+            lease.expected_s = dispatch.UNKNOWN_S
             task.lease = lease
             s.leases[token] = lease
             s.orphans.setdefault(uid, {})[token] = lease
@@ -153,6 +162,7 @@ def _run(s: State, row: RunRow, tasks: dict[int, TaskRecord], utc_s: float) -> N
     s.keys[run.key] = run.number
     if run.unresolved:
         s.unresolved.append(run)
+    failures: list[Failure] = []
     seen: dict[TaskRecord, None] = {}
     stack = list(reversed(run.roots))
     while stack:
@@ -162,7 +172,11 @@ def _run(s: State, row: RunRow, tasks: dict[int, TaskRecord], utc_s: float) -> N
         seen[task] = None
         tally.enrol(s, task, run)
         run.attempts += task.attempt
+        if task.extra is not None and task.extra.failure is not None:
+            failures.append(task.extra.failure)
         stack.extend(reversed(task.upstream))
+    run.failures = sorted(failures, key=lambda one: one.number)[-outcomes.FAILURES_MAX :]
+    s.failure_seq = max(s.failure_seq, *(one.number for one in failures), 0)
     tally.changed(s, run)
 
 
@@ -183,10 +197,15 @@ def _edges(tasks: list[TaskRecord]) -> None:
 
 
 def _continue(s: State, tasks: list[TaskRecord]) -> None:
-    for task in sorted(tasks, key=lambda one: one.order):
-        if task.priority > 0:
+    in_order = sorted(tasks, key=lambda one: one.order)
+    for task in in_order:
+        if task.policy is not None and task.runs:
+            task.priority += max(run.options.priority for run in task.runs)
+    for task in reversed(in_order):
+        if task.priority > 0 and task.state not in TERMINAL:
             for dep in task.upstream:
                 graph.raise_priority(s, dep, task.priority)
+    for task in in_order:
         state = task.state
         if state == TaskState.UNPLANNED:
             s.frontier.append(task)
@@ -198,6 +217,12 @@ def _continue(s: State, tasks: list[TaskRecord]) -> None:
             s.timer(extra.again_at, "backoff", task)
         elif state == TaskState.EXTERNAL:
             s.timer(s.now + s.config.external_check_s, "external", task)
+    for run in s.runs.values():
+        if run.cancelled:
+            runs.drop_open(s, run, run.cancelled)
+        elif run.options.fail_fast and any(one.again_in_s < 0 for one in run.failures):
+            run.failed_fast = True
+            s.timer(s.now, "fail_fast", run)
 
 
 def _term(s: State, snapshot: Snapshot) -> None:

@@ -14,6 +14,9 @@ from flow_coordinator.core.records import Instant, RunRecord, TaskRecord
 from flow_coordinator.core.state import Changes
 from flow_coordinator.store.base import Batch, ProgressRow, RunRow, TaskRow
 
+#: Characters of a failure's text kept with its task.
+ERROR_MAX = 1_000
+
 _encode = msgspec.msgpack.encode
 
 
@@ -37,6 +40,8 @@ class ExtraBlob(msgspec.Struct, array_like=True):
     why: str = ""
     retried: bool = False
     doom: tuple[str, str] | None = None
+    #: without its trace and its tail: those who watched have seen them
+    failure: Failure | None = None
 
 
 def pack_numbers(numbers: Iterable[int]) -> bytes:
@@ -90,6 +95,7 @@ def _progress_row(task: TaskRecord, utc_s: float) -> ProgressRow:
                 extra.why if extra else "",
                 extra.retried if extra else False,
                 extra.doom if extra else None,
+                _brief(extra.failure) if extra else None,
             )
         )
     return (
@@ -103,6 +109,12 @@ def _progress_row(task: TaskRecord, utc_s: float) -> ProgressRow:
         utc_s,
         blob,
     )
+
+
+def _brief(failure: Failure | None) -> Failure | None:
+    if failure is None or not (failure.trace or failure.tail or len(failure.error) > ERROR_MAX):
+        return failure
+    return msgspec.structs.replace(failure, error=failure.error[:ERROR_MAX], trace="", tail="")
 
 
 def _run_row(run: RunRecord, now: Instant, utc_s: float) -> RunRow:
