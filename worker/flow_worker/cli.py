@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING
 
 import click
 
-from flow.cli.errors import guarded
-from flow.errors import ExitCode, UsageError
+from flow.cli.errors import guarded, report
+from flow.errors import ExitCode, FlowError, UsageError
 
 if TYPE_CHECKING:
     from flow.settings import Settings
@@ -120,7 +120,11 @@ def _supervise(agent: AgentSettings, parent_fd: int) -> int:
         # Imported here: libzmq must never be in the process that forks.
         from flow_worker.shell import loop
 
-        return loop.run_agent(agent, nursery, predecessors)
+        # A supervisor restarts an agent that dies; one that may not start says so, with its code.
+        try:
+            return loop.run_agent(agent, nursery, predecessors)
+        except FlowError as error:
+            return report(error)
 
     return supervisor.supervise(
         run_agent, supervisor.Settings(log_dir=agent.log_dir, parent_fd=parent_fd)
