@@ -37,6 +37,7 @@ class Outbox:
         self.reports: dict[Token, Report] = {}  #: unacknowledged, oldest first
         self.yields: dict[Token, Yielded] = {}
         self._fresh: list[Token] = []
+        self._again: list[Token] = []  #: asked for; they have their wave already
         self._started: list[Token] = []
         self._waves: list[tuple[float, int, float, list[Token]]] = []  #: heap by due time
         self._wave = 0
@@ -58,8 +59,8 @@ class Outbox:
         self._fresh.append(report.token)
 
     def again(self, token: Token) -> None:
-        """The coordinator asks about a token it should know the end of: repeat it."""
-        self._fresh.append(token)
+        """The coordinator asks about a token it should know the end of: repeat it once."""
+        self._again.append(token)
 
     def yielded(self, token: Token, number: int, stubs: list[Stub]) -> None:
         """Say that a token waits for these tasks, until acknowledged."""
@@ -95,6 +96,7 @@ class Outbox:
         if session is None:
             self._started.clear()
             self._fresh.clear()
+            self._again.clear()
             return
         if self._started:
             tokens, self._started = self._started, []
@@ -105,6 +107,9 @@ class Outbox:
         if self._fresh:
             tokens, self._fresh = self._fresh, []
             self._send_wave(session, tokens, now, RESEND_S)
+        if self._again:
+            tokens, self._again = self._again, []
+            self._send_reports(session, [t for t in dict.fromkeys(tokens) if t in self.reports])
         while self._waves and self._waves[0][0] <= now:
             _, _, delay_s, tokens = heapq.heappop(self._waves)
             self._send_wave(session, tokens, now, min(2 * delay_s, RESEND_MAX_S))
@@ -112,14 +117,17 @@ class Outbox:
     def _send_wave(self, session: Session, tokens: list[Token], now: float, delay_s: float) -> None:
         unacked = self.reports
         live = [token for token in tokens if token in unacked]
-        if not live:
-            return
-        self._wave += 1
-        heapq.heappush(self._waves, (now + delay_s, self._wave, delay_s, live))
+        if live:
+            self._wave += 1
+            heapq.heappush(self._waves, (now + delay_s, self._wave, delay_s, live))
+            self._send_reports(session, live)
+
+    def _send_reports(self, session: Session, tokens: list[Token]) -> None:
+        """Send unacknowledged reports in as few messages as their size allows."""
         batch: list[Report] = []
         fill = 0
-        for token in live:
-            report = unacked[token]
+        for token in tokens:
+            report = self.reports[token]
             size = _REPORT_BYTES
             if report.error or report.tail or report.where:
                 texts = len(report.error) + len(report.where) + len(report.trace) + len(report.tail)
@@ -129,7 +137,8 @@ class Outbox:
                 batch, fill = [], 0
             batch.append(report)
             fill += size
-        self._send(Results(session, batch))
+        if batch:
+            self._send(Results(session, batch))
 
     def _flush_yields(self, session: Session, now: float) -> None:
         self._yield_due = math.inf
