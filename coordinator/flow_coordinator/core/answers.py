@@ -1,9 +1,15 @@
-"""Answers to commands: find what a person means, show it, change it."""
+"""Answers to commands: find what a person means, show it, change it.
+
+What only describes the moment (who works, why something waits) is said at once, also on a full
+disk; whatever somebody may rely on later is said when it is durable.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from typing import Any
+
+import msgspec
 
 from flow.errors import ExitCode
 from flow.messages import client
@@ -126,7 +132,12 @@ def _list_runs(s: State, peer: Peer, message: client.ListRuns) -> None:
     rows = [run_row(s, run) for run in records[: min(message.limit, ROWS_MAX)]]
     slots = sum(worker.slots for worker in s.workers.values())
     busy = sum(min(worker.used_slots, worker.slots) for worker in s.workers.values())
-    s.send(peer, client.Runs(message.request, rows, len(s.workers), slots, busy))
+    answer = client.Runs(message.request, rows, len(s.workers), slots, busy)
+    if s.stalled:
+        full = "The coordinator's disk is full: nothing starts, and what ended is not stored yet."
+        s.send_now(peer, msgspec.structs.replace(answer, notes=[full]))
+    else:
+        s.send(peer, answer)
 
 
 def run_row(s: State, run: RunRecord) -> client.RunRow:
@@ -194,7 +205,7 @@ def _task_row(s: State, task: TaskRecord) -> client.TaskRow:
 
 def _list_workers(s: State, peer: Peer, message: client.ListWorkers) -> None:
     rows = [_worker_row(s, worker) for worker in s.workers.values()]
-    s.send(peer, client.Workers(message.request, rows[:ROWS_MAX]))
+    s.send_now(peer, client.Workers(message.request, rows[:ROWS_MAX]))
 
 
 def _worker_row(s: State, worker: WorkerRecord) -> client.WorkerRow:
@@ -236,7 +247,7 @@ def _why(s: State, peer: Peer, message: client.Why) -> None:
             return
     task = _one_task(s, peer, message.request, message.task, run)
     if task is not None:
-        s.send(peer, client.WhyShown(message.request, explain.why(s, task)))
+        s.send_now(peer, client.WhyShown(message.request, explain.why(s, task)))
 
 
 def _cancel(s: State, peer: Peer, message: client.Cancel) -> None:
@@ -340,7 +351,7 @@ def _about(s: State, peer: Peer, message: client.About) -> None:
     slots = sum(worker.slots for worker in s.workers.values())
     up_s = s.now - s.started_at
     version = s.config.version
-    s.send(
+    s.send_now(
         peer,
         client.AboutShown(message.request, version, s.epoch, up_s, len(s.workers), slots),
     )
