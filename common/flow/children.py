@@ -24,6 +24,9 @@ from flow.errors import ConfigError, ExitCode, FlowError
 
 #: Of a Unix socket address. Source: sun_path in unix(7), with its final zero.
 SOCKET_PATH_BYTES_MAX = 107
+#: Room for the mark by which a worker finds its processes; given at the start, it need not
+#: start itself again to have it.
+WORKER_MARK_ROOM = "." * 112
 #: Until the coordinator's socket must exist.
 START_TIMEOUT_S = 30.0
 #: Children that were told to end get this long before they are killed.
@@ -65,7 +68,8 @@ class Children:
             self.coordinator = self._start(
                 "coordinator", ["--bind", self.address, "--state-dir", state, *common], [keep]
             )
-            logs = ["--log-dir", f"{self.directory}/logs"]
+            self.log_dir = f"{self.directory}/logs"
+            logs = ["--log-dir", self.log_dir]
             options = ["--coordinator", self.address, "--slots", str(slots), *logs, *common]
             for each in path:
                 options += ["--path", each]
@@ -145,6 +149,7 @@ class Children:
                 stderr=log,
                 pass_fds=keep,
                 start_new_session=True,
+                env={**os.environ, "FLOW_WORKER": WORKER_MARK_ROOM},
             )
 
     def _last_lines(self, name: str) -> str:

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from flow.children import Children
+from flow.cli.attempts import Attempts
 from flow.cli.interrupts import CleanExit, Interrupts
 from flow.errors import ExitCode, Unreachable
 
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from flow.cli.follow import Ended
     from flow.cli.views import View
     from flow.client import Client
+    from flow.messages.client import Failure
 
 #: Serves tasks in the calling process. Named, not imported: flow imports neither side.
 SERVE_MODULE = "flow_worker.process.serve"
@@ -102,6 +104,7 @@ def _submit_and_follow(work: Work, children: Children, interrupts: Interrupts) -
         quiet=options.get("quiet", False),
         color=not options.get("no_color", False),
         hints=False,
+        library=work.library,
     )
     children.wait_ready()
     with Client(children.address) as client:
@@ -121,6 +124,7 @@ def _submit_and_follow(work: Work, children: Children, interrupts: Interrupts) -
             try:
                 view.accepted(submitted.run, submitted.name)
                 ended = follow(client, submitted.run, view, policy, interrupts, timeout_s=timeout_s)
+                policy.attempts.show(view)
             finally:
                 view.close()
             if ended.summary is None and not policy.killed:
@@ -156,6 +160,7 @@ class Draining:
     def __init__(self, children: Children, view: View) -> None:
         self._children, self._view = children, view
         self._draining = False
+        self.attempts = Attempts(children.log_dir)
         #: nothing more can be asked: the processes are about to be killed
         self.killed = False
 
@@ -174,7 +179,12 @@ class Draining:
         if self._draining and self._children.worker_ended:
             return int(ExitCode.INTERRUPTED)
         self._children.check(worker=not self._draining)
+        self.attempts.show(self._view)
         return None
+
+    def heard(self, failures: list[Failure]) -> None:
+        """Their output was shown with them."""
+        self.attempts.failed.update(failure.task_id for failure in failures)
 
     def timed_out(self) -> int:
         """The run ends with this process."""

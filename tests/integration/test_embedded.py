@@ -239,7 +239,9 @@ def test_script_success_goes_on_behind_run(place: Path) -> None:
         PIPELINE + "\nif __name__ == '__main__':\n    run()\n    print('behind')\n"
     )
     found = python("script.py", "Top", "--summary", "none")
-    assert (found.returncode, found.stdout) == (0, "behind\n"), found.stderr
+    assert found.returncode == 0, found.stderr
+    assert sorted(found.stdout.splitlines()) == ["behind", "leaf 0", "leaf 1"]
+    assert found.stdout.endswith("behind\n")
 
 
 @pytest.mark.parametrize(

@@ -35,6 +35,9 @@ class Policy(Protocol):
     def tick(self) -> int | None:
         """A little time has passed. Raises ``FlowError`` where going on is pointless."""
 
+    def heard(self, failures: list[Failure]) -> None:
+        """These attempts failed, and were shown with the last lines of their output."""
+
     def timed_out(self) -> int:
         """``--timeout`` is over."""
 
@@ -64,6 +67,7 @@ def follow(
             else:
                 failures += update.failures
                 view.update(update)
+                policy.heard(update.failures)
                 if update.ended:
                     return Ended(update.ended.exit_code, update.ended, failures)
             notices.look(update)

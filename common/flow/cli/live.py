@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import time
 from typing import TYPE_CHECKING
 
@@ -63,6 +64,13 @@ class LiveView:
 
     def say(self, text: str) -> None:
         self._console.print(Text(text), soft_wrap=True)
+
+    def output(self, task_id: str, text: str) -> None:
+        self._console.print(Text(f"── {task_id}", style="dim"), soft_wrap=True)
+        if sys.stdout.isatty():
+            self._console.print(Text(text), soft_wrap=True)
+        else:
+            print(text, flush=True)
 
     def close(self) -> None:
         self._live.stop()

@@ -15,6 +15,7 @@ from flow.errors import ExitCode, Unreachable, UsageError
 if TYPE_CHECKING:
     from flow.cli.views import View
     from flow.client import Client
+    from flow.messages.client import Failure
 
 HELP = """\
 Run TASK of MODULE on the workers of a coordinator, and show how it goes. This machine needs
@@ -144,6 +145,9 @@ class Detaching:
         else:
             self._view.say(f"Timeout: the run goes on.   flow status {self._run}")
         return int(ExitCode.TIMEOUT)
+
+    def heard(self, failures: list[Failure]) -> None:
+        """The output of tasks stays on their workers."""
 
     def no_workers(self) -> str:
         """Name the command that helps."""

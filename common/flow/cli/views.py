@@ -35,6 +35,9 @@ class View(Protocol):
     def say(self, text: str) -> None:
         """A sentence for the person."""
 
+    def output(self, task_id: str, text: str) -> None:
+        """What an attempt printed."""
+
     def close(self) -> None:
         """Leave the screen as it is to stay. Called before the summary, and on any error."""
 
@@ -45,10 +48,11 @@ class View(Protocol):
 class PlainView:
     """Lines on stderr: each failure, and progress now and then."""
 
-    def __init__(self, *, quiet: bool = False, hints: bool = True) -> None:
+    def __init__(self, *, quiet: bool = False, hints: bool = True, library: bool = False) -> None:
         self._board = Board()
         self._quiet = quiet
         self._hints = hints
+        self._library = library
         self._run = ""
         self._line_at = time.monotonic() + LINE_EVERY_S
 
@@ -74,6 +78,10 @@ class PlainView:
     def say(self, text: str) -> None:
         if not self._quiet:
             say(text)
+
+    def output(self, task_id: str, text: str) -> None:
+        self.say(f"── {task_id}")
+        print(text, file=sys.stderr if self._library else sys.stdout, flush=True)
 
     def close(self) -> None:
         pass
@@ -102,6 +110,9 @@ class JsonView:
     def say(self, text: str) -> None:
         say(text)
 
+    def output(self, task_id: str, text: str) -> None:
+        print_json({"event": "output", "task_id": task_id, "text": text})
+
     def close(self) -> None:
         pass
 
@@ -109,7 +120,7 @@ class JsonView:
         print_json({"event": "result", **plain(summary)})
 
 
-def choose(*, json: bool, quiet: bool, color: bool, hints: bool) -> View:
+def choose(*, json: bool, quiet: bool, color: bool, hints: bool, library: bool = False) -> View:
     """Pick the view for these options and this stderr."""
     if json:
         return JsonView()
@@ -117,4 +128,4 @@ def choose(*, json: bool, quiet: bool, color: bool, hints: bool) -> View:
         from flow.cli.live import LiveView
 
         return LiveView(color=color, hints=hints)
-    return PlainView(quiet=quiet, hints=hints)
+    return PlainView(quiet=quiet, hints=hints, library=library)

@@ -225,9 +225,9 @@ class AgentLoop:
             elif isinstance(key, tuple):
                 self._read_process(key[1], now)
         self._look_around(now)
+        self._hear(self._nursery.tick(now), now)
         self._handle(_TURN_ENDED, now)
         self._pipes.flush()
-        self._hear(self._nursery.tick(now), now)
 
     def _look_around(self, now: float) -> None:
         """Do what has a time of its own: load, deaf processes, the tolerated stall."""
