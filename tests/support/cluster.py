@@ -78,16 +78,19 @@ def state_of(pid: int) -> str:
 class Service:
     """One process this cluster started, with its log."""
 
-    def __init__(self, name: str, argv: Sequence[str], env: Mapping[str, str], log: Path) -> None:
+    def __init__(
+        self, name: str, argv: Sequence[str], env: Mapping[str, str], log: Path, parent_fd: int
+    ) -> None:
         self.name, self.log = name, log
         with log.open("ab") as out:
             self.popen = subprocess.Popen(
-                argv,
+                [*argv, "--parent-fd", str(parent_fd)],
                 stdin=subprocess.DEVNULL,
                 stdout=out,
                 stderr=out,
                 env=dict(env),
                 cwd=log.parent,
+                pass_fds=[parent_fd],
                 start_new_session=True,
             )
 
@@ -179,26 +182,30 @@ class Cluster:
             **(settings or {}),
         }
         self.env.pop("XDG_STATE_HOME", None)
+        # Whatever ends this process, nothing of the cluster outlives it.
+        self._parent_fd, self._held_fd = os.pipe()
         self.coordinator: Service | None = None
         self.workers: dict[str, Worker] = {}
         self.services: list[Service] = []
-        #: every process of a worker that ended as it should must be gone; off for host tests
+        #: what stands before a command line, by the name of the service: another host
         self.prefix: dict[str, list[str]] = {}
 
     def __enter__(self) -> Cluster:
         return self
 
     def __exit__(self, kind: object, *_: object) -> None:
-        if kind is not None:
-            print(self.logs())
-            self.destroy()
-            return
         try:
-            self.close()
-        except BaseException:
-            print(self.logs())
-            self.destroy()
+            if kind is None:
+                self.close()
+        except BaseException as error:
+            kind = type(error)
             raise
+        finally:
+            if kind is not None:
+                print(self.logs())
+                self.destroy()
+            os.close(self._held_fd)
+            os.close(self._parent_fd)
 
     # ------------------------------------------------------------ processes
 
@@ -214,7 +221,8 @@ class Cluster:
             *("--lease-profile", self.profile, *words),
             where="coordinator",
         )
-        service = Service("coordinator", argv, self.env, self.root / "coordinator.log")
+        log = self.root / "coordinator.log"
+        service = Service("coordinator", argv, self.env, log, self._parent_fd)
         self.services.append(service)
         self.coordinator = service
         if wait:
@@ -230,7 +238,7 @@ class Cluster:
             *words,
             where=name,
         )
-        worker = Worker(name, argv, self.env, self.root / f"{name}.log")
+        worker = Worker(name, argv, self.env, self.root / f"{name}.log", self._parent_fd)
         self.services.append(worker)
         self.workers[name] = worker
         if wait:
