@@ -113,19 +113,19 @@ def attach(s: State, task: TaskRecord, run: RunRecord) -> None:
         if run in one.runs:
             continue
         tally.enrol(s, one, run)
-        _keep(one)
+        _keep(s, one)
         if one.state not in TERMINAL or one.state == TaskState.UPSTREAM_FAILED:
             stack.extend(one.upstream)
 
 
-def _keep(task: TaskRecord) -> None:
+def _keep(s: State, task: TaskRecord) -> None:
     """A task that is being killed because others cancelled it runs again for those who want it."""
     extra = task.extra
     if extra is not None and extra.doom is not None and extra.doom[0] == "cancel":
         extra.doom = ("again", extra.doom[1])
         for run in task.runs:
             if run.cancelled:
-                tally.leave(task, run)
+                tally.leave(s, task, run)
 
 
 def raise_priority(s: State, task: TaskRecord, priority: float) -> None:

@@ -211,7 +211,7 @@ def drop_open(s: State, run: RunRecord, why: str) -> int:
             continue
         count += 1
         if any(other is not run and other.state == RunState.RUNNING for other in task.runs):
-            tally.leave(task, run)
+            tally.leave(s, task, run)
         else:
             outcomes.cancel(s, task, why)
     return count

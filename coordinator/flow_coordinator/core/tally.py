@@ -49,7 +49,7 @@ def move(s: State, task: TaskRecord, event: TaskEvent) -> bool:
     return True
 
 
-def leave(task: TaskRecord, run: RunRecord) -> None:
+def leave(s: State, task: TaskRecord, run: RunRecord) -> None:
     """Stop counting an open task in a cancelled run: others go on with it."""
     task.runs = tuple(other for other in task.runs if other is not run)
     run.left[task] = TaskState.CANCELLED
@@ -59,6 +59,7 @@ def leave(task: TaskRecord, run: RunRecord) -> None:
     run.open -= 1
     if task.state == TaskState.UNPLANNED:
         run.unplanned -= 1
+    changed(s, run)
 
 
 def withdraw(task: TaskRecord, run: RunRecord) -> None:
