@@ -40,7 +40,7 @@ def running(cluster: ClusterOfHosts, key: str, count: int = 1) -> list[int]:
 
 
 def host_of(cluster: ClusterOfHosts, pid: int) -> str:
-    (name,) = [n for n, worker in cluster.workers.items() if pid in worker.task_processes()]
+    (name,) = [n for n, worker in cluster.workers.items() if pid in worker.processes()]
     return name
 
 

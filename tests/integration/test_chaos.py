@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.cluster import Cluster, Worker, children_of, name_of, wait_until
+from tests.support.cluster import Cluster, Worker, wait_until
 
 pytestmark = [pytest.mark.long, pytest.mark.timeout(600)]
 
@@ -85,10 +85,7 @@ class Chaos:
             return 0
         if role == "supervisor":
             return worker.pid
-        if role == "agent":
-            found = [p for p in children_of(worker.pid) if not name_of(p).startswith("flow-")]
-        else:
-            found = worker.task_processes(role)
+        found = worker.processes(role)
         return self.random.choice(found) if found else 0
 
     def _wake(self, now: float) -> None:

@@ -40,7 +40,7 @@ def running_gated(cluster: Cluster, key: str, count: int = 1) -> list[int]:
 def host_of(cluster: Cluster, pid: int) -> Worker:
     """Return the worker that runs this task process."""
     for worker in cluster.workers.values():
-        if worker.alive and pid in worker.task_processes():
+        if worker.alive and pid in worker.processes():
             return worker
     raise AssertionError(f"nobody runs {pid}\n{cluster.logs()}")
 
@@ -200,8 +200,8 @@ def test_worker_frozen_for_longer_than_the_lease_never_finishes_its_stale_copy(
     run = cluster.detach("Gated", "--key", "frozen")
     (pid,) = running_gated(cluster, "frozen")
     frozen = cluster.workers["w1"]
-    everything = [frozen.pid, frozen.agent(), *frozen.task_processes()]
-    everything += frozen.task_processes("planner")
+    everything = [frozen.pid, frozen.agent(), *frozen.processes()]
+    everything += frozen.processes("planner")
     for each in everything:
         os.kill(each, signal.SIGSTOP)
     cluster.start_worker("w2", slots=1)

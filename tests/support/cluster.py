@@ -129,14 +129,10 @@ class Worker(Service):
 
     def agent(self) -> int:
         """Return the pid of the agent, once there is one."""
-        found = wait_until(
-            lambda: [p for p in children_of(self.pid) if not name_of(p).startswith("flow-")],
-            f"an agent of {self.name}",
-        )
-        return int(found[0])
+        return int(wait_until(lambda: self.processes("agent"), f"an agent of {self.name}")[0])
 
-    def task_processes(self, role: str = "runner") -> list[int]:
-        """Return the pids of its runners or planners now."""
+    def processes(self, role: str = "runner") -> list[int]:
+        """Return the pids of its agent, its runners or its planners now."""
         return [p for p in children_of(self.pid) if name_of(p) == f"flow-{role}"]
 
 
