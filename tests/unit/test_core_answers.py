@@ -1,0 +1,271 @@
+"""Answers to commands, and why a task is not running."""
+
+from __future__ import annotations
+
+from flow.messages import client, codec
+from flow.messages import worker as wire
+from flow.messages.shared import Outcome, Policy
+from flow.states import TaskState
+from flow_coordinator.core import answers
+from flow_coordinator.core.config import CoreConfig
+from tests.support.core_env import Env, Graph
+
+S = TaskState
+
+
+def why(env: Env, task: str) -> dict[str, str]:
+    """The lines of ``flow why``."""
+    return dict(env.ask(lambda n: client.Why(n, task), client.WhyShown).answer.lines)
+
+
+def hints(env: Env, task: str) -> list[str]:
+    return env.ask(lambda n: client.Why(n, task), client.WhyShown).answer.hints
+
+
+# ---------------------------------------------------------------- why
+
+
+def test_why_unplanned_says_whether_a_planner_has_it() -> None:
+    env = Env()
+    env.graph = Graph({"a": ["b"], "b": []})
+    env.plan_by_hand = True
+    worker = env.worker()
+    env.submit("a")
+    (plan,) = env.heard(worker.peer, wire.Plan)
+    few = wire.Plan(plan.session, plan.request, plan.stubs, 1)
+    body = codec.encode_chunk(env.graph.answer(few, worker.uid))
+    worker.say(wire.Planned(worker.session, plan.request, 0, True, body))
+    assert why(env, "T_b")["planning"] == "a planner expands it now"
+    worker.say(wire.Drained(worker.session))
+    assert "no worker has joined" in why(env, "T_b")["planning"]
+    assert any("flow-worker" in hint for hint in hints(env, "T_b"))
+
+
+def test_why_pending_names_what_is_open() -> None:
+    env = Env()
+    env.graph = Graph({"a": ["b", "c"], "b": [], "c": []})
+    env.worker(slots=1)
+    env.submit("a")
+    line = why(env, "T_a")["requirements"]
+    assert line.startswith("2 of 2 not done") and "T(name=c) ready" in line
+
+
+def test_why_ready_names_the_resource_and_who_holds_it() -> None:
+    env = Env(CoreConfig(limits={"db": 1}))
+    db = Policy(resources={"db": 1})
+    env.graph = Graph({"a": [], "b": []}, {"a": db, "b": db})
+    worker = env.worker(slots=4)
+    env.submit("a", "b")
+    (held,) = worker.take()
+    other = "b" if held.task_id == "T_a" else "a"
+    lines = why(env, f"T_{other}")
+    assert f"T(name={held.task_id[2:]})" in lines["resource db"]
+    assert "1 of 1 in use" in lines["resource db"]
+    assert hints(env, f"T_{other}") == ["flow resources set db 2"]
+
+
+def test_why_ready_without_workers_says_what_to_start() -> None:
+    env = Env()
+    env.graph = Graph({"a": []})
+    planner = env.worker("p", slots=0)
+    env.submit("a")
+    planner.say(wire.Drained(planner.session))
+    assert why(env, "T_a")["workers"].startswith("0 of 0")
+    assert any("flow-worker" in hint for hint in hints(env, "T_a"))
+
+
+def test_why_unmet_says_it_can_never_run() -> None:
+    env = Env(CoreConfig(limits={"db": 1}))
+    env.graph = Graph({"a": []}, {"a": Policy(resources={"db": 2})})
+    env.worker()
+    env.submit("a")
+    assert "can never run" in why(env, "T_a")["resources"]
+
+
+def test_why_backoff_says_when_and_what_failed() -> None:
+    env = Env(CoreConfig(retry_count=3, retry_delay_s=30, retry_jitter=0))
+    env.graph = Graph({"a": []})
+    worker = env.worker()
+    env.submit("a")
+    worker.end(*worker.take(), outcome=Outcome.FAILED, error="ValueError: no", where="p.py:3")
+    lines = why(env, "T_a")
+    assert lines["backoff"] == "tries again in 30 s"
+    assert "ValueError: no" in lines["last failure"] and "1 of 3" in lines["last failure"]
+    assert hints(env, "T_a") == ["flow retry 'T_a'"]
+
+
+def test_why_running_names_worker_token_silence_and_end() -> None:
+    env = Env()
+    env.graph = Graph({"a": []})
+    worker = env.worker()
+    env.submit("a")
+    (grant,) = worker.take()
+    worker.start(grant)
+    assert why(env, "T_a")["worker"] == f"a, attempt 1, token {grant.token}"
+    env.wait(20)
+    assert why(env, "T_a")["silence"].startswith("silent for 20 s; granted again in 43 s")
+    env.ask(lambda n: client.Cancel(n, "T_a"), client.Changed)
+    assert "told to kill it" in why(env, "T_a")["ending"]
+
+
+def test_why_of_a_lease_after_a_restart_says_how_long_it_is_kept() -> None:
+    env = Env()
+    env.graph = Graph({"a": []})
+    worker = env.worker()
+    env.submit("a")
+    worker.take()
+    env.restart()
+    lines = why(env, "T_a")
+    assert "(not joined)" in lines["worker"]
+    assert lines["lease"] == "kept for 63 s for its worker to return"
+
+
+def test_why_suspended_and_failed() -> None:
+    env = Env()
+    env.graph = Graph({"gen": [], "bad": [], "top": ["bad"], "dep": []})
+    worker = env.worker(slots=2)
+    env.submit("gen", "top")
+    bad, gen = sorted(worker.take(), key=lambda g: g.task_id)
+    worker.yields(gen, 1, "dep")
+    assert "waits for the tasks it yielded" in why(env, "T_gen")["suspended"]
+    worker.end(bad, outcome=Outcome.FAILED, error="ValueError: x")
+    assert why(env, "T_bad")["because"] == "ValueError: x"
+    assert "T(name=bad) failed" in why(env, "T_top")["requirements"]
+
+
+# ---------------------------------------------------------------- finding
+
+
+def test_ambiguous_task_lists_its_matches() -> None:
+    env = Env()
+    names = [f"day{i}" for i in range(20)]
+    env.graph = Graph({name: [] for name in names})
+    env.worker(slots=0)
+    env.submit(*names)
+    failed = env.ask(lambda n: client.Why(n, "day"), client.Failed)
+    assert failed.code == 2 and "20" in failed.error
+    assert len(failed.matches) == answers.MATCHES_MAX
+    assert failed.matches[0] == "T(name=day0)"
+    assert why(env, "T(name=day7)")["requirements"] == "all done"
+
+
+def test_ambiguous_run_lists_its_matches_and_unknown_says_what_to_type() -> None:
+    env = Env()
+    env.submit("a", name="nightly-one")
+    env.submit("b", name="nightly-two")
+    failed = env.ask(lambda n: client.ShowRun(n, "nightly"), client.Failed)
+    assert len(failed.matches) == 2 and failed.matches[0].startswith("r-1 nightly-one")
+    for message in (
+        client.ShowRun(90, "zz"),
+        client.Watch(91, "zz"),
+        client.ListTasks(92, "", "zz"),
+    ):
+        env.say(b"client", message)
+        failed = env.heard(b"client", client.Failed)[-1]
+        assert (failed.code, failed.hint) == (2, "flow status") and "zz" in failed.error
+    shown = env.ask(lambda n: client.ShowRun(n, "last"), client.RunShown)
+    assert shown.summary.run == "r-2"
+    shown = env.ask(lambda n: client.ShowRun(n, "nightly-one"), client.RunShown)
+    assert shown.summary.run == "r-1"
+
+
+def test_unknown_task_and_cancel_of_an_ended_run_are_refused() -> None:
+    env = Env()
+    env.graph = Graph({"a": []})
+    worker = env.worker()
+    env.submit("a")
+    worker.run()
+    assert env.ask(lambda n: client.Why(n, "zz"), client.Failed).code == 2
+    failed = env.ask(lambda n: client.Cancel(n, "r-1"), client.Failed)
+    assert "has ended: succeeded" in failed.error
+
+
+# ---------------------------------------------------------------- lists
+
+
+def test_list_runs_newest_first_with_counts() -> None:
+    env = Env()
+    env.graph = Graph({"a": ["b"], "b": [], "c": []})
+    worker = env.worker(slots=1)
+    env.submit("a", by="me")
+    worker.run()
+    env.submit("c")
+    reply = env.ask(lambda n: client.ListRuns(n), client.Runs)
+    assert [row.run for row in reply.runs] == ["r-2", "r-1"]
+    row = reply.runs[1]
+    assert (row.state, row.done, row.total, row.running, row.by) == ("running", 1, 2, 1, "me")
+    assert (reply.workers, reply.slots, reply.busy) == (1, 1, 1)
+    assert len(env.ask(lambda n: client.ListRuns(n, 1), client.Runs).runs) == 1
+
+
+def test_list_tasks_by_piece_run_and_state_with_a_limit() -> None:
+    env = Env()
+    names = [f"n{i}" for i in range(30)]
+    env.graph = Graph({name: [] for name in names})
+    env.worker(slots=1)
+    env.submit(*names)
+    reply = env.ask(lambda n: client.ListTasks(n, "n", "", [], 10), client.Tasks)
+    assert (len(reply.tasks), reply.more) == (10, 20)
+    reply = env.ask(lambda n: client.ListTasks(n, "", "r-1", ["leased"]), client.Tasks)
+    assert [(row.state, row.worker, row.attempt) for row in reply.tasks] == [("leased", "a", 1)]
+    assert env.ask(lambda n: client.ListTasks(n, "T_n7"), client.Tasks).tasks[0].task_id == "T_n7"
+
+
+def test_list_workers_tells_state_and_use() -> None:
+    env = Env()
+    env.graph = Graph({"a": []}, {"a": Policy(resources={"gpu": 1})})
+    worker = env.worker(capacity={"gpu": 2})
+    env.worker("b")
+    env.submit("a")
+    worker.take()
+    env.ask(lambda n: client.WorkerCommand(n, "b", "drain"), client.Changed)
+    rows = env.ask(lambda n: client.ListWorkers(n), client.Workers).workers
+    assert [(row.name, row.state, row.busy) for row in rows] == [
+        ("a", "active", 1),
+        ("b", "draining", 0),
+    ]
+    assert rows[0].capacity == {"gpu": (1.0, 2.0)}
+    assert rows[0].tasks[0][0] == "T(name=a)"
+    env.wait(16)
+    rows = env.ask(lambda n: client.ListWorkers(n), client.Workers).workers
+    assert rows[0].state == "suspect"
+
+
+def test_list_resources_tells_use_limits_and_who_waits() -> None:
+    env = Env(CoreConfig(limits={"db": 1}))
+    db, x = Policy(resources={"db": 1}), Policy(resources={"x": 1})
+    env.graph = Graph({"a": [], "b": [], "c": []}, {"a": db, "b": db, "c": x})
+    env.worker(slots=4, capacity={"gpu": 1})
+    env.submit("a", "b", "c")
+    rows = env.ask(lambda n: client.ListResources(n), client.Resources).resources
+    assert [(r.name, r.used, r.limit, r.waiting, r.declared) for r in rows] == [
+        ("db", 1, 1, 1, True),
+        ("x", 1, 1, 0, False),
+    ]
+
+
+def test_set_resource_refuses_what_is_no_amount() -> None:
+    env = Env()
+    for name, limit in (("", 1.0), ("db", -1.0), ("db", float("inf")), ("db", float("nan"))):
+        env.ask(lambda n, a=name, b=limit: client.SetResource(n, a, b), client.Failed)
+    assert not env.core.state.resources.limits and not env.store.disk.resources
+
+
+def test_worker_command_for_nobody_or_several_lists_them() -> None:
+    env = Env()
+    env.worker("one")
+    env.worker("two")
+    failed = env.ask(lambda n: client.WorkerCommand(n, "zz", "drain"), client.Failed)
+    assert len(failed.matches) == 2
+    failed = env.ask(lambda n: client.WorkerCommand(n, "uid-", "drain"), client.Failed)
+    assert "2 workers" in failed.error
+    env.ask(lambda n: client.WorkerCommand(n, "one", "dance"), client.Failed)
+
+
+def test_about_tells_who_answers() -> None:
+    env = Env(CoreConfig(version="1.2"))
+    env.worker(slots=3)
+    env.wait(5)
+    about = env.ask(lambda n: client.About(n), client.AboutShown)
+    assert (about.version, about.epoch, about.workers, about.slots) == ("1.2", 1, 1, 3)
+    assert about.up_s >= 5
