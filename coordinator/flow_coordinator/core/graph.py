@@ -123,6 +123,7 @@ def _keep(s: State, task: TaskRecord) -> None:
     extra = task.extra
     if extra is not None and extra.doom is not None and extra.doom[0] == "cancel":
         extra.doom = ("again", extra.doom[1])
+        s.changes.progress[task] = None
         for run in task.runs:
             if run.cancelled:
                 tally.leave(s, task, run)

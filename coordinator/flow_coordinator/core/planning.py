@@ -8,6 +8,7 @@ an answer goes to another worker. Everything here is read-only at the worker and
 from __future__ import annotations
 
 from flow.errors import ExitCode
+from flow.ids import WorkerUid
 from flow.messages.shared import (
     Outcome,
     PlanChunk,
@@ -90,7 +91,15 @@ def _is_for_another(s: State, worker: WorkerRecord, task: TaskRecord) -> bool:
     """Tell whether this worker could not import a task, and there is another to ask."""
     if task.extra is None or worker.uid not in task.extra.refused_by:
         return False
-    return any(uid not in task.extra.refused_by for uid in s.workers)
+    return _could_ask_others(s, task.extra.refused_by)
+
+
+def _could_ask_others(s: State, refused_by: list[WorkerUid]) -> bool:
+    """Tell whether some worker that takes work, now or soon, has not refused yet."""
+    return any(
+        worker.fit and not worker.draining and uid not in refused_by
+        for uid, worker in s.workers.items()
+    )
 
 
 def _ask(s: State, worker: WorkerRecord, items: list[TaskRecord]) -> None:
@@ -323,9 +332,18 @@ def _rest(stub: Stub) -> tuple[str, str, bytes]:
 
 def _name_requirement(s: State, plan: PlanRecord, stub: Stub) -> TaskRecord:
     """Count a newly named task in the runs of what is being planned."""
-    # where items of different runs share a question, the edges add the other runs (``_connect``)
     first = next((one for one in plan.refs if graph.is_wanted(one)), plan.refs[0])
-    return graph.name_task(s, first.family.project, stub, first.runs, 0.0)
+    return graph.name_task(s, first.family.project, stub, _counted_in(plan), 0.0)
+
+
+def _counted_in(plan: PlanRecord) -> tuple[RunRecord, ...]:
+    """Tell which runs count what an answer names: those that asked, and still want it.
+
+    A run that shares only some of the items is added by the edges (``_connect``), not here.
+    """
+    asked = plan.items or plan.refs[:1]
+    runs = tuple(run for run in plan.runs if any(run in task.runs for task in asked))
+    return runs or next((task.runs for task in asked if graph.is_wanted(task)), ())
 
 
 def _apply_spec(s: State, plan: PlanRecord, task: TaskRecord, spec: Spec) -> None:
@@ -414,7 +432,7 @@ def _elsewhere(s: State, plan: PlanRecord, task: TaskRecord) -> bool:
     extra = task.more()
     if plan.uid not in extra.refused_by:
         extra.refused_by = sorted([*extra.refused_by, plan.uid])
-    if all(uid in extra.refused_by for uid in s.workers):
+    if not _could_ask_others(s, extra.refused_by):
         extra.refused_by = []
         return False
     task.asked = 0

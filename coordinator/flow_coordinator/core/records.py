@@ -309,6 +309,7 @@ class PlanRecord:
         "policies",
         "refs",
         "run",
+        "runs",
         "uid",
     )
 
@@ -325,6 +326,8 @@ class PlanRecord:
         self.items = items
         #: set when it resolves the roots of this run
         self.run = run
+        #: what the question was for: what its answer names is counted in these
+        self.runs = (run,) if run is not None else items[0].runs
         #: the answer's stubs so far, by index
         self.refs: list[TaskRecord] = []
         self.policies: list[PolicyRecord] = []
