@@ -178,6 +178,10 @@ class FakeWorker:
         """Confirm grants."""
         self.say(wire.Started(self.session, [g.token for g in grants]))
 
+    def resumed(self, grant: Grant, number: int) -> None:
+        """Confirm the RESUME of a yield."""
+        self.say(wire.Started(self.session, [grant.token], [(grant.token, number)]))
+
     def run(self, *names: str) -> list[str]:
         """Take what was dispatched, start it and report it done; return the names in order.
 

@@ -43,7 +43,7 @@ def test_yield_frees_slot_and_resources_and_keeps_the_lease() -> None:
     worker.end(dep)
     assert resumes(env, worker) == [(gen.token, 1)]
     assert env.core.state.resources.used == {"db": 1.0}
-    worker.start(gen)
+    worker.resumed(gen, 1)
     worker.end(gen)
     assert env.ended() == 0
     assert env.run().attempts == 3, "the generator ran once"
@@ -271,6 +271,10 @@ def test_resume_is_said_again_until_it_is_confirmed() -> None:
     worker.beat()
     assert resumes(env, worker) == [(gen.token, 1)]
     worker.start(gen)
+    env.wait(6)
+    worker.beat()
+    assert resumes(env, worker) == [(gen.token, 1)], "that was a late copy of an older STARTED"
+    worker.resumed(gen, 1)
     env.wait(6)
     worker.beat()
     assert not resumes(env, worker)

@@ -80,7 +80,7 @@ def test_resume_continues_the_generator_in_its_runner() -> None:
     env.clear()
     env.turn(Resume("1.1", [(tok(1), 1)]))
     assert env.told == [(runner, Continue(tok(1), 1))]
-    assert env.of(Started)[0].tokens == [tok(1)]
+    assert env.of(Started) == [Started("1.1", [tok(1)], [(tok(1), 1)])]
     env.say(runner, Parked(tok(1), 2, [stub(2)]))
     assert [y.number for y in env.of(Yield)] == [2]
     env.turn(Resume("1.1", [(tok(1), 2)]))
@@ -204,3 +204,19 @@ def test_stale_yield_kills_the_generator() -> None:
     env.clear()
     env.run_for(50.0)
     assert env.of(Yield) == []
+
+
+def test_resume_is_confirmed_with_its_number_again_in_a_new_session() -> None:
+    """A late copy of an older STARTED must not pass for the confirmation of a lost RESUME."""
+    env = WorkerEnv()
+    runner = park(env, 1)
+    env.turn(Resume("1.1", [(tok(1), 1)]))
+    env.turn(Rejoin("1.1"))
+    env.clear()
+    env.join("1.2")
+    assert env.of(Started) == [Started("1.2", [tok(1)], [(tok(1), 1)])]
+    env.say(runner, Parked(tok(1), 2, [stub(2)]))
+    env.turn(Rejoin("1.2"))
+    env.clear()
+    env.join("1.3")
+    assert env.of(Started) == []

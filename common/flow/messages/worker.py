@@ -64,6 +64,8 @@ class Started(Message, frozen=True, tag=4):
 
     session: Session
     tokens: list[Token]
+    #: (token, number) of RESUMEs that arrived: ``tokens`` may be a late copy from before the yield
+    resumed: list[tuple[Token, int]] = []
 
 
 class Results(Message, frozen=True, tag=5):

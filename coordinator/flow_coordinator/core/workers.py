@@ -227,9 +227,13 @@ def started(s: State, worker: WorkerRecord, message: Started) -> None:
     held = worker.held
     for token in message.tokens:
         lease = held.get(token)
-        if lease is not None and not lease.confirmed:
+        if lease is not None and not lease.confirmed and not lease.resumed:
             lease.confirmed = True
             tally.move(s, lease.task, TaskEvent.START)
+    for token, number in message.resumed:
+        lease = held.get(token)
+        if lease is not None and lease.resumed == number:
+            lease.confirmed = True
 
 
 def results(s: State, worker: WorkerRecord, message: Results) -> None:

@@ -67,6 +67,9 @@ SEEN_TOKENS_MAX = 20_000
 #: Restart of a task process that dies before it is up.
 RESTART_S = 0.1
 RESTART_MAX_S = 5.0
+#: A planning request that nobody asks about this long was ended by a message that got lost (the
+#: coordinator asks again every few seconds while it waits for an answer).
+REQUEST_SILENCE_S = 30.0
 #: How long an ending worker waits for its last reports to be acknowledged.
 FAREWELL_S = 5.0
 #: Heartbeats whose send time is remembered.

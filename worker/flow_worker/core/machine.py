@@ -101,8 +101,8 @@ class Worker:
             Kill: lambda m: self.tokens.kill(m.tokens, m.grace_s, self._now, at_once=False),
             Recall: lambda m: self.tokens.recall(m.tokens),
             Resume: lambda m: self.tokens.resume(m.yields),
-            Plan: self.planning.plan,
-            PlanNext: self.planning.next_chunk,
+            Plan: lambda m: self.planning.plan(m, self._now),
+            PlanNext: lambda m: self.planning.next_chunk(m, self._now),
             PlanEnd: lambda m: self.planning.end(m.request),
             Extend: lambda m: self.lease.extend(m.lease_s, self._now),
             Drain: lambda m: self._stop(StopKind.DRAIN),
@@ -185,7 +185,7 @@ class Worker:
         fields: dict[str, object] = {"session": message.session, "held": self.tokens.live}
         self._emit(Note("joined", fields))
         self.tokens.kill(message.kill, 0.0, self._now, at_once=True)  # W7
-        self.outbox.joined(self.tokens.said_started())
+        self.outbox.joined(self.tokens.said_started(), self.tokens.said_resumed())
 
     def _denied(self, message: Denied) -> None:
         if self.joining.denied(message):

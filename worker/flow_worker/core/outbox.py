@@ -39,6 +39,7 @@ class Outbox:
         self._fresh: list[Token] = []
         self._again: list[Token] = []  #: asked for; they have their wave already
         self._started: list[Token] = []
+        self._resumed: list[tuple[Token, int]] = []
         self._waves: list[tuple[float, int, float, list[Token]]] = []  #: heap by due time
         self._wave = 0
         self._yield_due = math.inf
@@ -49,6 +50,11 @@ class Outbox:
     def started(self, token: Token) -> None:
         """Say that a token was accepted; lost without a session (JOIN says it then)."""
         self._started.append(token)
+
+    def resumed(self, token: Token, number: int) -> None:
+        """Say that the RESUME of this yield arrived; repeated only when RESUME is."""
+        self._started.append(token)
+        self._resumed.append((token, number))
 
     def report(self, report: Report) -> None:
         """Say how a token ended, until acknowledged."""
@@ -82,10 +88,11 @@ class Outbox:
         due = self._waves[0][0] if self._waves else math.inf
         return min(due, self._yield_due)
 
-    def joined(self, held: list[Token]) -> None:
+    def joined(self, started: list[Token], resumed: list[tuple[Token, int]]) -> None:
         """A new session: everything goes out again in it."""
         self._waves.clear()
-        self._started = held
+        self._started = started
+        self._resumed = resumed
         self._fresh = list(self.reports)
         for pending in self.yields.values():
             pending.due = pending.delay_s = 0.0
@@ -95,13 +102,17 @@ class Outbox:
         """Say what is new or due; without a session everything waits for the next one."""
         if session is None:
             self._started.clear()
+            self._resumed.clear()
             self._fresh.clear()
             self._again.clear()
             return
         if self._started:
             tokens, self._started = self._started, []
+            resumed, self._resumed = self._resumed, []
             for at in range(0, len(tokens), MESSAGE_ITEMS_MAX):
-                self._send(Started(session, tokens[at : at + MESSAGE_ITEMS_MAX]))
+                # Never more than tokens, so the same steps cover both.
+                part = slice(at, at + MESSAGE_ITEMS_MAX)
+                self._send(Started(session, tokens[part], resumed[part]))
         if self._yield_due <= now:
             self._flush_yields(session, now)
         if self._fresh:

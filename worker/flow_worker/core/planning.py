@@ -13,7 +13,7 @@ from flow.ids import Session
 from flow.messages.codec import encode_chunk
 from flow.messages.shared import PlanChunk, PlanError
 from flow.messages.worker import Plan, Planned, PlanNext, ToCoordinator
-from flow_worker.core.config import WorkerConfig
+from flow_worker.core.config import REQUEST_SILENCE_S, WorkerConfig
 from flow_worker.core.effects import Effect, Tell
 from flow_worker.core.processes import Processes
 from flow_worker.core.records import NO_REQUEST, PlanRequest, Process, ProcessState
@@ -47,26 +47,29 @@ class Planning:
 
     # ------------------------------------------------------------ from the coordinator
 
-    def plan(self, message: Plan) -> None:
+    def plan(self, message: Plan, now: float) -> None:
         """Queue a request; a repeated one gets its chunk again."""
+        self._forget_silent(now)
         request = self.requests.get(message.request)
         if request is not None:
+            request.wanted_at = now
             self._say(request)
             return
         if self._processes.closed:
             self._lost(message.request, 0)
             return
         self.requests[message.request] = PlanRequest(
-            message.request, message.stubs, message.expand_max
+            message.request, message.stubs, message.expand_max, now
         )
         self.waiting.append(message.request)
 
-    def next_chunk(self, message: PlanNext) -> None:
+    def next_chunk(self, message: PlanNext, now: float) -> None:
         """Send a chunk (again), or have it made."""
         request = self.requests.get(message.request)
         if request is None:
             self._lost(message.request, message.chunk)
             return
+        request.wanted_at = now
         if message.chunk < request.wanted:
             return
         for passed in [n for n in request.chunks if n < message.chunk]:
@@ -83,6 +86,12 @@ class Planning:
         if request is not None and request.process:
             self._emit(Tell(request.process, Stop(number)))
             self._processes.all[request.process].request = NO_REQUEST
+
+    def _forget_silent(self, now: float) -> None:
+        """Free the planners of requests whose end was lost."""
+        silent = [n for n, r in self.requests.items() if now - r.wanted_at > REQUEST_SILENCE_S]
+        for number in silent:
+            self.end(number)
 
     # ------------------------------------------------------------ from processes
 
@@ -122,6 +131,7 @@ class Planning:
         """Give waiting requests to idle planners; have more planners where there are few."""
         if not self.waiting:
             return
+        self._forget_silent(now)
         idle = [
             p
             for p in self._processes.all.values()

@@ -113,12 +113,14 @@ class PlanRequest:
         "process",
         "stubs",
         "wanted",
+        "wanted_at",
     )
 
-    def __init__(self, number: int, stubs: list[Stub], expand_max: int) -> None:
+    def __init__(self, number: int, stubs: list[Stub], expand_max: int, now: float) -> None:
         self.number = number
         self.stubs = stubs
         self.expand_max = expand_max
+        self.wanted_at = now  #: when the coordinator last asked for any of it
         self.process = 0  #: 0: waits for a planner, or its planner is done with it
         self.chunks: dict[int, Chunk] = {}  #: from ``wanted`` on
         self.wanted = 0  #: the chunk the coordinator waits for

@@ -73,6 +73,11 @@ class Tokens:
         quiet = (Hold.ENDED, Hold.PARKED)
         return [t for t, h in self.holdings.items() if h.state not in quiet]
 
+    def said_resumed(self) -> list[tuple[Token, int]]:
+        """Of those, the ones whose RESUME arrived, with the number of its yield."""
+        holdings = self.holdings
+        return [(t, holdings[t].number) for t in self.said_started() if holdings[t].number]
+
     def held(self) -> list[Token]:
         """Tokens whose process, generator or queue place lives."""
         return [t for t, h in self.holdings.items() if h.state is not Hold.ENDED]
@@ -129,7 +134,7 @@ class Tokens:
             if holding.state is Hold.ENDED:
                 self._outbox.again(token)
             elif holding.number == number:
-                self._outbox.started(token)
+                self._outbox.resumed(token, number)
                 if type(self._move(holding, HoldEvent.RESUMED)) is Go:
                     del self.parked[token]
                     self.resuming.append(holding)
