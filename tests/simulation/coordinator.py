@@ -144,6 +144,7 @@ class SimCoordinator:
         self._joins: dict[str, list[str]] = {}
         self._nonces: dict[str, str] = {}
         self._greeting: dict[bytes, str] = {}
+        self._uids: dict[str, str] = {}  #: of every session of this epoch, also of lost workers
         self.router = SimRouter(self)
         store = SimStore(self, self.memory)
         rng = random.Random(self.kernel.rng.getrandbits(32))
@@ -261,7 +262,7 @@ class SimCoordinator:
         truth = self.world.truth
         self.kernel.note("coordinator", "says", message)
         if kind is Dispatch:
-            uid = self._uid_of(message.session)
+            uid = self._uids[message.session]
             for grant in message.grants:
                 truth.dispatched(grant, uid, self.core.state.epoch)
         elif kind is Rack:
@@ -270,10 +271,5 @@ class SimCoordinator:
         elif kind is Challenge:
             self._nonces[self._greeting.get(peer, "")] = message.nonce
         elif kind is Welcome:
+            self._uids[message.session] = self._greeting[peer]
             self.world.welcomed(message, self._joins[message.nonce])
-
-    def _uid_of(self, session: str) -> str:
-        for worker in self.core.state.workers.values():
-            if worker.session == session:
-                return worker.uid
-        return ""
