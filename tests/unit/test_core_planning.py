@@ -362,14 +362,17 @@ def test_import_error_of_a_root_finds_its_id_on_another_worker() -> None:
 def test_import_error_of_a_root_that_another_run_has_joins_it() -> None:
     env = Env()
     env.graph = Graph({"a": []})
+    bad = env.worker("bad", slots=0)
     good = env.worker("good", slots=1)
     env.submit("a")
     (held,) = good.take()
     env.graph.errors["uid-bad", "a"] = ("import", "ModuleNotFoundError: x")
-    good.say(wire.Heartbeat(good.session, 1, False, 0.0, 0, False))
-    bad = env.worker("bad", slots=1)
+    env.plan_by_hand = True
     env.submit("a")
-    good.say(wire.Heartbeat(good.session, 2))
+    plan = asked(env, bad)
+    answer(env, bad, plan, env.graph.answer(plan, bad.uid))
+    env.plan_by_hand = False
+    env.turn()
     assert list(env.core.state.tasks["default"]) == ["T_a"]
     assert env.task("a").runs == (env.run(1), env.run(2))
     assert not bad.take()
