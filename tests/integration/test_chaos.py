@@ -23,6 +23,8 @@ CALM_S = 180.0
 #: Shorter, about as long and longer than the lease of the fast profile (10 s).
 STOPS_S = (0.3, 2.0, 9.0, 13.0)
 WORKERS = ("w1", "w2", "w3")
+#: Of each wave, as in ``chaos_tasks``.
+SMALL, LONG = 1000, 8
 
 
 @pytest.fixture
@@ -125,8 +127,8 @@ def test_killing_and_stopping_everything_loses_nothing_and_runs_nothing_twice(
     ledger = cluster.ledger
     ended = ledger.ended()
     for wave in range(waves):
-        assert {f"Small-{wave}-{n}" for n in range(500)} <= ended
-        assert {f"Long-{wave}-{n}" for n in range(3)} <= ended
+        assert {f"Small-{wave}-{n}" for n in range(SMALL)} <= ended
+        assert {f"Long-{wave}-{n}" for n in range(LONG)} <= ended
         assert {f"Wave-{wave}", f"Yielding-{wave}"} <= ended
     ledger.check(ended)
     print(f"{len(ledger.started())} executions of {len(ended)} tasks")

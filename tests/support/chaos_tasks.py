@@ -11,6 +11,8 @@ from ledger_writer import executing  # type: ignore[import-not-found]
 import flow
 
 HERE = Path(__file__).parent
+#: Tasks of one wave: together about as long as the time until the next one.
+SMALL, LONG = 1000, 8
 
 
 class Noted(flow.Task):
@@ -42,14 +44,14 @@ class Small(Noted):
         return [Small(wave=self.wave, n=self.n // 2)] if self.n else []
 
     def work(self) -> None:
-        time.sleep(0.01)
+        time.sleep(0.03 + self.n % 13 * 0.01)
 
 
 class Long(Noted):
     """Long enough to be hit."""
 
     def work(self) -> None:
-        time.sleep(4.0)
+        time.sleep(5.0)
 
 
 class Yielding(Noted):
@@ -73,7 +75,7 @@ class Wave(Noted):
 
     def requires(self) -> Any:
         return [
-            *(Small(wave=self.wave, n=n) for n in range(500)),
-            *(Long(wave=self.wave, n=n) for n in range(3)),
+            *(Small(wave=self.wave, n=n) for n in range(SMALL)),
+            *(Long(wave=self.wave, n=n) for n in range(LONG)),
             Yielding(wave=self.wave),
         ]
