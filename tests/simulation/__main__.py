@@ -10,6 +10,8 @@ from concurrent.futures import ProcessPoolExecutor
 from functools import partial
 
 from tests.simulation.faults import PROFILES
+from tests.simulation.mutants import MUTANTS
+from tests.simulation.mutants.hunt import hunt_all, render
 from tests.simulation.world import EVENTS_DEFAULT, Result, run_seed
 
 
@@ -25,12 +27,31 @@ def main() -> int:
     parser.add_argument("--about", default="", help="only lines that mention this")
     parser.add_argument("--counts", action="store_true", help="print all counts")
     parser.add_argument("--keep-going", action="store_true", help="after a violation too")
+    parser.add_argument(
+        "--mutants", nargs="*", metavar="NAME", help="break one rule each (default: every rule)"
+    )
     args = parser.parse_args()
+    if args.mutants is not None:
+        return _hunt(args.mutants, args.processes)
     first, last = args.seed, args.seed
     if args.seeds:
         first, last = (int(part) for part in args.seeds.split(".."))
     one = partial(run_seed, profile=args.profile, events=args.events, log=args.log)
     return _run(one, range(first, last + 1), args)
+
+
+def _hunt(names: list[str], processes: int) -> int:
+    unknown = [name for name in names if name not in MUTANTS]
+    if unknown:
+        print(f"no mutant {', '.join(unknown)}; there are: {', '.join(MUTANTS)}")
+        return 2
+    survivors = []
+    for catch in hunt_all(names or list(MUTANTS), processes):
+        print(render(catch), flush=True)
+        if not catch.as_wanted:
+            survivors.append(catch.name)
+    print(f"not as wanted: {', '.join(survivors)}" if survivors else "every mutant as wanted")
+    return 1 if survivors else 0
 
 
 def _run(one: partial[Result], seeds: range, args: argparse.Namespace) -> int:

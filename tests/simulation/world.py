@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import traceback
 from collections import Counter
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
@@ -10,6 +11,7 @@ from flow.messages.client import RunSummary, SubmitOptions
 from flow.messages.shared import Verdict
 from flow.states import TERMINAL
 from flow_coordinator.core import graph, invariants
+from flow_coordinator.core.tally import IllegalMove
 from tests.simulation.clients import Client
 from tests.simulation.coordinator import SimCoordinator
 from tests.simulation.faults import Faults, draw_profile
@@ -271,6 +273,11 @@ def run_seed(
         world.run()
     except Violation as broken:
         rule, violation = broken.rule, str(broken)
+    except IllegalMove as move:
+        rule, violation = "S10", f"S10: {move}"
+    except Exception:  # a core fell over: the seed is what matters
+        rule, violation = "bug", f"bug: {traceback.format_exc()}"
+    if violation:
         story = kernel.story(80)
     if world.kernel.log is not None:
         story = world.kernel.log
