@@ -78,7 +78,7 @@ def _grant_ready(s: State) -> bool:
     rooms = _rooms(s)
     granted = 0
     while granted < GRANTS_MAX:
-        group = s.ready.best()
+        group = s.ready.best(s.now)
         if group is None:
             return False
         demand, solo, refused_by = group.key
@@ -117,7 +117,7 @@ def _grant_plain(s: State, group: Group, rooms: list[_Room]) -> int:
         ):
             return 0
     heappop(rooms)
-    task = s.ready.take(group, s.now)
+    task = s.ready.take(group)
     leases.grant(s, task, worker, expected_s)
     heappush(rooms, (_business(worker), at, worker))
     return 1
@@ -187,7 +187,7 @@ def _grant_particular(s: State, group: Group, rooms: list[_Room]) -> bool:
             continue
         if shared and head and _better_waits(s, leases.WORKER_ROOM, head, worker):
             continue
-        task = s.ready.take(group, s.now)
+        task = s.ready.take(group)
         mean_s = task.family.mean_run_s
         leases.grant(s, task, worker, UNKNOWN_S if mean_s < 0 else mean_s + OVERHEAD_S)
         rooms[:] = [

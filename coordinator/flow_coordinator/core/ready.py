@@ -1,9 +1,9 @@
 """The ready queue: grouped by what tasks need, each group a heap.
 
 Order within a group: priority, then fair share over runs (start-time fair queueing: each run's
-tasks get tags one apart, so that two runs alternate whatever their sizes), then age. A task that
-waited longer than ``AGING_S`` goes first once in ``AGING_EVERY`` grants, so that nothing starves
-under a stream of higher priorities.
+tasks get tags one apart, so that two runs alternate whatever their sizes), then age. The task that
+waited longest, of all groups, goes first once in ``AGING_EVERY`` grants if that is longer than
+``AGING_S``, so that nothing starves under a stream of higher priorities.
 
 Groups that do not fit are parked under the one thing they lack and cost nothing until that is
 given back; 100,000 tasks that wait for one resource are one parked group.
@@ -14,7 +14,8 @@ Cost: O(log n) to add and to take, n the tasks of one group.
 from __future__ import annotations
 
 from collections import deque
-from heapq import heappop, heappush
+from heapq import heapify, heappop, heappush
+from math import inf
 
 from flow.ids import WorkerUid
 from flow.states import TaskState
@@ -37,15 +38,16 @@ _Place = tuple[float, float, int, "Group"]
 class Group:
     """Ready tasks that need the same."""
 
-    __slots__ = ("by_age", "grants", "heap", "key", "live", "parked", "place")
+    __slots__ = ("by_age", "heap", "key", "live", "parked", "place", "raised")
 
     def __init__(self, key: GroupKey) -> None:
         self.key = key
         self.heap: list[Entry] = []
         self.by_age: deque[Entry] = deque()
+        #: entries made later than their age says: (since, ticket, entry)
+        self.raised: list[tuple[Instant, int, Entry]] = []
         #: valid entries
         self.live = 0
-        self.grants = 0
         #: what it waits for; None: it may be tried
         self.parked: str | None = None
         #: its one valid entry among the open groups
@@ -54,7 +56,10 @@ class Group:
     def add(self, entry: Entry) -> None:
         """Queue a task."""
         heappush(self.heap, entry)
-        self.by_age.append(entry)
+        if self.by_age and entry.since < self.by_age[-1].since:
+            heappush(self.raised, (entry.since, entry.ticket, entry))
+        else:
+            self.by_age.append(entry)
         self.live += 1
 
     def head(self) -> Entry | None:
@@ -66,24 +71,31 @@ class Group:
                 return entry
             heappop(heap)
         self.by_age.clear()
+        self.raised.clear()
         return None
 
-    def take(self, now: Instant) -> TaskRecord:
-        """Remove and return the next task; ``head()`` was not None just before."""
-        self.grants += 1
+    def oldest(self) -> Entry | None:
+        """Look at the valid entry that waits longest."""
+        by_age, raised = self.by_age, self.raised
+        while by_age and by_age[0].task.ticket != by_age[0].ticket:
+            by_age.popleft()
+        while raised and raised[0][2].task.ticket != raised[0][1]:
+            heappop(raised)
+        first = by_age[0] if by_age else None
+        if raised and (first is None or raised[0][:2] < (first.since, first.ticket)):
+            return raised[0][2]
+        return first
+
+    def take(self, entry: Entry) -> TaskRecord:
+        """Remove and return the task of a valid entry."""
         self.live -= 1
-        if self.grants % AGING_EVERY == 0:
-            by_age = self.by_age
-            while by_age and by_age[0].task.ticket != by_age[0].ticket:
-                by_age.popleft()
-            if by_age and now - by_age[0].since > AGING_S:
-                entry = by_age.popleft()
-                entry.task.ticket = 0
-                return entry.task
-        entry = heappop(self.heap)
         entry.task.ticket = 0
-        if len(self.by_age) > 2 * self.live + 64:
+        if self.heap[0] is entry:
+            heappop(self.heap)
+        if len(self.by_age) + len(self.raised) > 2 * self.live + 64:
             self.by_age = deque(e for e in self.by_age if e.task.ticket == e.ticket)
+            self.raised = [one for one in self.raised if one[2].task.ticket == one[1]]
+            heapify(self.raised)
         return entry.task
 
 
@@ -98,6 +110,12 @@ class ReadyQueue:
         self._ticket = 0
         #: fair share: tag of the last task taken
         self._served = 0.0
+        #: grants since age decided one
+        self._grants = 0
+        #: nobody in an open group has waited for ``AGING_S`` before this
+        self._aging_at = inf
+        #: who ``best`` chose for its age
+        self._aged: Entry | None = None
 
     def __len__(self) -> int:
         return sum(group.live for group in self.groups.values())
@@ -133,8 +151,13 @@ class ReadyQueue:
             if not group.live:
                 self._forget(group)
 
-    def best(self) -> Group | None:
-        """Give the open group whose head comes first, or None."""
+    def best(self, now: Instant) -> Group | None:
+        """Give the open group of the task that comes first, or None."""
+        self._aged = None
+        if self._grants >= AGING_EVERY - 1 and now > self._aging_at:
+            aged = self._oldest(now)
+            if aged is not None:
+                return aged
         heap = self._open
         while heap:
             place = heap[0]
@@ -152,13 +175,34 @@ class ReadyQueue:
                 heappop(heap)
         return None
 
-    def take(self, group: Group, now: Instant) -> TaskRecord:
-        """Remove the next task of the best group."""
-        head = group.head()
-        assert head is not None
-        if head.tag > self._served:
-            self._served = head.tag
-        task = group.take(now)
+    def _oldest(self, now: Instant) -> Group | None:
+        """Give the open group of who waits longest, if that is too long. Cost: O(groups)."""
+        first: Entry | None = None
+        found: Group | None = None
+        for group in self.groups.values():
+            entry = group.oldest() if group.parked is None else None
+            if entry is not None and (
+                first is None or (entry.since, entry.ticket) < (first.since, first.ticket)
+            ):
+                first, found = entry, group
+        self._aging_at = inf if first is None else first.since + AGING_S
+        if now <= self._aging_at:
+            return None
+        self._aged = first
+        return found
+
+    def take(self, group: Group) -> TaskRecord:
+        """Remove the next task of the group that ``best`` just gave."""
+        entry, self._aged = self._aged, None
+        if entry is not None:
+            # its tag may be far ahead: it says nothing about how far the others are served
+            self._grants = 0
+        else:
+            entry = group.head()
+            assert entry is not None
+            self._served = max(self._served, entry.tag)
+            self._grants += 1
+        task = group.take(entry)
         if not group.live:
             self._forget(group)
         return task
@@ -190,6 +234,9 @@ class ReadyQueue:
     def _put(self, group: Group, head: Entry) -> None:
         group.place = (head.urgency, head.tag, head.ticket, group)
         heappush(self._open, group.place)
+        oldest = group.oldest()
+        if oldest is not None:
+            self._aging_at = min(self._aging_at, oldest.since + AGING_S)
 
     def _unpark(self, group: Group) -> None:
         lacks = group.parked
