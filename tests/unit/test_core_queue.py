@@ -6,9 +6,9 @@ from flow.messages import client
 from flow.messages import worker as wire
 from flow.messages.shared import Outcome, Policy
 from flow.states import TaskState
-from flow_coordinator.core import dispatch, ready
+from flow_coordinator.core import dispatch
 from flow_coordinator.core.config import CoreConfig
-from tests.support.core_env import Env, FakeWorker, Graph
+from tests.support.core_env import Env, Graph
 
 S = TaskState
 
@@ -99,21 +99,6 @@ def test_age_decides_between_equals() -> None:
     flat(env, "a", "b", "c")
     env.submit("a", "b", "c")
     assert env.worker(slots=1).run_all() == ["a", "b", "c"]
-
-
-def test_aging_old_task_overtakes_a_stream_of_higher_priorities() -> None:
-    env = Env()
-    many = [f"h{i}" for i in range(30)]
-    flat(env, "old", *many, **{name: Policy(priority=9) for name in many})
-    env.submit("old")
-    worker = FakeWorker(env, "a", 1)
-    planner = env.worker("p", slots=0)
-    env.wait(ready.AGING_S + 1)
-    planner.join()
-    env.submit(*many)
-    worker.join()
-    order = worker.run_all()
-    assert order.index("old") < ready.AGING_EVERY
 
 
 def test_queue_new_heads_leave_nothing_behind() -> None:
@@ -553,49 +538,3 @@ def test_refused_by_the_only_worker_left_is_a_failure_not_a_hang() -> None:
     for grant in one.take():
         one.end(grant, outcome=Outcome.REFUSED, error="ImportError: no module")
     assert env.ended() == 30
-
-
-def served_before(env: Env, worker: FakeWorker, name: str, stream: list[str]) -> int:
-    """Submit and run a stream one at a time, the next always waiting; count how many pass."""
-    env.submit(stream[0])
-    for passed, following in enumerate(stream[1:]):
-        env.submit(following)
-        for grant in worker.take():
-            if grant.task_id == f"T_{name}":
-                return passed
-            worker.end(grant)
-    raise AssertionError(f"{name} starves: {env.state(name)!r}")
-
-
-def test_aging_old_task_overtakes_a_stream_of_another_group() -> None:
-    env = Env()
-    many = [f"h{i}" for i in range(30)]
-    policies = dict.fromkeys(many, Policy(priority=9))
-    flat(env, "old", *many, old=Policy(resources={"db": 1}), **policies)
-    planner = env.worker("p", slots=0)
-    env.submit("old")
-    env.wait(ready.AGING_S + 1)
-    planner.join()
-    worker = FakeWorker(env, "a", 1)
-    env.submit("h29")
-    worker.join()
-    assert served_before(env, worker, "old", many[:-1]) <= ready.AGING_EVERY
-    env.check()
-
-
-def test_aging_a_raised_task_keeps_its_age() -> None:
-    env = Env()
-    many = [f"h{i}" for i in range(30)]
-    high, low = Policy(priority=9), ["l1", "l2"]
-    flat(env, "old", *low, *many, **dict.fromkeys(many, high))
-    planner = env.worker("p", slots=0)
-    env.submit("old")
-    env.wait(ready.AGING_S + 1)
-    planner.join()
-    env.submit(*low)
-    env.submit("old", priority=1.0)
-    worker = FakeWorker(env, "a", 1)
-    env.submit("h29")
-    worker.join()
-    assert served_before(env, worker, "old", many[:-1]) <= ready.AGING_EVERY
-    env.check()
