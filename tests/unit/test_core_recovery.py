@@ -413,3 +413,35 @@ def test_restart_never_gives_out_a_token_or_number_again() -> None:
     assert second.token != first.token
     assert env.task("z").number > 1
     assert env.run(2).number == 2
+
+
+def test_restart_ends_the_lease_of_a_task_that_is_not_stored_as_needed() -> None:
+    """The coordinator restarts while ``top``, which needs it, is planned again for another run."""
+    env = Env()
+    env.graph = Graph({"top": ["bad", "slow"], "bad": [], "slow": ["deep"], "deep": []})
+    worker = env.worker(slots=2)
+    env.submit("top", retry_count=0)
+    deep, bad = sorted((g for g in worker.take()), key=lambda g: g.task_id != "T_deep")
+    worker.end(deep)
+    (slow,) = worker.take()
+    worker.start(slow)
+    worker.end(bad, outcome=Outcome.FAILED)
+    assert env.state("top") == S.UPSTREAM_FAILED
+    env.plan_by_hand = True
+    env.submit("top")
+    (plan,) = env.heard(worker.peer, wire.Plan)
+    named = msgspec.structs.replace(env.graph.answer(plan, worker.uid), specs=[], edges=[])
+    body = codec.encode_chunk(named)
+    worker.say(wire.Planned(worker.session, plan.request, 0, False, body))
+    assert env.state("top") == S.UNPLANNED
+    env.restart()
+    assert env.state("slow") == S.LEASED
+    assert worker.join(held=[slow.token]).kill == [slow.token]
+    env.plan_by_hand = False
+    (plan,) = env.heard(worker.peer, wire.Plan)
+    chunk = env.graph.answer(plan, worker.uid)
+    worker.say(wire.Planned(worker.session, plan.request, 0, True, codec.encode_chunk(chunk)))
+    worker.end(slow, outcome=Outcome.KILLED)
+    assert sorted(worker.run_all()) == ["bad", "deep", "slow", "top"]
+    assert env.ended(2) == 0
+    env.check()

@@ -16,7 +16,7 @@ from flow.states import TaskState
 from flow_coordinator.core import leases, outcomes, tally
 from flow_coordinator.core.ready import UNMET, Group
 from flow_coordinator.core.records import Entry, LeaseRecord, TaskRecord, WorkerRecord
-from flow_coordinator.core.resources import could_fit
+from flow_coordinator.core.resources import could_fit, exceeds
 from flow_coordinator.core.state import State
 from flow_coordinator.core.transitions import TaskEvent
 
@@ -159,7 +159,7 @@ def is_unmet(s: State, demand: tuple[tuple[str, float], ...]) -> bool:
     """Tell whether nothing there is could ever meet a demand."""
     for name, amount in demand:
         limit = s.resources.limit(name)
-        if limit is not None and amount > limit:
+        if limit is not None and exceeds(amount, limit):
             return True
     if any(name in s.resources.of_workers for name, _ in demand):
         workers = s.workers.values()

@@ -273,7 +273,8 @@ def release(s: State, waiting: list[TaskRecord], start: int, stop: int) -> None:
 def resume_later(s: State, task: TaskRecord) -> None:
     """Queue a suspended task, all of whose yields are done, at the worker that keeps it."""
     lease = task.lease
-    if lease is None or lease.resumed >= lease.yielded:
+    doomed = task.extra is not None and task.extra.doom is not None
+    if lease is None or doomed or lease.resumed >= lease.yielded:
         return
     worker = s.workers.get(lease.uid)
     if worker is not None and task not in worker.resumes:

@@ -89,7 +89,8 @@ def _check_resources(s: State) -> None:
                 used[name] = used.get(name, 0.0) + amount
     for name in sorted({*used, *s.resources.used}):
         mine, theirs = used.get(name, 0.0), s.resources.used.get(name, 0.0)
-        _expect(abs(mine - theirs) < EPSILON * 1000, "resource use", name, mine, theirs)
+        off = abs(mine - theirs)
+        _expect(off < EPSILON * max(1.0, mine), "resource use", name, mine, theirs)
 
 
 def _check_runs(s: State) -> None:

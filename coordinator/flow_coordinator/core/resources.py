@@ -13,7 +13,7 @@ from flow_coordinator.core.records import Demand, WorkerRecord
 
 #: Limit of a resource that nobody declares. Source: Luigi.
 UNDECLARED_LIMIT = 1.0
-#: Sums of amounts like 0.1 may be off by less than this.
+#: Sums of amounts like 0.1 may be off by less than this, relative to a limit above 1.
 EPSILON = 1e-9
 
 
@@ -37,7 +37,7 @@ class Resources:
         """Name the first resource without enough room, or None."""
         for name, amount in demand:
             limit = self.limit(name)
-            if limit is not None and self.used.get(name, 0.0) + amount > limit + EPSILON:
+            if limit is not None and exceeds(self.used.get(name, 0.0) + amount, limit):
                 return name
         return None
 
@@ -56,7 +56,7 @@ class Resources:
             held = self.used.get(name)
             if held is not None:
                 left = held - amount
-                if left > EPSILON:
+                if exceeds(left, 0.0, held):
                     self.used[name] = left
                 else:
                     del self.used[name]
@@ -70,6 +70,11 @@ class Resources:
         return new
 
 
+def exceeds(amount: float, limit: float, scale: float = 1.0) -> bool:
+    """Tell whether an amount is above a limit by more than what rounding may do at this scale."""
+    return amount > limit + EPSILON * max(1.0, limit, scale)
+
+
 def fits(worker: WorkerRecord, demand: Demand, of_workers: dict[str, None]) -> bool:
     """Tell whether a worker has room for the part of a demand that workers declare."""
     for name, amount in demand:
@@ -77,7 +82,7 @@ def fits(worker: WorkerRecord, demand: Demand, of_workers: dict[str, None]) -> b
             capacity = worker.capacity.get(name)
             if capacity is None:
                 return False
-            if worker.used[name] + amount > capacity + EPSILON:
+            if exceeds(worker.used[name] + amount, capacity):
                 return False
     return True
 
@@ -85,7 +90,7 @@ def fits(worker: WorkerRecord, demand: Demand, of_workers: dict[str, None]) -> b
 def could_fit(worker: WorkerRecord, demand: Demand, of_workers: dict[str, None]) -> bool:
     """Tell whether a worker would have room if nothing ran on it."""
     return all(
-        worker.capacity.get(name, -AMOUNT_MAX) + EPSILON >= amount
+        not exceeds(amount, worker.capacity.get(name, -AMOUNT_MAX))
         for name, amount in demand
         if name in of_workers
     )

@@ -80,6 +80,8 @@ def join(s: State, peer: Peer, message: Join) -> None:
     s.changes.workers[uid] = worker
     for name in s.resources.declare(list(worker.capacity)):
         s.changes.meta[f"worker_resource:{name}"] = "1"
+        # it had a cluster limit while nobody declared it
+        s.ready.open_parked(name)
     leases.adopt(s, uid, worker)
     for dead in _certified_dead(s, worker, message):
         release_all(s, dead, "its worker's processes are dead")

@@ -56,6 +56,7 @@ def restore(
         _ended_run(s, row, utc_s)
     for row in snapshot.runs:
         _run(s, row, tasks, utc_s)
+    _unwanted(s, tasks)
     _edges(list(tasks.values()))
     _continue(s, list(tasks.values()))
     _term(s, snapshot)
@@ -178,6 +179,23 @@ def _run(s: State, row: RunRow, tasks: dict[int, TaskRecord], utc_s: float) -> N
     run.failures = sorted(failures, key=lambda one: one.number)[-outcomes.FAILURES_MAX :]
     s.failure_seq = max(s.failure_seq, *(one.number for one in failures), 0)
     tally.changed(s, run)
+
+
+def _unwanted(s: State, tasks: dict[int, TaskRecord]) -> None:
+    """End the leases of tasks that no run reaches, and forget what only these waited for.
+
+    What needed such a task was being planned again, so that its requirements were not stored. Once
+    that plan names the task it runs again; until then nobody would ever run it or end it.
+    """
+    for number, task in list(tasks.items()):
+        if task.runs:
+            continue
+        task.upstream = ()
+        if task.lease is None:
+            del tasks[number]
+            del s.tasks[task.family.project][task.task_id]
+        elif task.extra is None or task.extra.doom is None:
+            graph.doom(s, task, "cancel", "no run needs it any more")
 
 
 def _edges(tasks: list[TaskRecord]) -> None:
