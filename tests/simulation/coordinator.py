@@ -9,12 +9,23 @@ from __future__ import annotations
 import random
 from typing import TYPE_CHECKING, Any
 
-from flow.messages.worker import Challenge, Dispatch, Hello, Join, Rack, Results, Welcome
+from flow.messages.codec import decode_at_coordinator
+from flow.messages.worker import (
+    Challenge,
+    Dispatch,
+    Heartbeat,
+    Hello,
+    Join,
+    Rack,
+    Results,
+    Welcome,
+)
 from flow_coordinator.core import events as ev
 from flow_coordinator.core.effects import Send, SendNow
 from flow_coordinator.core.machine import Coordinator
 from flow_coordinator.shell.loop import Loop
 from flow_coordinator.store.base import Batch
+from tests.simulation.coordinatorjudge import CoordinatorJudge
 from tests.simulation.cores import make_store, recover
 
 if TYPE_CHECKING:
@@ -60,6 +71,7 @@ class SimRouter:
         self._boss = boss
         self.inbox: list[tuple[bytes, bytes]] = []
         self.drained = True
+        self.left = False
 
     def recv_batch(self, most: int) -> list[tuple[bytes, bytes]]:
         """Take what has arrived."""
@@ -69,7 +81,8 @@ class SimRouter:
 
     def send(self, peer: bytes, data: bytes) -> bool:
         """Say something; False: no such peer."""
-        return self._boss.world.network.send_down(peer, data)
+        self.left = self._boss.world.network.send_down(peer, data)
+        return self.left
 
     def close(self) -> None:
         """End."""
@@ -102,15 +115,19 @@ class SimLoop(Loop):
     boss: SimCoordinator
 
     def _core_handle(self, event: ev.Event) -> None:
+        judge = self.boss.judge
+        before = judge.before(event)
         if type(event) is ev.Received:
             self.boss.overhear(event)
         super()._core_handle(event)
+        judge.after(event, before)
 
     def _transmit(self, effect: Send | SendNow) -> None:
         if type(effect) is Send:
             self.boss.reach("between sends")
         self.boss.saying(effect.peer, effect.message)
         super()._transmit(effect)
+        self.boss.judge.said(effect.message, left=self.boss.router.left)
 
 
 class SimCoordinator:
@@ -128,6 +145,7 @@ class SimCoordinator:
         self.core: Coordinator
         self.loop: SimLoop
         self.router = SimRouter(self)
+        self.judge = CoordinatorJudge(self)
         self.start()
 
     # ------------------------------------------------------------ life
@@ -141,11 +159,12 @@ class SimCoordinator:
         self.alive = True
         self.generation += 1
         self._turn_at = float("inf")
-        self._joins: dict[str, list[str]] = {}
+        self._joins: dict[str, Join] = {}
         self._nonces: dict[str, str] = {}
         self._greeting: dict[bytes, str] = {}
         self._uids: dict[str, str] = {}  #: of every session of this epoch, also of lost workers
         self.router = SimRouter(self)
+        self.judge.started()
         store = SimStore(self, self.memory)
         rng = random.Random(self.kernel.rng.getrandbits(32))
         self.core = recover(self.world, store, rng, self.clock())
@@ -228,6 +247,7 @@ class SimCoordinator:
         except Crash as crash:
             self.crash(str(crash))
             return
+        self.judge.turned()
         if self.router.inbox:
             self._wake(0.0)
         else:
@@ -235,6 +255,23 @@ class SimCoordinator:
             self._wake(self.loop._timeout_s() + late)
 
     # ------------------------------------------------------------ for the judge
+
+    def uid_of(self, session: str) -> str:
+        """Tell whose session it is; empty: of no session of this start."""
+        return self._uids.get(session, "")
+
+    def takes_nonce(self, join: Join) -> bool:
+        """Whether a JOIN quotes the latest nonce of its uid (C6), which is then used up."""
+        if self._nonces.get(join.uid) != join.nonce:
+            self.kernel.counts["probe: old join ignored"] += 1
+            return False
+        del self._nonces[join.uid]
+        return True
+
+    def is_beat_of(self, uid: str, data: bytes) -> bool:
+        """Whether unread bytes are a heartbeat of this worker's session."""
+        message = decode_at_coordinator(data)
+        return isinstance(message, Heartbeat) and self.uid_of(message.session) == uid
 
     def overhear(self, event: ev.Received) -> None:
         """See what arrives while which tokens are current."""
@@ -251,10 +288,7 @@ class SimCoordinator:
         elif kind is Hello:
             self._greeting[event.peer] = message.uid  # type: ignore[union-attr]
         elif kind is Join:
-            nonce = message.nonce  # type: ignore[union-attr]
-            self._joins[nonce] = message.held  # type: ignore[union-attr]
-            if self._nonces.pop(message.uid, "") != nonce:  # type: ignore[union-attr]
-                self.kernel.counts["probe: old join ignored"] += 1
+            self._joins[message.nonce] = message  # type: ignore[union-attr, assignment]
 
     def saying(self, peer: bytes, message: Any) -> None:
         """See what leaves."""
@@ -271,5 +305,6 @@ class SimCoordinator:
         elif kind is Challenge:
             self._nonces[self._greeting.get(peer, "")] = message.nonce
         elif kind is Welcome:
-            self._uids[message.session] = self._greeting[peer]
-            self.world.welcomed(message, self._joins[message.nonce])
+            join = self._joins[message.nonce]
+            self._uids[message.session] = join.uid
+            self.world.welcomed(message, join.held)

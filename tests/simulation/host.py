@@ -16,6 +16,7 @@ from flow.messages.worker import Dispatch, Recall, Results, Resume
 from flow_worker.core import effects as fx
 from flow_worker.core import events as ev
 from flow_worker.process import channel
+from tests.simulation.agentjudge import AgentJudge
 from tests.simulation.cores import make_worker
 from tests.simulation.processes import Planner, Process, Runner
 from tests.simulation.truth import WAKE_GRACE_S
@@ -204,6 +205,7 @@ class Agent:
         self.link = self.world.network.connect(host.name, self._arrived)
         seed = self.kernel.rng.getrandbits(32)
         self.core = make_worker(host, uid, predecessors, random.Random(seed))
+        self.judge = AgentJudge(self)
         self._wake_at = NEVER
         self._said: deque[ev.Event] = deque()
         self._inbox: list[ev.Event] = []
@@ -289,8 +291,10 @@ class Agent:
             self.kernel.events += len(events)
             for event in events:
                 self._fencing = False
+                self.judge.comes(event)
                 for effect in core.handle(event, now):
                     self._do(effect)
+                self.judge.handled(event)
             for effect in core.handle(TURN_ENDED, now):
                 self._do(effect)
         if self.alive:
@@ -316,10 +320,13 @@ class Agent:
                     self.world.truth.reported(report.token, report.outcome)
             data = encode(message)
             self.kernel.note(self.name, "says", message, data)
+            self.judge.said(message)
             self.world.network.send_up(self.link, data)
         elif kind is fx.Tell:
             process = host.processes.get((self.uid, effect.process))  # type: ignore[attr-defined]
             if process is not None:
+                if type(effect.frame) is channel.Execute:  # type: ignore[attr-defined]
+                    self.judge.hands_over()
                 host.after(0.0002, process.hear, channel.pack(effect.frame))  # type: ignore[attr-defined]
         elif kind is fx.StartProcess:
             self._start(effect.process, effect.role)  # type: ignore[attr-defined]
@@ -351,6 +358,8 @@ class Agent:
         self.kernel.note(self.name, "kills", f"{number} grace {grace_s:.3f}")
         if process is None:
             return
+        process.told_to_die = True
+        self.judge.kills(process)
         if grace_s <= 0:
             self.kernel.counts["probe: late fence" if self._fencing else "hard kill"] += 1
             process.kill()

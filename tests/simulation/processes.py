@@ -45,6 +45,8 @@ class Process:
         self.role = role
         self.alive = True
         self.dying = False
+        #: the agent's core has had it killed
+        self.told_to_die = False
         #: false once it died by itself: what follows a kill is not its fault
         self.up = False
 

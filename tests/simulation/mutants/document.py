@@ -96,7 +96,7 @@ def ack_before_commit(patch: MonkeyPatch) -> None:
     patch.setattr(Loop, "_perform", mutated)
 
 
-@mutant("W2", "network")
+@mutant("W2", "mixed")
 def no_session_check(patch: MonkeyPatch) -> None:
     """The worker does what messages of any session say."""
 
