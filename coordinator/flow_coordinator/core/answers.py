@@ -317,8 +317,7 @@ def _set_resource(s: State, peer: Peer, message: client.SetResource) -> None:
         return
     s.resources.limits[message.name] = message.limit
     s.changes.resources[message.name] = message.limit
-    s.ready.open_parked(message.name)
-    s.ready.open_parked(UNMET)
+    s.ready.open_all()
     s.note("resource limit set", resource=message.name, limit=message.limit)
     s.send(peer, Changed(message.request, f"{message.name} = {message.limit:g}", 1))
 

@@ -145,11 +145,16 @@ class ReadyQueue:
     def drop(self, task: TaskRecord, key: GroupKey) -> None:
         """Forget a ready task (cancelled, failed before it was granted)."""
         if task.ticket:
-            task.ticket = 0
             group = self.groups[key]
+            head = group.head()
+            task.ticket = 0
             group.live -= 1
+            lacks = group.parked
             if not group.live:
                 self._forget(group)
+            elif lacks and lacks != UNMET and head is not None and head.task is task:
+                # others may have waited only because this task came first
+                self.open_parked(lacks)
 
     def best(self, now: Instant) -> Group | None:
         """Give the open group of the task that comes first, or None."""
@@ -218,6 +223,11 @@ class ReadyQueue:
         for group in self.parked.pop(lacks, {}).values():
             group.parked = None
             self._refresh(group)
+
+    def open_all(self) -> None:
+        """What there is has changed: every group may be tried. Cost: O(groups)."""
+        for lacks in list(self.parked):
+            self.open_parked(lacks)
 
     def _refresh(self, group: Group) -> None:
         """Put a group where its head belongs; a new head wakes a parked group."""

@@ -27,7 +27,6 @@ from flow.messages.worker import (
 from flow.states import TaskState
 from flow_coordinator.core import dispatch, graph, leases, outcomes, planning, tally
 from flow_coordinator.core.events import Peer
-from flow_coordinator.core.ready import UNMET
 from flow_coordinator.core.records import LeaseRecord, TaskRecord, WorkerRecord
 from flow_coordinator.core.state import Known, State
 from flow_coordinator.core.transitions import TaskEvent
@@ -80,8 +79,6 @@ def join(s: State, peer: Peer, message: Join) -> None:
     s.changes.workers[uid] = worker
     for name in s.resources.declare(list(worker.capacity)):
         s.changes.meta[f"worker_resource:{name}"] = "1"
-        # it had a cluster limit while nobody declared it
-        s.ready.open_parked(name)
     leases.adopt(s, uid, worker)
     for dead in _certified_dead(s, worker, message):
         release_all(s, dead, "its worker's processes are dead")
@@ -99,8 +96,7 @@ def join(s: State, peer: Peer, message: Join) -> None:
             tally.move(s, task, TaskEvent.START)
     s.send(peer, Welcome(message.nonce, worker.session, s.config.timing, kill))
     s.timer(s.now + s.config.timing.suspect_s, "worker", worker)
-    s.ready.open_parked(leases.WORKER_ROOM)
-    s.ready.open_parked(UNMET)
+    s.ready.open_all()
     s.note("worker joined", worker=worker.name, host=worker.host, slots=worker.slots, uid=uid)
 
 
@@ -119,7 +115,7 @@ def leave(s: State, worker: WorkerRecord) -> None:
     for plan in list(worker.plans.values()):
         planning.lose(s, plan)
     # what only this worker could take is unmet now; what it was reserved for needs another
-    s.ready.open_parked(leases.WORKER_ROOM)
+    s.ready.open_all()
 
 
 def _certified_dead(s: State, worker: WorkerRecord, message: Join) -> list[WorkerUid]:
