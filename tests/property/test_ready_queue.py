@@ -88,11 +88,15 @@ class Model:
             self.parked.pop(new.key, None)
 
     def remove(self, one: Waiting) -> None:
+        was_head = self.head(one.key) is one
         self.waiting.remove(one)
+        lacks = self.parked.get(one.key)
         if not self.of(one.key):
-            lacks = self.parked.pop(one.key, None)
-            if lacks is not None:
-                self.open(lacks)
+            self.parked.pop(one.key, None)
+        elif not was_head or lacks == UNMET:
+            return
+        if lacks is not None:
+            self.open(lacks)
 
     def open(self, lacks: str) -> None:
         self.parked = {key: why for key, why in self.parked.items() if why != lacks}
