@@ -59,6 +59,16 @@ def own_frame(error: BaseException, package: str = "") -> str:
     return "" if best is None else _cut_end(best[1])
 
 
+def passed_users_code(error: BaseException) -> bool:
+    """Tell whether an exception left a function that is neither flow's nor Python's own."""
+    trace = error.__traceback__
+    while trace is not None:
+        if _kind(trace, "") in (_USERS, _PACKAGES):
+            return True
+        trace = trace.tb_next
+    return False
+
+
 def bounded_trace(error: BaseException) -> str:
     """Return the traceback, without flow's own frames at its top, cut in the middle."""
     trace = error.__traceback__

@@ -228,7 +228,7 @@ def _failed(name: str, error: BaseException) -> ImportFailed:
 
 
 def _not_found(name: str, error: ModuleNotFoundError) -> ImportFailed:
-    hint = "is its directory on the path of this process?"
+    hint = "flow run looks into the current directory, flow-worker into what --path names"
     if name.endswith(".py"):
         hint = f"to run a script, give its path: {FILE_PREFIX}/path/to/{name}"
     return ImportFailed(f"module {name} cannot be imported: {blame.describe(error)}", hint=hint)

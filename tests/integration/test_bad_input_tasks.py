@@ -44,6 +44,8 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
         ("flowtasks Knot --n 0", 35, ["cycle", "Knot(n=1) -> Knot(n=0) -> Knot(n=1)"]),
         ("flowtasks RequiresTarget", 35, ["requires() can not return Target objects"]),
         ("flowtasks RequiresRaises", 35, ["KeyError: 'no such table'", "requires()"]),
+        ("flowtasks RequiresWrongly", 35, ["'seven' is not a whole number", "requires()"]),
+        ("nomodule X", 35, ["flow-worker into what --path names"]),
         ("flowtasks CompleteRaises", 35, ["OSError: the bucket is gone", "complete()"]),
         ("flowtasks YieldsKnot", 35, ["cycle", "YieldsKnot"]),
         ("flowtasks YieldsItself", 30, ["cycle", "YieldsItself"]),

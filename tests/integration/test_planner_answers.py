@@ -88,10 +88,20 @@ class Large(ft.Task):
     def requires(self):
         return [Large(p="x" * 1_000_000)]
 
+class RequiresWrongly(ft.Task):
+    def requires(self):
+        return Leaf(n="seven")
+
+class BadDemand(ft.Task):
+    resources = {"memory": "much"}
+
+class Sized(ft.Task):
+    resources = {"memory": "2GB", "db": 0}
+
 class AllBad(ft.Task):
     def requires(self):
         return [ATarget(), ANumber(), RequiresRaises(), RequiresExits(), CompleteRaises(),
-                CompleteSays(), BadPolicy(), Large()]
+                CompleteSays(), BadPolicy(), Large(), RequiresWrongly(), BadDemand()]
 
 active = []
 
@@ -217,12 +227,14 @@ def test_planner_user_code_is_wrong_each_error_says_what(process: TaskProcess) -
     errors = {answer.stubs[e.index].family: (e.kind, e.text) for e in answer.errors}
     expected = {
         "ATarget": ("requires", "Wrap it in an ExternalTask class"),
-        "ANumber": ("requires", "requires() must return Task objects but 3 is a int"),
+        "ANumber": ("requires", "requires() must return Task objects, not 3 (int)"),
         "RequiresRaises": ("requires", "KeyError: 'lost'"),
         "RequiresExits": ("requires", "sys.exit('bye')"),
         "CompleteRaises": ("complete", "OSError: bucket is away"),
         "CompleteSays": ("complete", "complete() returned 1, it must return True or False"),
-        "BadPolicy": ("requires", "priority"),
+        "BadPolicy": ("requires", "priority = 'high': Expected `float`, got `str`"),
+        "RequiresWrongly": ("requires", "BadParameter: Leaf --n: 'seven' is not a whole number"),
+        "BadDemand": ("requires", "resource memory: 'much' is not an amount"),
         "Large": ("too_large", "pass a path instead"),
     }
     assert errors.keys() == expected.keys()
@@ -230,6 +242,12 @@ def test_planner_user_code_is_wrong_each_error_says_what(process: TaskProcess) -
         assert errors[family][0] == kind, errors[family]
         assert part in errors[family][1], errors[family]
     assert "plans.py:" in errors["RequiresRaises"][1]
+    assert "plans.py:" in errors["RequiresWrongly"][1]
+
+
+def test_planner_amount_with_a_unit_is_read_as_a_size(process: TaskProcess) -> None:
+    answer = process.plan([stub("plans", "Sized")])
+    assert [policy.resources for policy in answer.policies] == [{"memory": 2e9}]
 
 
 @pytest.mark.parametrize(

@@ -348,6 +348,13 @@ class RequiresRaises(Written):
         raise KeyError("no such table")
 
 
+class RequiresWrongly(Written):
+    """It names a requirement with a value that is none."""
+
+    def requires(self) -> Any:
+        return Leaf(key="a", n="seven")
+
+
 class CompleteRaises(Written):
     """Whether it is complete cannot be known."""
 

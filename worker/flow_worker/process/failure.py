@@ -34,11 +34,23 @@ def failure_of(error: BaseException) -> Failure:
 
 
 def _describe(error: BaseException) -> Failure:
-    if isinstance(error, FlowError | Complaint):
+    if isinstance(error, Complaint) or _is_ours(error):
         text = blame.cut_middle(" ".join(str(error).split()), 4 * blame.LINE_CHARS_MAX)
+        hint = " ".join(str(getattr(error, "hint", "")).split())
+        if hint:
+            text += "\n" + blame.cut_middle(hint, blame.LINE_CHARS_MAX)
         where, trace = str(getattr(error, "where", "")), str(getattr(error, "trace", ""))
         return Failure(text, where, trace, str(getattr(error, "kind", "")))
     where, trace = blame.own_frame(error), blame.bounded_trace(error)
     if isinstance(error, SystemExit):
         return Failure(f"sys.exit({error.code!r:.100}) was called", where, trace)
     return Failure(blame.describe(error), where, trace)
+
+
+def _is_ours(error: BaseException) -> bool:
+    """Whether flow itself says this about what it was asked for.
+
+    One that passed through the user's code, which may have built a task wrongly, is as much a
+    failure of that code as any other exception: it needs its place and its trace.
+    """
+    return isinstance(error, FlowError) and not blame.passed_users_code(error)

@@ -16,6 +16,7 @@ from flow.loading import load_task_class
 from flow.messages.codec import encode_chunk
 from flow.messages.shared import PlanChunk, PlanError, Policy, Spec, SpecStatus, Stub
 from flow.packing import unpack_params
+from flow.resources import parse_demand
 from flow.task import Task, is_external
 from flow_worker.process.attempt import stub_of
 from flow_worker.process.channel import Chunk, Expand, Frame, More, Stop
@@ -254,7 +255,8 @@ class _Walk:
     def _add_error(self, index: int, kind: str, failure: Failure) -> None:
         said = failure.where.partition("  ")[0] in failure.error  # an import error has it already
         where = f"  ({failure.where})" if failure.where and not said else ""
-        text = failure.error + where
+        first, newline, more = failure.error.partition("\n")
+        text = first + where + newline + more
         self._chunk.errors.append(PlanError(index, failure.kind or kind, text, failure.trace))
         self._bytes += _STUB_BYTES + len(text) + len(failure.trace)
 
@@ -313,19 +315,24 @@ def _requirements(task: Task) -> list[Task]:
                     "requires() can not return Target objects. Wrap it in an ExternalTask class"
                 )
             kind = type(child).__name__
-            raise Complaint(f"requires() must return Task objects but {child!r:.200} is a {kind}")
+            raise Complaint(f"requires() must return Task objects, not {child!r:.200} ({kind})")
         required[child.task_id] = child
     return list(required.values())
 
 
 def _checked_policy(task: Task, resources: Any) -> Policy:
+    try:
+        demand = parse_demand(resources)
+    except (UsageError, AttributeError) as e:
+        wrong = e if isinstance(e, UsageError) else f"resources = {resources!r:.100} is no dict"
+        raise Complaint(f"{task.task_family}: {wrong}") from e
     values = {
         "priority": task.priority,
-        "resources": dict(resources),
+        "resources": demand,
         "retry_count": task.retry_count,
-        "retry_delay_s": task.retry_delay,
-        "disable_window_s": task.disable_window,
-        "timeout_s": task.worker_timeout,
+        "retry_delay": task.retry_delay,
+        "disable_window": task.disable_window,
+        "worker_timeout": task.worker_timeout,
         "disabled": bool(task.disabled),
         "on_lost": task.on_lost,
         "accepts_messages": bool(task.accepts_messages),
@@ -333,10 +340,17 @@ def _checked_policy(task: Task, resources: Any) -> Policy:
     try:
         policy = msgspec.convert(list(values.values()), Policy)
     except msgspec.ValidationError as e:
-        raise Complaint(f"{task.task_family} has a wrong attribute: {e} of {list(values)}") from e
+        raise Complaint(f"{task.task_family} has a wrong attribute: {_named(e, values)}") from e
     if policy.on_lost not in ("retry", "hold"):
         raise Complaint(f'on_lost must be "retry" or "hold", it is {policy.on_lost!r:.100}')
-    for name, amount in policy.resources.items():
-        if not 0 <= amount < float("inf"):
-            raise Complaint(f"resources of {task.task_family}: {name} = {amount} makes no sense")
     return policy
+
+
+def _named(error: msgspec.ValidationError, values: dict[str, Any]) -> str:
+    """Say which attribute a validation error is about: it knows only its position."""
+    what, _, place = str(error).partition(" - at `$[")
+    number = place.partition("]")[0]
+    if not number.isdecimal():
+        return what
+    name, value = list(values.items())[int(number)]
+    return f"{name} = {value!r:.100}: {what}"
