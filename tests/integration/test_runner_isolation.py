@@ -18,7 +18,7 @@ MODULE = """
 import os, signal, subprocess, sys, time
 from pathlib import Path
 import flow.task as ft
-from flow.parameters import IntParameter
+from flow.parameters import IntParameter, Parameter
 
 HERE = Path(__file__).parent
 
@@ -59,6 +59,27 @@ class Look(ft.Task):
         print(signal.getsignal(signal.SIGTERM) is signal.SIG_IGN)
         print(signal.getsignal(signal.SIGALRM) is signal.SIG_DFL, signal.getitimer(0)[0])
         raise ValueError
+
+class Forks(ft.Task):
+    how = Parameter()
+    def run(self):
+        child = os.fork()
+        if child == 0:
+            if self.how == "raises":
+                raise ValueError("said by the child")
+            if self.how == "exits":
+                sys.exit(7)
+            return
+        (HERE / "status").write_text(str(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])))
+        if self.how == "raises":
+            raise ValueError("said by the parent")
+
+class Pools(ft.Task):
+    def run(self):
+        from multiprocessing import get_context
+        for _ in range(5):
+            with get_context("fork").Pool(2) as pool:
+                pool.map(abs, [-1, -2])
 
 class Fat(ft.Task):
     def run(self):
@@ -206,3 +227,30 @@ def test_output_directory_over_its_bounds_loses_the_oldest_files(tmp_path: Path)
         "T.9.log",
         "current.1",
     ]
+
+
+@pytest.mark.parametrize(
+    ("how", "outcome", "status"),
+    [
+        ("returns", Outcome.DONE, "0"),
+        ("exits", Outcome.DONE, "7"),
+        ("raises", Outcome.FAILED, "1"),
+    ],
+)
+def test_runner_child_that_comes_back_from_run_ends_and_reports_nothing(
+    runner: TaskProcess, tmp_path: Path, how: str, outcome: Outcome, status: str
+) -> None:
+    report = runner.run("isolation", "Forks", how=how)
+    assert report.outcome is outcome
+    assert (tmp_path / "status").read_text() == status
+    if how == "raises":
+        assert report.error == "ValueError: said by the parent"
+        assert "said by the child" in report.tail
+    assert runner.run("isolation", "Noop", n="1").outcome is Outcome.DONE
+
+
+def test_runner_pool_of_processes_ends_without_a_trace_in_the_output(
+    runner: TaskProcess, tmp_path: Path
+) -> None:
+    assert runner.run("isolation", "Pools").outcome is Outcome.DONE
+    assert not [each.name for each in runner.log_dir.glob("Pools*.log")]

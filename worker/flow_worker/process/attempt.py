@@ -6,7 +6,11 @@ an ``Ending``, except ``Terminated``.
 
 from __future__ import annotations
 
+import contextlib
+import os
+import sys
 import time
+import traceback
 from collections.abc import Callable, Iterable
 from typing import Any
 
@@ -78,11 +82,15 @@ class Attempt:
 
     def _guarded(self, work: Callable[[], Ending | list[Stub]]) -> Ending | list[Stub]:
         started = time.perf_counter()
+        pid = os.getpid()
         try:
-            return work()
+            ended = work()
+            _leave_if_forked(pid)
+            return ended
         except Terminated:
             raise
         except BaseException as e:  # user code: sys.exit() and KeyboardInterrupt included
+            _leave_if_forked(pid, e)
             if self._generator is not None:
                 self.close()
             return self._failed(e)
@@ -161,6 +169,22 @@ class Attempt:
 def stub_of(task: Task) -> Stub:
     """Name a task so that another process can make it again."""
     return Stub(task.task_id, task.task_module, task.task_family, packed_params(task))
+
+
+def _leave_if_forked(pid: int, error: BaseException | None = None) -> None:
+    """End a child that the user's code forked and let come back: it is not the task's process."""
+    if os.getpid() == pid:
+        return
+    code: Any = 0
+    if isinstance(error, SystemExit):
+        code = error.code or 0
+    elif error is not None:
+        traceback.print_exception(error)
+        code = 1
+    for stream in (sys.stdout, sys.stderr):
+        with contextlib.suppress(OSError, ValueError, AttributeError):
+            stream.flush()
+    os._exit(code if isinstance(code, int) else 1)
 
 
 def _settled(shape: Any) -> Any:

@@ -123,9 +123,14 @@ def serve(sock: socket.socket, role: str, log_dir: Path) -> int:
     output = Output(log_dir, slip)
     link = _Link(sock)
     asked = False
+    pid = os.getpid()
 
     def on_sigterm(number: int, frame: FrameType | None) -> None:
         nonlocal asked
+        if os.getpid() != pid:  # a child that a task forked, as multiprocessing does
+            signal.signal(signal.SIGTERM, signal.SIG_DFL)
+            os.kill(os.getpid(), signal.SIGTERM)
+            return
         if not asked:
             asked = True
             if not link.sending:
