@@ -252,3 +252,33 @@ def test_submit_no_workers_says_how_to_start_one(
     assert submit(fake) == 0
     said = f"No worker has joined: flow-worker --coordinator {fake.address}"
     assert capsys.readouterr().err.count(said) == 1
+
+
+def test_submit_typing_mistake_is_one_error_without_a_summary(
+    fake: FakeCoordinator, capsys: pytest.CaptureFixture[str]
+) -> None:
+    told = failure(kind="planning", task_id="T?1.0", attempt=0, code=2, error="no task 'T'\ntry U")
+    end(fake, summary(category("scheduling_error", T=1), exit_code=2), told)
+    assert submit(fake) == 2
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert "error: no task 'T'\n       try U\n" in err
+    assert "flow why" not in err
+
+
+def test_submit_failure_without_a_known_id_names_no_command_for_it(
+    fake: FakeCoordinator, capsys: pytest.CaptureFixture[str]
+) -> None:
+    told = failure(kind="planning", task_id="T?1.0", attempt=0, error="no module 'm'")
+    end(fake, summary(category("scheduling_error", T=1), exit_code=35), told)
+    assert submit(fake) == 35
+    assert "flow why" not in capsys.readouterr().err
+
+
+def test_submit_reason_to_wait_is_told_soon_and_once(
+    fake: FakeCoordinator, capsys: pytest.CaptureFixture[str]
+) -> None:
+    news = {"families": [m.FamilyCounts("Load", {"ready": 1})], "waiting": ["needs gpu 2"]}
+    fake.answers[m.Watch] = lambda r: [update(r.request, **news)]
+    assert submit(fake, "--timeout", "3s") == 124
+    assert capsys.readouterr().err.count("waiting for: needs gpu 2") == 1

@@ -6,6 +6,7 @@ import time
 from typing import TYPE_CHECKING
 
 from flow.cli.output import printable
+from flow.errors import ExitCode
 from flow.summary import duration
 
 if TYPE_CHECKING:
@@ -15,6 +16,8 @@ if TYPE_CHECKING:
 TAIL_LINES_MAX = 15
 #: Finished tasks before a rate says anything about the future.
 ETA_TASKS_MIN = 3
+#: In the id of a task that could not be made, so that nobody knows its true id.
+UNKNOWN_ID = "?"
 
 DONE = ("done",)
 RUNNING = ("running", "leased")
@@ -29,6 +32,7 @@ KINDS = {
     "timeout": "ran into its time limit",
     "lost": "was lost with its worker",
     "planning": "cannot be planned",
+    "unmet": "cannot run",
     "disabled": "failed and is disabled now",
 }
 
@@ -94,6 +98,10 @@ class Board:
 
 def failure_lines(failure: Failure, *, hints: bool = True) -> list[str]:
     """Tell one failure: what, where, why, its last output, and what to type."""
+    if failure.code == ExitCode.USAGE:
+        # A typing mistake: nothing was tried, so there is nothing to tell but the mistake.
+        first, *more = failure.error.splitlines() or [""]
+        return [printable(each) for each in (f"error: {first}", *(f"       {m}" for m in more))]
     head = [f"✗ {failure.task}  {KINDS.get(failure.kind, failure.kind)}"]
     if failure.worker:
         head.append(f"on {failure.worker}")
@@ -111,6 +119,6 @@ def failure_lines(failure: Failure, *, hints: bool = True) -> list[str]:
         lines.append(f"    {first}" + (f"     {failure.where}" if failure.where else ""))
     lines += [f"    {each}" for each in more]
     lines += [f"    | {each}" for each in failure.tail.splitlines()[-TAIL_LINES_MAX:]]
-    if hints and failure.task_id:
+    if hints and failure.task_id and UNKNOWN_ID not in failure.task_id:
         lines.append(f"    flow why '{failure.task_id}'")
     return [printable(each) for each in lines]

@@ -5,14 +5,15 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from flow import summary as text
+from flow.errors import ExitCode
 
 if TYPE_CHECKING:
     from flow.messages.client import RunSummary
 
 
 def words(summary: RunSummary, size: str, *, hints: bool) -> str:
-    """Write the summary in the size asked for; empty for ``none``."""
-    if size == "none":
+    """Write the summary in the size asked for; empty for ``none`` and after a typing mistake."""
+    if size == "none" or (size == "short" and summary.exit_code == ExitCode.USAGE):
         return ""
     rendered = text.render(summary, full=size == "full")
     return f"{rendered}\n{_next(summary)}" if hints else rendered

@@ -10,7 +10,7 @@ import sys
 import time
 from typing import TYPE_CHECKING, Protocol
 
-from flow.cli.board import Board, failure_lines
+from flow.cli.board import RUNNING, Board, failure_lines
 from flow.cli.output import plain, print_json, say
 
 if TYPE_CHECKING:
@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
 #: Between two progress lines where no terminal shows a live block.
 LINE_EVERY_S = 10.0
+#: A run that waits and does nothing for this long deserves a line at once.
+WAITS_S = 1.0
 
 
 class View(Protocol):
@@ -55,6 +57,8 @@ class PlainView:
         self._library = library
         self._run = ""
         self._line_at = time.monotonic() + LINE_EVERY_S
+        self._waits_since: float | None = None
+        self._told: list[str] = []
 
     def accepted(self, run: str, name: str) -> None:
         self._run = run
@@ -69,11 +73,24 @@ class PlainView:
 
     def tick(self) -> None:
         now = time.monotonic()
-        if self._quiet or now < self._line_at or not self._board.last:
+        if self._quiet or not self._board.last or not self._due(now):
             return
         self._line_at = now + LINE_EVERY_S
         stamp = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
         say(f"{stamp} {self._run} {self._board.line()}")
+
+    def _due(self, now: float) -> bool:
+        """Whether it is time for a line: regularly, and when a new reason to wait stays."""
+        last = self._board.last
+        waiting = last.waiting if last and last.workers and not last.ended else []
+        if not waiting or self._board.count(*RUNNING):
+            self._waits_since = None
+        elif self._waits_since is None:
+            self._waits_since = now
+        elif now - self._waits_since >= WAITS_S and waiting != self._told:
+            self._told = waiting
+            return True
+        return now >= self._line_at
 
     def say(self, text: str) -> None:
         if not self._quiet:
