@@ -124,7 +124,7 @@ def _submit_and_follow(work: Work, children: Children, interrupts: Interrupts) -
             try:
                 view.accepted(submitted.run, submitted.name)
                 ended = follow(client, submitted.run, view, policy, interrupts, timeout_s=timeout_s)
-                policy.attempts.show(view)
+                policy.attempts.show(view, all_now=True)
             finally:
                 view.close()
             if ended.summary is None and not policy.killed:
@@ -184,7 +184,7 @@ class Draining:
 
     def heard(self, failures: list[Failure]) -> None:
         """Their output was shown with them."""
-        self.attempts.failed.update(failure.task_id for failure in failures)
+        self.attempts.failed.update((each.task_id, each.attempt) for each in failures)
 
     def timed_out(self) -> int:
         """The run ends with this process."""

@@ -7,6 +7,8 @@ is shown once, when it is whole, the middle of a long one left out.
 from __future__ import annotations
 
 import os
+import re
+import time
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -17,6 +19,11 @@ LINES_MAX = 200
 BYTES_MAX = 64 << 10
 #: Attempts shown; who prints from more tasks wants a file.
 ATTEMPTS_MAX = 1_000
+#: The news that an attempt failed may come so much later than its file.
+HOLD_S = 0.5
+
+#: TASK_ID.ATTEMPT.TOKEN.log
+_ATTEMPT = re.compile(r".+\.\d+\.[^.]*\.log")
 
 
 class Attempts:
@@ -25,13 +32,30 @@ class Attempts:
     def __init__(self, directory: str) -> None:
         self._directory = directory
         self._seen: set[str] = set()
+        #: (file, when it was found), oldest first
+        self._waiting: list[tuple[str, float]] = []
         self._changed_at = -1
         self._shown = 0
-        #: task ids whose output was shown with their failure
-        self.failed: set[str] = set()
+        #: (task id, attempt) whose output was shown with their failure
+        self.failed: set[tuple[str, int]] = set()
 
-    def show(self, view: View) -> None:
-        """Show what ended since the last call. Cost: one ``stat`` where nothing did."""
+    def show(self, view: View, *, all_now: bool = False) -> None:
+        """Show what ended a moment ago; ``all_now``: no more news comes. Cost: one ``stat``."""
+        self._look()
+        until = time.monotonic() - HOLD_S
+        while self._waiting and (all_now or self._waiting[0][1] <= until):
+            name, _ = self._waiting.pop(0)
+            task_id, attempt, _, _ = name.rsplit(".", 3)
+            if (task_id, int(attempt)) in self.failed:
+                continue
+            self._shown += 1
+            if self._shown <= ATTEMPTS_MAX:
+                view.output(task_id, _read(os.path.join(self._directory, name)))
+            elif self._shown == ATTEMPTS_MAX + 1:
+                view.say(f"{ATTEMPTS_MAX} tasks printed something; the others are not shown")
+
+    def _look(self) -> None:
+        """Find the files that are new."""
         try:
             changed_at = os.stat(self._directory).st_mtime_ns
             if changed_at == self._changed_at:
@@ -41,19 +65,12 @@ class Attempts:
             entries.sort(key=lambda entry: entry.stat().st_mtime_ns)
         except OSError:
             return
-        for entry in entries:
-            self._seen.add(entry.name)
-            task_id = entry.name.rsplit(".", 3)[0]
-            if task_id in self.failed:
-                continue
-            self._shown += 1
-            if self._shown <= ATTEMPTS_MAX:
-                view.output(task_id, _read(entry.path))
-            elif self._shown == ATTEMPTS_MAX + 1:
-                view.say(f"{ATTEMPTS_MAX} tasks printed something; the others are not shown")
+        now = time.monotonic()
+        self._seen.update(entry.name for entry in entries)
+        self._waiting += [(entry.name, now) for entry in entries]
 
     def _is_new(self, name: str) -> bool:
-        return name.endswith(".log") and name not in self._seen
+        return _ATTEMPT.fullmatch(name) is not None and name not in self._seen
 
 
 def _read(path: str) -> str:
