@@ -24,6 +24,7 @@ from flow.messages.worker import (
 )
 from flow_worker.core import events as ev
 from tests.simulation.processes import Process, Runner
+from tests.simulation.truth import WAKE_GRACE_S
 
 if TYPE_CHECKING:
     from tests.simulation.host import Agent
@@ -125,6 +126,9 @@ class AgentJudge:
                 self._broken("W4", f"handles {type(event).__name__}, {living} not yet killed")
         if isinstance(event, ev.StopRequested):
             self._leaving = True
+        elif isinstance(event, ev.GuardLost):
+            if living := [token for token, process in self._copies() if not process.shot]:
+                self._broken("W8", f"lets {living} live on unguarded")
         elif isinstance(event, ev.Received):
             self._took(event, now)
 
@@ -160,7 +164,9 @@ class AgentJudge:
     def _killed(self, tokens: list[str], why: str) -> None:
         for process in self._own():
             current = process.current if isinstance(process, Runner) else None
-            if current is not None and current.grant.token in tokens and not process.dying:
+            if current is None or self.agent.unheard_frames:
+                continue
+            if current.grant.token in tokens and not process.shot:
                 self._broken("W7", f"lets {current.grant.token} live on after {why}")
 
     def kills(self, process: Process) -> None:
@@ -192,9 +198,8 @@ class AgentJudge:
         """At the lease's end everything is gone, also where the agent is (W3, W8)."""
         host = self.agent.host
         now = host.clock()
-        excused_until = host.thawed_at + 2 * REAP_S
-        if host.kernel.now < excused_until:
-            self._look_at(now + 2 * REAP_S)
+        if host.kernel.now < host.thawed_at + WAKE_GRACE_S:
+            self._look_at(now + WAKE_GRACE_S)
         elif now < self.end + REAP_S - CLOCK_ERROR_S:
             self._look_at(self.end + REAP_S)
         elif copies := [token for token, _ in self._copies()]:

@@ -256,6 +256,11 @@ class SimCoordinator:
 
     # ------------------------------------------------------------ for the judge
 
+    @property
+    def stalled(self) -> bool:
+        """Whether something said waits for the disk."""
+        return self.loop._retry_at is not None
+
     def uid_of(self, session: str) -> str:
         """Tell whose session it is; empty: of no session of this start."""
         return self._uids.get(session, "")

@@ -5,8 +5,10 @@ How a lease may end is a closed list (C2); each that ends is held against the ev
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import TYPE_CHECKING
 
+from flow.messages.shared import Verdict
 from flow.messages.worker import (
     Dispatch,
     Drain,
@@ -16,9 +18,11 @@ from flow.messages.worker import (
     HeartbeatAck,
     Hello,
     Join,
+    Rack,
     Rejoin,
     Results,
     Welcome,
+    Yield,
 )
 from flow_coordinator.core import events as ev
 from flow_coordinator.core.records import LeaseRecord
@@ -44,6 +48,7 @@ class CoordinatorJudge:
         #: lease length promised by EXTEND to workers that have not joined since
         self._promised: dict[str, float] = {}
         self._told: set[str] = set()  #: tokens of which some DISPATCH certainly left
+        self._tries: Counter[str] = Counter()  #: how often each token was in a DISPATCH
         self._boots: dict[str, tuple[str, str]] = {}  #: uid -> its machine and that one's boot
         self.started()
 
@@ -53,6 +58,9 @@ class CoordinatorJudge:
         self._heard: dict[str, float] = {}  #: uid -> its last JOIN or newest heartbeat
         self._number: dict[str, int] = {}  #: session -> newest heartbeat
         self._owed: dict[tuple[str, int], None] = {}  #: heartbeats to be answered this turn
+        self._yields: dict[tuple[str, int], None] = {}  #: to be answered once that is durable
+        self._committed: set[tuple[str, str]] = set()  #: (session, token)
+        self._late_yields: set[str] = set()
         self._leaving: set[str] = set()  #: sessions that take nothing new
         self._asked: Join | None = None  #: the JOIN being handled, if it may take effect
         self._unreached: object = None  #: the message being handled that found nobody
@@ -73,6 +81,13 @@ class CoordinatorJudge:
             self._unreached = event.message
         if isinstance(message, Heartbeat):
             self._beat(message)
+        elif isinstance(message, Yield) and message.parts == 1:
+            worker = self.boss.core.state.workers.get(self.boss.uid_of(message.session))
+            if worker is not None and worker.session == message.session:
+                self._yields[message.token, message.number] = None
+            if message.token not in self.boss.core.state.leases:
+                # a late copy of a yield is stale, however its task ended
+                self._late_yields.add(message.token)
         elif isinstance(message, Join) and self.boss.takes_nonce(message):
             self._asked = message
             self._heard[message.uid] = self.kernel.now
@@ -95,7 +110,8 @@ class CoordinatorJudge:
             self._boots[message.uid] = (message.host_key, message.boot_id)
         elif isinstance(self._unreached, Dispatch):
             for grant in self._unreached.grants:
-                if grant.token in leases and grant.token not in self._told:
+                token = grant.token
+                if token in leases and token not in self._told and self._tries[token] == 1:
                     self._broken("C1", f"keeps {grant.token}, which certainly was never sent")
 
     def _may_end(self, lease: LeaseRecord, event: ev.Event, message: object) -> bool:
@@ -168,14 +184,31 @@ class CoordinatorJudge:
                 new = grant.token not in self.boss.world.truth.granted
                 if new and message.session in self._leaving:
                     self._broken("drain", f"grants {grant.token} to a worker that leaves")
+                self._tries[grant.token] += 1
                 if left:
                     self._told.add(grant.token)
+        elif isinstance(message, Rack):
+            self._racked(message)
         elif isinstance(message, Drain):
             self._leaving.add(message.session)
         elif isinstance(message, Extend):
             self._promised[self.boss.uid_of(message.session)] = message.lease_s
 
+    def _racked(self, message: Rack) -> None:
+        for number in message.yields:
+            self._yields.pop(number, None)
+        for token, verdict in message.verdicts:
+            key = (message.session, token)
+            if verdict == Verdict.COMMITTED:
+                self._committed.add(key)
+            elif key in self._committed and token not in self._late_yields:
+                self._broken("C3", f"calls {token} stale after it was committed")
+            else:
+                self._yields = {key: None for key in self._yields if key[0] != token}
+
     def turned(self) -> None:
         """A turn is over: heartbeats were answered, on a full disk too (C7, C9)."""
         if self._owed:
             self._broken("C9", f"does not answer heartbeats {list(self._owed)}")
+        if self._yields and not self.boss.stalled:
+            self._broken("C4", f"does not acknowledge yields {list(self._yields)}")

@@ -156,6 +156,13 @@ class Faults:
         """Short is as likely as long."""
         return least * (most / least) ** self.rng.random()
 
+    def joining(self, host: Host) -> None:
+        """A worker that holds something says JOIN: the worst moment to lose a lease."""
+        if self.active and "host frozen" in self.world.profile.rates and self.rng.random() < 0.1:
+            seconds = self._seconds(30.0, 100.0)
+            self.kernel.counts["fault: host frozen while joining"] += 1
+            self.kernel.after(self.rng.random() * 0.01, host.freeze, seconds)
+
     # ------------------------------------------------------------ kinds
 
     def _weather(self) -> None:
@@ -181,7 +188,8 @@ class Faults:
         agent = self._host().agent
         if agent is not None:
             guard_s = self.world.profile.timing.kill_s
-            agent.stall(self._seconds(0.1, 4 * guard_s), guard_s)
+            lease_s = self.world.profile.timing.lease_s
+            agent.stall(self._seconds(0.1, 2 * lease_s), guard_s)
 
     def _drain(self) -> None:
         agent = self._host().agent

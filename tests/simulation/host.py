@@ -12,7 +12,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from flow.messages.codec import decode_at_worker, encode
-from flow.messages.worker import Dispatch, Recall, Results, Resume
+from flow.messages.worker import Dispatch, Join, Recall, Results, Resume
 from flow_worker.core import effects as fx
 from flow_worker.core import events as ev
 from flow_worker.process import channel
@@ -249,6 +249,11 @@ class Agent:
         self._said.append(ev.ProcessExited(number, signal, code))
         self.host.after(self.kernel.rng.random() * 0.005, self._pump)
 
+    @property
+    def unheard_frames(self) -> bool:
+        """Whether a task process said something that the core has not handled yet."""
+        return bool(self._said) or any(type(one) is ev.ProcessSaid for one in self._inbox)
+
     def _pump(self) -> None:
         if self._said:
             self.handle(self._said.popleft())
@@ -321,6 +326,8 @@ class Agent:
             data = encode(message)
             self.kernel.note(self.name, "says", message, data)
             self.judge.said(message)
+            if type(message) is Join and message.held:
+                self.world.faults.joining(host)
             self.world.network.send_up(self.link, data)
         elif kind is fx.Tell:
             process = host.processes.get((self.uid, effect.process))  # type: ignore[attr-defined]

@@ -47,6 +47,8 @@ class Process:
         self.dying = False
         #: the agent's core has had it killed
         self.told_to_die = False
+        #: somebody sent SIGKILL
+        self.shot = False
         #: false once it died by itself: what follows a kill is not its fault
         self.up = False
 
@@ -82,6 +84,7 @@ class Process:
 
     def kill(self) -> None:
         """Receive SIGKILL, the whole tree."""
+        self.shot = True
         if self.alive:
             self.die(signal.SIGKILL, 0, 0.002 + self.host.kernel.rng.random() * 0.03)
 

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 from flow.messages.client import RunSummary, SubmitOptions
 from flow.messages.shared import Verdict
 from flow.states import TERMINAL
-from flow_coordinator.core import graph, invariants
 from flow_coordinator.core.tally import IllegalMove
+from tests.simulation import audit
 from tests.simulation.clients import Client
 from tests.simulation.coordinator import SimCoordinator
 from tests.simulation.faults import Faults, draw_profile
@@ -233,18 +233,8 @@ class World:
         self.truth.broken("L1", "; ".join(story[:60]))
 
     def check(self) -> None:
-        """Recount the coordinator's state."""
-        if not self.coordinator.alive:
-            return
-        state = self.coordinator.core.state
-        try:
-            invariants.check(state)
-        except AssertionError as error:
-            self.truth.broken("S14", str(error))
-        for tasks in state.tasks.values():
-            for task in tasks.values():
-                if task.state not in TERMINAL and not task.held and not graph.is_wanted(task):
-                    self.truth.broken("S10", f"{task.task_id} is open and nobody wants it")
+        """Recount what the cores hold."""
+        audit.recount(self)
 
 
 @dataclass
