@@ -96,7 +96,6 @@ def test_restart_keeps_a_longer_term_until_its_leases_are_over() -> None:
     env.handle(Stopping())
     env.turn()
     assert [m.lease_s for m in env.heard(b"peer-a", wire.Extend)] == [300]
-    assert not env.core.next_deadline() or env.core.state.stopping
     for _ in range(2):
         env.restart()
         env.wait(200)
@@ -117,6 +116,26 @@ def test_restart_with_a_shorter_profile_waits_for_the_stored_term() -> None:
     env.wait(0.2)
     assert env.state("a") == S.READY
     assert float(env.store.disk.meta["term_s"]) == pytest.approx(11.1)
+
+
+def test_stop_is_said_until_every_worker_knows_it() -> None:
+    """What is said last may be lost with the connection."""
+    env = Env()
+    told, deaf = env.worker("told"), env.worker("deaf")
+    env.handle(Stopping())
+    env.turn()
+    told.say(wire.Extended(told.session))
+    assert not env.core.may_end
+    told.beat()
+    deaf.beat()
+    assert len(env.heard(told.peer, wire.Extend)) == 1
+    assert len(env.heard(deaf.peer, wire.Extend)) == 2
+    late = env.worker("late")
+    assert len(env.heard(late.peer, wire.Extend)) == 1
+    late.say(wire.Extended(late.session))
+    assert not env.core.may_end
+    deaf.say(wire.Drained(deaf.session))
+    assert env.core.may_end
 
 
 def test_restart_grants_nothing_while_stopping() -> None:

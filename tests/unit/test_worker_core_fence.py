@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from flow.messages.shared import Outcome, Timing
-from flow.messages.worker import Extend, Heartbeat, HeartbeatAck, Rejoin
+from flow.messages.worker import Extend, Extended, Heartbeat, HeartbeatAck, Rejoin
 from flow_worker.core import events
 from flow_worker.process.channel import Parked
 from tests.support.worker_env import START_S, WorkerEnv, grant, stub, tok
@@ -102,6 +102,7 @@ def test_extend_postpones_the_fence() -> None:
     env = WorkerEnv()
     runner = env.run(grant(1))
     env.turn(Extend("1.1", 300.0))
+    assert env.of(Extended) == [Extended("1.1")]
     env.run_for(294.0, acks=False)
     assert not env.killed
     env.run_for(2.0, acks=False)

@@ -109,6 +109,12 @@ class Drained(Message, frozen=True, tag=8):
     session: Session
 
 
+class Extended(Message, frozen=True, tag=9):
+    """EXTEND arrived: this worker waits for the next coordinator."""
+
+    session: Session
+
+
 # ---------------------------------------------------------------- coordinator -> worker
 
 
@@ -210,7 +216,10 @@ class PlanEnd(Message, frozen=True, tag=44):
 
 
 class Extend(Message, frozen=True, tag=45):
-    """A planned restart of the coordinator: keep running this long without acks."""
+    """A planned restart of the coordinator: keep running this long without acks; say EXTENDED.
+
+    Answered because closing a connection on which something arrives can cost what was said last.
+    """
 
     session: Session
     lease_s: float
@@ -222,7 +231,7 @@ class Drain(Message, frozen=True, tag=46):
     session: Session
 
 
-ToCoordinator = Hello | Join | Heartbeat | Started | Results | Yield | Planned | Drained
+ToCoordinator = Hello | Join | Heartbeat | Started | Results | Yield | Planned | Drained | Extended
 ToWorker = (
     Challenge
     | Denied

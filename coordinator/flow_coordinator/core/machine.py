@@ -75,6 +75,11 @@ class Coordinator:
             return timer if update is None else update
         return min(timer, update)
 
+    @property
+    def may_end(self) -> bool:
+        """Whether every worker knows that the coordinator ends on purpose."""
+        return all(worker.extended for worker in self.state.workers.values())
+
     def take_changes(self) -> Changes:
         """Hand over what changed since the last call, to be written in one transaction."""
         changes, self.state.changes = self.state.changes, Changes()
@@ -125,6 +130,7 @@ _SESSION_HANDLERS: dict[type, Callable[[State, WorkerRecord, Any], None]] = {
     wire.Yield: workers.yielded,
     wire.Planned: _planned,
     wire.Drained: workers.drained,
+    wire.Extended: workers.extended,
 }
 
 

@@ -348,6 +348,7 @@ class WorkerRecord:
         "code",
         "cpu",
         "draining",
+        "extended",
         "fit",
         "heard_at",
         "heartbeat",
@@ -394,6 +395,7 @@ class WorkerRecord:
         #: receive time of the last counted heartbeat (JOIN is the first)
         self.heard_at = now
         self.heartbeat = 0
+        self.extended = False  #: knows that the coordinator restarts
         self.draining = False
         self.fit = True
         self.suspect = False

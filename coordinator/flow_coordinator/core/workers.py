@@ -13,6 +13,7 @@ from flow.messages.worker import (
     Drain,
     Drained,
     Extend,
+    Extended,
     Heartbeat,
     HeartbeatAck,
     Hello,
@@ -95,6 +96,8 @@ def join(s: State, peer: Peer, message: Join) -> None:
         elif task.state == TaskState.LEASED:
             tally.move(s, task, TaskEvent.START)
     s.send(peer, Welcome(message.nonce, worker.session, s.config.timing, kill))
+    if s.stopping:
+        _extend(s, worker)
     s.timer(s.now + s.config.timing.suspect_s, "worker", worker)
     s.ready.open_all()
     s.note("worker joined", worker=worker.name, host=worker.host, slots=worker.slots, uid=uid)
@@ -191,6 +194,8 @@ def heartbeat(s: State, worker: WorkerRecord, message: Heartbeat) -> None:
     worker.cpu = message.cpu
     worker.memory_bytes = message.memory_bytes
     s.send_now(worker.peer, HeartbeatAck(worker.session, message.number))
+    if s.stopping and not worker.extended:
+        _extend(s, worker)
     if worker.held:
         dispatch.repeat(s, worker)
 
@@ -326,10 +331,24 @@ def stop(s: State) -> None:
     """The coordinator ends on purpose: give the workers time to wait for the next one."""
     s.stopping = True
     timing = s.config.timing
-    lease_s = max(s.config.extend_s, timing.lease_s)
-    s.changes.meta["term_s"] = repr(lease_s * (1 + timing.rate_error) + timing.margin_s)
+    term_s = _extended_s(s) * (1 + timing.rate_error) + timing.margin_s
+    s.changes.meta["term_s"] = repr(term_s)
     for worker in s.workers.values():
-        s.send(worker.peer, Extend(worker.session, lease_s))
+        _extend(s, worker)
+
+
+def _extended_s(s: State) -> float:
+    return max(s.config.extend_s, s.config.timing.lease_s)
+
+
+def _extend(s: State, worker: WorkerRecord) -> None:
+    # after the commit: the promise must outlive this process
+    s.send(worker.peer, Extend(worker.session, _extended_s(s)))
+
+
+def extended(s: State, worker: WorkerRecord, message: Extended) -> None:
+    """A worker knows that the coordinator ends on purpose."""
+    worker.extended = True
 
 
 def remember(s: State, uid: WorkerUid, name: str, host_key: str, boot_id: str) -> None:

@@ -46,6 +46,8 @@ PRUNE_S = 5.0
 PRUNE_ROWS_MAX = 2_000
 #: Longest sleep: the loop looks at its world at least this often.
 SLEEP_S_MAX = 5.0
+#: How long an ending coordinator waits until every worker knows that it ends on purpose.
+FAREWELL_S = 2.0
 #: Few, large collections: records are freed by counting, cycles are rare.
 GC_THRESHOLDS = (100_000, 50, 100)
 
@@ -102,11 +104,21 @@ class Loop:
             if "parent" in ready and not os.read(self._parent_fd, 1):
                 self._stopping = True
             self.turn()
-        self._core_handle(Stopping())
-        self.turn()
+        self._poller.unregister(wake)
+        self._poller.unregister(self._parent_fd)
+        self._take_leave()
         self._router.close()
         self._store.close()
         return 0
+
+    def _take_leave(self) -> None:
+        """Have the workers know that they should wait for the next coordinator."""
+        self._core_handle(Stopping())
+        self.turn()
+        until = self._clock() + FAREWELL_S
+        while not self._core.may_end and (left_s := until - self._clock()) > 0:
+            self._poller.poll(min(left_s, self._timeout_s()))
+            self.turn()
 
     def _on_signal(self, number: int, frame: object) -> None:
         self._stopping = True

@@ -20,6 +20,7 @@ from flow.messages.worker import (
     Drain,
     Drained,
     Extend,
+    Extended,
     HeartbeatAck,
     Kill,
     Plan,
@@ -104,7 +105,7 @@ class Worker:
             Plan: lambda m: self.planning.plan(m, self._now),
             PlanNext: lambda m: self.planning.next_chunk(m, self._now),
             PlanEnd: lambda m: self.planning.end(m.request),
-            Extend: lambda m: self.lease.extend(m.lease_s, self._now),
+            Extend: self._extend,
             Drain: lambda m: self._stop(StopKind.DRAIN),
         }
 
@@ -186,6 +187,10 @@ class Worker:
         self._emit(Note("joined", fields))
         self.tokens.kill(message.kill, 0.0, self._now, at_once=True)  # W7
         self.outbox.joined(self.tokens.said_started(), self.tokens.said_resumed())
+
+    def _extend(self, message: Extend) -> None:
+        self.lease.extend(message.lease_s, self._now)
+        self._send(Extended(message.session))
 
     def _denied(self, message: Denied) -> None:
         if self.joining.denied(message):
