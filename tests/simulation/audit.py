@@ -34,11 +34,13 @@ from flow_coordinator.core import dispatch, graph, invariants, leases, workers
 from flow_worker.core import config as worker_config
 
 if TYPE_CHECKING:
-    from flow_coordinator.core.records import WorkerRecord
+    from flow_coordinator.core.records import LeaseRecord, WorkerRecord
     from flow_coordinator.core.state import State
     from tests.simulation.host import Agent
     from tests.simulation.world import World
 
+#: The bounds as they should be: mutants change those of the cores.
+PREFETCH_S, PREFETCH_MAX, LONG_S = dispatch.PREFETCH_S, dispatch.PREFETCH_MAX, leases.LONG_S
 #: A lease's timer fires this late at most while the coordinator is awake, seconds.
 LATE_S = 1.0
 
@@ -81,12 +83,12 @@ def _worker(world: World, state: State, worker: WorkerRecord) -> None:
         lease for lease in worker.held.values() if lease.token.split(".")[1] == str(state.epoch)
     ]
     holding = [lease for lease in mine if lease.holds]
-    long = sum(lease.expected_s >= leases.LONG_S for lease in holding)
-    ahead_s = sum(lease.expected_s for lease in holding if lease.expected_s < leases.LONG_S)
+    long = sum(lease.expected_s >= LONG_S for lease in holding)
+    ahead_s = sum(lease.expected_s for lease in holding if lease.expected_s < LONG_S)
     _bound(world, long, worker.slots, f"long tasks {name}")
-    most = worker.slots * (1 + dispatch.PREFETCH_MAX)
+    most = worker.slots * (1 + PREFETCH_MAX)
     _bound(world, len(holding), most, f"outstanding dispatches {name}")
-    _bound(world, ahead_s, dispatch.PREFETCH_S * worker.slots + leases.LONG_S, f"seconds {name}")
+    _bound(world, ahead_s, PREFETCH_S * worker.slots + LONG_S, f"seconds {name}")
 
 
 def _ages(world: World, state: State) -> None:
@@ -95,11 +97,24 @@ def _ages(world: World, state: State) -> None:
     for lease in state.leases.values():
         worker = state.workers.get(lease.uid)
         if worker is not None:
+            _kill_repeated(world, lease, worker)
             silent_s = state.now - worker.heard_at
             if silent_s > term_s:
                 world.truth.broken("L2", f"{lease.token}: silence for {silent_s:.1f} s")
         elif state.now > state.orphans_until.get(lease.uid, state.now) + LATE_S:
             world.truth.broken("L2", f"{lease.token}: its worker did not come back")
+
+
+def _kill_repeated(world: World, lease: LeaseRecord, worker: WorkerRecord) -> None:
+    """What must die is told so again while its worker is heard."""
+    boss = world.coordinator
+    extra = lease.task.extra
+    if extra is None or extra.doom is None or boss.stalled:
+        return
+    known_at = boss.judge.doomed.setdefault(lease.token, worker.heard_at)
+    last = max(known_at, lease.granted_at, boss.judge.kill_said.get(lease.token, 0.0))
+    if worker.heard_at > last + 2.5 * world.profile.timing.heartbeat_s:
+        world.truth.broken("W7", f"{lease.token} must die, and nobody says so again")
 
 
 def _agent(world: World, agent: Agent) -> None:

@@ -124,6 +124,8 @@ class Client:
                 self.ended = message.ended
                 self.world.run_ended(self, message.ended)
         elif isinstance(message, Changed):
+            if isinstance(self._order, Cancel):
+                self.world.truth.cancelled.add(self.run)
             self._order = None
         elif isinstance(message, Failed):
             if self._order is not None and message.request == self._order.request:  # type: ignore[attr-defined]

@@ -18,6 +18,7 @@ from flow.messages.worker import (
     HeartbeatAck,
     Hello,
     Join,
+    Kill,
     Rack,
     Rejoin,
     Results,
@@ -61,6 +62,8 @@ class CoordinatorJudge:
         self._yields: dict[tuple[str, int], None] = {}  #: to be answered once that is durable
         self._committed: set[tuple[str, str]] = set()  #: (session, token)
         self._late_yields: set[str] = set()
+        self.doomed: dict[str, float] = {}  #: since when a lease's end is known to be wanted
+        self.kill_said: dict[str, float] = {}
         self._leaving: set[str] = set()  #: sessions that take nothing new
         self._asked: Join | None = None  #: the JOIN being handled, if it may take effect
         self._unreached: object = None  #: the message being handled that found nobody
@@ -187,6 +190,8 @@ class CoordinatorJudge:
                 self._tries[grant.token] += 1
                 if left:
                     self._told.add(grant.token)
+        elif isinstance(message, Kill):
+            self.kill_said.update(dict.fromkeys(message.tokens, self.boss.clock()))
         elif isinstance(message, Rack):
             self._racked(message)
         elif isinstance(message, Drain):
@@ -209,6 +214,7 @@ class CoordinatorJudge:
     def turned(self) -> None:
         """A turn is over: heartbeats were answered, on a full disk too (C7, C9)."""
         if self._owed:
-            self._broken("C9", f"does not answer heartbeats {list(self._owed)}")
+            known = all(self.boss.uid_of(session) for session, _ in self._owed)
+            self._broken("C9" if known else "C7", f"does not answer heartbeats {list(self._owed)}")
         if self._yields and not self.boss.stalled:
             self._broken("C4", f"does not acknowledge yields {list(self._yields)}")

@@ -57,14 +57,14 @@ RATES: dict[str, float] = {
     "container killed": 1 / 400,
     "agent crash": 1 / 80,
     "agent stopped": 1 / 100,
-    "agent drained": 1 / 300,
+    "agent drained": 1 / 100,
     "supervisor crash": 1 / 300,
     "process killed": 1 / 60,
     "coordinator crash": 1 / 100,
     "coordinator frozen": 1 / 200,
     "coordinator restart": 1 / 400,
     "disk full": 1 / 150,
-    "cancel": 1 / 200,
+    "cancel": 1 / 100,
     "retry": 1 / 150,
 }
 
@@ -159,9 +159,11 @@ class Faults:
     def joining(self, host: Host) -> None:
         """A worker that holds something says JOIN: the worst moment to lose a lease."""
         if self.active and "host frozen" in self.world.profile.rates and self.rng.random() < 0.1:
-            seconds = self._seconds(30.0, 100.0)
+            seconds = self._seconds(5.0, 100.0)
             self.kernel.counts["fault: host frozen while joining"] += 1
             self.kernel.after(self.rng.random() * 0.01, host.freeze, seconds)
+            if self.rng.random() < 0.5:
+                self.kernel.after(0.05, self.world.network.cut, host.name, "up", 150.0)
 
     # ------------------------------------------------------------ kinds
 

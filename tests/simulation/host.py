@@ -250,6 +250,12 @@ class Agent:
         self.host.after(self.kernel.rng.random() * 0.005, self._pump)
 
     @property
+    def able(self) -> bool:
+        """Whether it could join now: it runs, stays, and kills nothing."""
+        dying = any(one.agent is self and one.told_to_die for one in self.host.processes.values())
+        return self.alive and not self.stalled and self.core.stopping is None and not dying
+
+    @property
     def unheard_frames(self) -> bool:
         """Whether a task process said something that the core has not handled yet."""
         return bool(self._said) or any(type(one) is ev.ProcessSaid for one in self._inbox)

@@ -190,7 +190,7 @@ class Runner(Process):
             world.kernel.counts["skipped"] += 1
             self.host.after(0.001, self._end, attempt, Outcome.DONE, "", True)
             return
-        attempt.execution = world.truth.started(node, grant.token, self.host)
+        attempt.execution = world.truth.started(node, grant.token, self.host, alone=grant.alone)
         self._segment(attempt)
 
     def _go_on(self, attempt: Attempt) -> None:

@@ -35,6 +35,8 @@ class Execution:
     place: Place
     since: float
     parked: bool = False
+    #: nothing may run beside it
+    alone: bool = False
 
 
 @dataclass
@@ -56,6 +58,8 @@ class Truth:
     done_acked: dict[str, Token] = field(default_factory=dict)
     #: tasks that more than one run counts, or that somebody retried: they may start again
     shared: set[str] = field(default_factory=set)
+    #: runs whose cancel was acknowledged
+    cancelled: set[str] = field(default_factory=set)
 
     def broken(self, rule: str, story: str) -> None:
         """Stop the world."""
@@ -63,12 +67,12 @@ class Truth:
 
     # ------------------------------------------------------------ executions
 
-    def started(self, node: Node, token: Token, place: Place) -> Execution:
+    def started(self, node: Node, token: Token, place: Place, *, alone: bool) -> Execution:
         """User code of ``node`` begins in a process on ``place``."""
         kernel = self.kernel
         kernel.counts["start"] += 1
         kernel.note(place.name, "executes", f"{node.task_id} {token}")
-        execution = Execution(node, token, place, kernel.now)
+        execution = Execution(node, token, place, kernel.now, alone=alone)
         if token in self.by_token:
             self.broken("S3", f"{token} of {node.task_id} executed twice")
         self.by_token[token] = execution
@@ -77,6 +81,7 @@ class Truth:
                 self.broken("S8", f"{node.task_id} runs before {below.task_id}")
         self.running.setdefault(node.task_id, []).append(execution)
         self._alone(execution)
+        self._unaccompanied(execution)
         self._take(execution)
         return execution
 
@@ -88,6 +93,7 @@ class Truth:
             if not below.complete:
                 self.broken("S8", f"{execution.node.task_id} resumed before {below.task_id}")
         self._alone(execution)
+        self._unaccompanied(execution)
         self._take(execution)
 
     def parked(self, execution: Execution) -> None:
@@ -123,6 +129,17 @@ class Truth:
                     f" {execution.token} and on {other.place.name} under {other.token}"
                     f" since {other.since:.3f}",
                 )
+
+    def _unaccompanied(self, execution: Execution) -> None:
+        """After a crash a task runs with nothing beside it on its worker (section 4)."""
+        if execution.alone:
+            self.kernel.counts["probe: alone after a crash"] += 1
+        for copies in self.running.values():
+            for other in copies:
+                beside = other is not execution and other.place is execution.place
+                if beside and not other.parked and (other.alone or execution.alone):
+                    names = f"{execution.node.task_id} and {other.node.task_id}"
+                    self.broken("crash", f"{names} run on {other.place.name}, one must be alone")
 
     def woke(self, place: Place) -> None:
         """The grace after a freeze is over: nothing stale may be left there."""

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from flow.messages.client import RunSummary, SubmitOptions
 from flow.messages.shared import Verdict
-from flow.states import TERMINAL
+from flow.states import TERMINAL, TaskState
 from flow_coordinator.core.tally import IllegalMove
 from tests.simulation import audit
 from tests.simulation.clients import Client
@@ -32,6 +32,9 @@ CHECK_EVERY = 500
 BROKEN_MAX_S = 6_000.0
 #: Time for the last words after the last run ended.
 SETTLE_S = 60.0
+#: Whoever can talk has joined after this, seconds, and how often that is looked at.
+JOIN_S_MAX = 10.0
+LOOK_S = 1.0
 #: How long runs wait for external data, seconds.
 EXTERNAL_WAIT_S = 600.0
 EVENTS_DEFAULT = 10_000
@@ -54,6 +57,8 @@ class World:
         self.clients: list[Client] = []
         self.members: Counter[str] = Counter()
         self.tokens: dict[str, int] = {}
+        self.names: dict[int, str] = {}
+        self.failures: Counter[str] = Counter()
         self.attempts: dict[int, tuple[int, str | None]] = {}
         self.coordinator = SimCoordinator(self)
         error = self.profile.rate_error
@@ -62,6 +67,8 @@ class World:
             for n in range(self.profile.hosts)
         ]
         self.broken = True
+        #: hosts that could talk all the time, and since when they are not joined
+        self._able_since: dict[str, float] = {}
         self._submit()
         self.faults = Faults(self)
 
@@ -134,19 +141,37 @@ class World:
 
     def committed(self, batch: Batch) -> None:
         """Rows became durable."""
+        for task_row in batch.tasks:
+            self.names[task_row[0]] = task_row[4]
         for row in batch.progress:
             number, attempt, token = row[0], row[2], row[5]
+            self._budget(self.names.get(number, ""), row[1], row[3])
             before = self.attempts.get(number, (0, None))
             if token is not None and token != before[1]:
                 if attempt <= before[0] or self.tokens.setdefault(token, number) != number:
                     self.truth.broken("S6", f"{token}, attempt {attempt} of {number}: {before}")
                 self.attempts[number] = (attempt, token)
 
+    def _budget(self, task_id: str, state: int, failures: int) -> None:
+        """A task fails for good with its last allowed failure, and failures are not forgotten."""
+        node = self.truth.nodes.get(task_id)
+        if node is None or task_id in self.truth.shared:
+            return
+        most = node.policy.retry_count
+        if failures < self.failures[task_id]:
+            self.truth.broken("retry", f"{task_id} had {self.failures[task_id]}, now {failures}")
+        self.failures[task_id] = failures
+        if state == TaskState.FAILED and failures != most:
+            self.truth.broken("retry", f"{task_id} ended after {failures} failures of {most}")
+
     def recovered(self, core: Coordinator) -> None:
         """A coordinator came back: what was acknowledged must still be so."""
         for token, verdict in self.truth.acked.items():
             if verdict == Verdict.COMMITTED and token in core.state.leases:
                 self.truth.broken("S5", f"{token} was acknowledged and is a lease again")
+        for run in core.state.runs.values():
+            if run.id in self.truth.cancelled and not run.cancelled:
+                self.truth.broken("S5", f"{run.id} was cancelled and goes on")
 
     def welcomed(self, message: Welcome, held: list[str]) -> None:
         """A JOIN is in force."""
@@ -188,6 +213,23 @@ class World:
         self.network.heal()
         self.coordinator.crash_at = ""
         self.coordinator.full_until = 0.0
+        kernel.after(LOOK_S, self._look_joined)
+
+    def _look_joined(self) -> None:
+        """L3: who could join for a while has joined."""
+        now = self.kernel.now
+        boss = self.coordinator
+        awake = boss.alive and boss.frozen_until < now
+        for host in self.hosts:
+            agent = host.agent
+            able = awake and host.up and not host.frozen and agent is not None and agent.able
+            if not able:
+                self._able_since.pop(host.name, None)
+            elif agent is not None and agent.core.joining.session is not None:
+                self._able_since[host.name] = now
+            elif now - self._able_since.setdefault(host.name, now) > JOIN_S_MAX:
+                self.truth.broken("L3", f"{agent.name if agent else host.name} does not join")
+        self.kernel.after(LOOK_S, self._look_joined)
 
     def _patience(self) -> float:
         """L1: how long everything may take from now."""
@@ -198,18 +240,20 @@ class World:
         """After the last run: nothing may be left anywhere."""
         kernel = self.kernel
         until = kernel.now + SETTLE_S + 2 * self.profile.timing.term_s
-        while kernel.now < until:
+        while kernel.now < until or any(host.name not in self._able_since for host in self.hosts):
             kernel.step()
+        kernel.counts["settled"] += 1
         self.check()
         truth = self.truth
         if truth.running:
             truth.broken("L6", f"still executing: {sorted(truth.running)}")
         for host in self.hosts:
             agent = host.agent
-            if agent is None or agent.core.joining.session is None:
-                truth.broken("L3", f"{host.name} is not joined")
-            elif len(agent.core.outbox) or agent.core.tokens.live:
+            if (agent is not None and len(agent.core.outbox)) or agent.core.tokens.live:
                 truth.broken("L5", f"{agent.name} still has {agent.core.tokens.held()} to report")
+            left = [key for key, one in host.processes.items() if one.agent is not agent]
+            if left:
+                truth.broken("L6", f"processes of agents that are gone: {left}")
         state = self.coordinator.core.state
         if state.leases:
             truth.broken("L2", f"leases left: {sorted(state.leases)}")

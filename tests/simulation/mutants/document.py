@@ -165,7 +165,7 @@ def fence_after_messages(patch: MonkeyPatch) -> None:
     _fence_last(patch)
 
 
-@mutant("W7", "freezes")
+@mutant("W7", "crashes")
 def soft_kill_list(patch: MonkeyPatch) -> None:
     """What WELCOME and KILL say must die is asked nicely first."""
     _kill_softly(patch)
@@ -217,7 +217,7 @@ def killed_is_not_reported(patch: MonkeyPatch) -> None:
     patch.setattr(Tokens, "_gone", mutated)
 
 
-@mutant("W5", "network")
+@mutant("W5", "freezes")
 def fence_between_join_and_welcome(patch: MonkeyPatch) -> None:
     """A kill after JOIN does not void it: its WELCOME adopts what is dead."""
     patch.setattr(Joining, "kill_begun", lambda self: None)

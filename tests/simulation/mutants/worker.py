@@ -67,7 +67,7 @@ def fence_at_the_end(patch: MonkeyPatch) -> None:
     patch.setattr(Lease, "fence_at", property(lambda self: self.end))
 
 
-@mutant("W3", "network")
+@mutant("W3", "freezes")
 def fence_counted_from_now(patch: MonkeyPatch) -> None:
     """A WELCOME begins a lease when it comes, not when its JOIN left."""
     real = Joining.welcome
@@ -87,7 +87,7 @@ def fence_counted_from_now(patch: MonkeyPatch) -> None:
     patch.setattr(Joining, "welcome", mutated)
 
 
-@mutant("W3", "crashes")
+@mutant("W3")
 def extension_outlives_its_session(patch: MonkeyPatch) -> None:
     """What the last coordinator promised counts under the next one, too."""
     real = Lease.begin
