@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import pytest
+
 from flow.messages import client, codec
 from flow.messages import worker as wire
 from flow.messages.shared import Outcome, Policy
 from flow.states import TaskState
 from flow_coordinator.core import answers
 from flow_coordinator.core.config import CoreConfig
+from flow_coordinator.core.finding import _EXACT, _NAMED, _NOT, _PART_OF_FAMILY, _PIECE, Wanted
 from tests.support.core_env import Env, Graph
 
 S = TaskState
@@ -70,7 +73,7 @@ def test_why_ready_without_workers_says_what_to_start() -> None:
     planner = env.worker("p", slots=0)
     env.submit("a")
     planner.say(wire.Drained(planner.session))
-    assert why(env, "T_a")["workers"].startswith("0 of 0")
+    assert why(env, "T_a")["workers"] == "no worker has joined"
     assert any("flow-worker" in hint for hint in hints(env, "T_a"))
 
 
@@ -80,6 +83,69 @@ def test_why_unmet_says_it_can_never_run() -> None:
     env.worker()
     env.submit("a")
     assert "can never run" in why(env, "T_a")["resources"]
+    assert hints(env, "T_a") == ["flow resources set db 2"]
+
+
+def test_why_ready_names_what_each_worker_lacks_and_who_holds_it() -> None:
+    env = Env()
+    gpu = Policy(resources={"gpu": 1})
+    env.graph = Graph({"a": [], "b": []}, {"a": gpu, "b": gpu})
+    one = env.worker("one", slots=2, capacity={"gpu": 1})
+    env.worker("two", slots=2)
+    env.submit("a", "b")
+    (held,) = one.take()
+    other = "b" if held.task_id == "T_a" else "a"
+    lines = why(env, f"T_{other}")
+    assert lines["worker one"] == f"needs gpu 1, 1 of 1 in use: T(name={held.task_id[2:]}) 0 s"
+    assert lines["worker two"] == "has gpu 0, 1 needed"
+
+
+def test_why_ready_without_a_free_slot_names_what_runs_there() -> None:
+    env = Env()
+    env.graph = Graph({"a": [], "b": []})
+    worker = env.worker("one", slots=1)
+    env.submit("a")
+    (held,) = worker.take()
+    worker.start(held)
+    env.wait(10)  # so long that nothing is granted ahead behind it
+    env.submit("b")
+    assert why(env, "T_b")["worker one"] == "1 of 1 slots in use: T(name=a) 10 s"
+
+
+def test_why_large_amounts_are_said_as_sizes() -> None:
+    env = Env()
+    env.graph = Graph({"a": []}, {"a": Policy(resources={"memory": 900e9})})
+    env.worker(capacity={"memory": 2.5e9})
+    env.submit("a")
+    lines = why(env, "T_a")
+    assert lines["resources"] == "needs a worker with memory 900 GB: no worker has that much"
+    assert lines["worker a"] == "has memory 2.5 GB, 900 GB needed"
+    assert hints(env, "T_a") == ["flow-worker --resources memory=9e+11"]
+
+
+def test_why_after_the_run_tells_from_its_summary() -> None:
+    env = Env()
+    env.graph = Graph({"top": ["bad", "good"], "bad": [], "good": []})
+    worker = env.worker(slots=2)
+    env.submit("top")
+    for grant in worker.take():
+        if grant.task_id == "T_bad":
+            told = {"error": "ValueError: x", "where": "p.py:3", "tail": "last words"}
+            worker.end(grant, outcome=Outcome.FAILED, **told)
+        else:
+            worker.end(grant)
+    env.wait(1)
+    assert not env.core.state.runs
+    answer = env.ask(lambda n: client.Why(n, "T_bad"), client.WhyShown).answer
+    lines = dict(answer.lines)
+    assert (answer.task, answer.state) == ("T(name=bad)", "failed")
+    assert (lines["error"], lines["output"]) == ("ValueError: x  p.py:3", "last words")
+    assert answer.hints == ["flow retry r-1"]
+    assert why(env, "name=good")["because"] == "it ran successfully"
+    assert hints(env, "name=good") == []
+    assert why(env, "T(name=top)")["of the run"] == "T(name=bad) failed"
+    failed = env.ask(lambda n: client.Why(n, "T"), client.Failed)
+    assert "3 tasks of ended runs" in failed.error
 
 
 def test_why_backoff_says_when_and_what_failed() -> None:
@@ -176,8 +242,65 @@ def test_unknown_task_and_cancel_of_an_ended_run_are_refused() -> None:
     env.submit("a")
     worker.run()
     assert env.ask(lambda n: client.Why(n, "zz"), client.Failed).code == 2
+    assert (
+        env.ask(lambda n: client.Cancel(n, "r-9"), client.Failed).error == "there is no run 'r-9'"
+    )
     failed = env.ask(lambda n: client.Cancel(n, "r-1"), client.Failed)
     assert "has ended: succeeded" in failed.error
+
+
+def test_unknown_task_names_what_is_near() -> None:
+    env = Env()
+    env.graph = Graph({"a": []})
+    env.worker(slots=0)
+    env.submit("a")
+    failed = env.ask(lambda n: client.Why(n, "T(name=b)"), client.Failed)
+    assert failed.matches == ["T(name=a)"] and "but there are" in failed.error
+    assert env.ask(lambda n: client.Why(n, "completely-other"), client.Failed).matches == []
+
+
+def test_task_of_a_name_that_several_runs_have_is_found_by_cancel() -> None:
+    env = Env()
+    env.graph = Graph({"a": []})
+    env.worker(slots=0)
+    env.submit("a")
+    env.submit("a")
+    changed = env.ask(lambda n: client.Cancel(n, "T(name=a)"), client.Changed)
+    assert changed.text == "T(name=a): cancelled"
+
+
+@pytest.mark.parametrize(
+    ("piece", "found"),
+    [
+        ("Load_1_EU_aa", _EXACT),
+        ("Load(n=1, region=EU)", _EXACT),
+        ("Load", _NAMED),
+        ("Load(n=1)", _NAMED),
+        ("Load(EU)", _NAMED),
+        ("Load(EU, n=1)", _NAMED),
+        ("Load(n=1, region=EU", _NAMED),
+        ("n=1", _PART_OF_FAMILY),
+        ("region=EU, n=1", _PART_OF_FAMILY),
+        ("oad(n=1)", _PART_OF_FAMILY),
+        ("Load(E)", _PIECE),
+        ("Load_1", _PIECE),
+        ("EU", _PIECE),
+        ("Load(n=10)", _NOT),
+        ("Load(n=)", _NOT),
+        ("n=10", _NOT),
+        ("Loads", _NOT),
+        ("Sell(n=1)", _NOT),
+        ("(", _NOT),
+    ],
+)
+def test_name_of_a_task_fits_as_well_as_it_says(piece: str, found: int) -> None:
+    assert Wanted(piece).rank("Load", "Load_1_EU_aa", "Load(n=1, region=EU)") == found
+
+
+def test_name_with_a_comma_in_a_value_fits() -> None:
+    wanted = Wanted("Sum(ns=[1, 2], by=x)")
+    assert wanted.rank("Sum", "Sum_1", "Sum(ns=[1, 2], by=x, more=y)") == _NAMED
+    assert wanted.rank("Sum", "Sum_2", "Sum(ns=[1, 2, 3], by=x, more=y)") == _NOT
 
 
 # ---------------------------------------------------------------- lists

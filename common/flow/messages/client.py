@@ -107,7 +107,7 @@ class RunRow(Value, frozen=True):
     elapsed_s: float
     by: str
     planning: bool = False
-    submitted_at: float = 0.0  #: UTC seconds
+    age_s: float = 0.0  #: since it was submitted
 
 
 class TaskRow(Value, frozen=True):

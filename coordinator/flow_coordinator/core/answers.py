@@ -14,10 +14,11 @@ import msgspec
 from flow.errors import ExitCode
 from flow.messages import client
 from flow.messages.client import Changed, Failed
-from flow.messages.shared import PROTOCOL, display
+from flow.messages.shared import PROTOCOL
 from flow.states import RunState, TaskState
-from flow_coordinator.core import explain, outcomes, runs, summaries, workers
+from flow_coordinator.core import ended, explain, outcomes, runs, summaries, workers
 from flow_coordinator.core.events import Peer
+from flow_coordinator.core.finding import find_ended, find_runs, find_tasks, is_run_id, near
 from flow_coordinator.core.ready import UNMET
 from flow_coordinator.core.records import RunRecord, TaskRecord, WorkerRecord
 from flow_coordinator.core.state import State
@@ -42,42 +43,6 @@ def _fail(
     s.send(peer, Failed(request, int(ExitCode.USAGE), error, hint, some))
 
 
-def find_runs(s: State, piece: str) -> list[RunRecord]:
-    """Find runs by id, number, name, root, a piece of those, or ``last``."""
-    everything = [*s.ended.values(), *s.runs.values()]
-    if piece in ("last", "") and everything:
-        return [max(everything, key=lambda run: run.number)]
-    exact = [run for run in everything if piece in (run.id, str(run.number), run.name)]
-    if exact:
-        return exact[-1:] if len({run.name for run in exact}) == 1 else exact
-    return [run for run in everything if piece in run.name or piece in runs.root_text(run)]
-
-
-def find_tasks(s: State, piece: str, run: RunRecord | None = None) -> list[TaskRecord]:
-    """Find tasks by id, display, or piece. Cost: O(tasks in memory) unless the id is exact."""
-    if run is None:
-        for tasks in s.tasks.values():
-            if piece in tasks:
-                return [tasks[piece]]
-    pool = run.tasks if run is not None else (t for ts in s.tasks.values() for t in ts.values())
-    found: list[TaskRecord] = []
-    word = piece.partition("(")[0]
-    inner = piece.partition("(")[2].rstrip(")")
-    for task in pool:
-        if piece in task.task_id or (
-            inner and word == task.family.family and _inner_matches(inner, task)
-        ):
-            found.append(task)
-            if task.task_id == piece:
-                return [task]
-    return found
-
-
-def _inner_matches(inner: str, task: TaskRecord) -> bool:
-    name = display(task.family.family, task.params, 10_000)
-    return all(part.strip() in name for part in inner.split(","))
-
-
 def _one_run(s: State, peer: Peer, request: int, piece: str) -> RunRecord | None:
     found = find_runs(s, piece)
     if len(found) == 1:
@@ -100,9 +65,17 @@ def _one_task(
         names = [task.name for task in found[:MATCHES_MAX]]
         _fail(s, peer, request, f"{piece!r} may be any of {len(found)} tasks", "", names)
     else:
-        hint = "flow tasks (tasks of ended runs are not kept in memory)"
-        _fail(s, peer, request, f"no open run has a task {piece!r}", hint)
+        _no_task(s, peer, request, piece)
     return None
+
+
+def _no_task(s: State, peer: Peer, request: int, piece: str) -> None:
+    if is_run_id(piece):
+        _fail(s, peer, request, f"there is no run {piece!r}", "flow status")
+        return
+    names = near(s, piece)
+    error = f"no open run has a task {piece!r}" + (", but there are" if names else "")
+    _fail(s, peer, request, error, "flow tasks", names)
 
 
 def _submit(s: State, peer: Peer, message: client.Submit) -> None:
@@ -166,6 +139,7 @@ def run_row(s: State, run: RunRecord) -> client.RunRow:
         elapsed_s,
         run.options.by,
         run.state == RunState.RUNNING and bool(run.unplanned or run.unresolved),
+        s.now - run.started_at,
     )
 
 
@@ -245,9 +219,26 @@ def _why(s: State, peer: Peer, message: client.Why) -> None:
         run = _one_run(s, peer, message.request, message.run)
         if run is None:
             return
-    task = _one_task(s, peer, message.request, message.task, run)
-    if task is not None:
-        s.send_now(peer, client.WhyShown(message.request, explain.why(s, task)))
+    past = [] if find_tasks(s, message.task, run) else find_ended(s, message.task, run)
+    if len(past) == 1:
+        s.send_now(peer, client.WhyShown(message.request, ended.why(s, past[0])))
+    elif past:
+        error = f"{message.task!r} may be any of {len(past)} tasks of ended runs"
+        _fail(s, peer, message.request, error, "", [f"{one.name} of {one.run.id}" for one in past])
+    else:
+        task = _one_task(s, peer, message.request, message.task, run)
+        if task is not None:
+            s.send_now(peer, client.WhyShown(message.request, explain.why(s, task)))
+
+
+def _only_task(
+    s: State, peer: Peer, request: int, piece: str, found: list[RunRecord]
+) -> TaskRecord | None:
+    """Find the one task that is meant where several runs, or none, are called so."""
+    if found and len(find_tasks(s, piece)) != 1:
+        _one_run(s, peer, request, piece)
+        return None
+    return _one_task(s, peer, request, piece)
 
 
 def _cancel(s: State, peer: Peer, message: client.Cancel) -> None:
@@ -258,33 +249,35 @@ def _cancel(s: State, peer: Peer, message: client.Cancel) -> None:
             _fail(s, peer, message.request, f"{run.id} {run.name} has ended: {run.state.label}")
             return
         count = runs.cancel(s, run, message)
-        text = f"{run.id} {run.name}: cancelled {count} open tasks"
+        text = f"{run.id} {run.name}: cancelled {_tasks(count)}"
         s.send(peer, Changed(message.request, text, count))
         return
-    task = None if found else _one_task(s, peer, message.request, message.target)
-    if found:
-        _one_run(s, peer, message.request, message.target)
-    elif task is not None:
+    task = _only_task(s, peer, message.request, message.target, found)
+    if task is not None:
         count = int(outcomes.cancel(s, task, message.reason or "cancelled"))
         text = f"{task.name}: {'cancelled' if count else 'has ended already'}"
         s.send(peer, Changed(message.request, text, count))
 
 
+def _tasks(count: int) -> str:
+    return f"{count} open task{'' if count == 1 else 's'}"
+
+
 def _retry(s: State, peer: Peer, message: client.Retry) -> None:
     found = find_runs(s, message.target)
-    if len(found) > 1:
-        _one_run(s, peer, message.request, message.target)
-    elif found and found[0].state == RunState.RUNNING:
+    if len(found) == 1 and found[0].state == RunState.RUNNING:
         count = runs.retry(s, found[0])
-        text = f"{found[0].id} {found[0].name}: {count} tasks run again"
+        text = (
+            f"{found[0].id} {found[0].name}: {count} task{'' if count == 1 else 's'} to run again"
+        )
         s.send(peer, Changed(message.request, text, count))
-    elif found:
+    elif len(found) == 1:
         key = f"retry of {found[0].key} {s.nonce()}"
         again = runs.resubmit(s, found[0], key)
         text = f"{found[0].id} has ended; its roots run again as {again.id} {again.name}"
         s.send(peer, Changed(message.request, text, 1))
     else:
-        task = _one_task(s, peer, message.request, message.target)
+        task = _only_task(s, peer, message.request, message.target, found)
         if task is not None:
             count = int(runs.retry_task(s, task))
             text = f"{task.name}: {'runs again' if count else 'has not failed'}"

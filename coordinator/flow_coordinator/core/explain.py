@@ -8,7 +8,13 @@ from flow.messages.client import WhyAnswer
 from flow.states import SATISFIED, TERMINAL, TaskState
 from flow_coordinator.core import graph, leases
 from flow_coordinator.core.ready import UNMET, Group
-from flow_coordinator.core.records import Demand, RunRecord, TaskRecord
+from flow_coordinator.core.records import (
+    Demand,
+    LeaseRecord,
+    RunRecord,
+    TaskRecord,
+    WorkerRecord,
+)
 from flow_coordinator.core.resources import fits
 from flow_coordinator.core.state import State
 
@@ -16,6 +22,8 @@ from flow_coordinator.core.state import State
 REASONS_MAX = 5
 #: Tasks named in one line.
 NAMES_MAX = 4
+#: Of a worker's uid, where its name is that of several.
+UID_CHARACTERS = 6
 
 
 def waiting(s: State, run: RunRecord) -> list[str]:
@@ -54,9 +62,18 @@ def unmet_text(s: State, demand: Demand) -> str:
     for name, amount in demand:
         limit = s.resources.limit(name)
         if limit is not None and amount > limit:
-            return f"needs {name} {amount:g}, but its limit is {limit:g}: it can never run"
-    names = ", ".join(f"{n} {a:g}" for n, a in demand if n in s.resources.of_workers)
+            most = f"but its limit is {said(limit)}"
+            return f"needs {name} {said(amount)}, {most}: it can never run"
+    names = ", ".join(f"{n} {said(a)}" for n, a in demand if n in s.resources.of_workers)
     return f"needs a worker with {names}: no worker has that much"
+
+
+def said(amount: float) -> str:
+    """Spell an amount; large ones count bytes."""
+    for unit, size in (("TB", 1e12), ("GB", 1e9), ("MB", 1e6)):
+        if amount >= size:
+            return f"{amount / size:.3g} {unit}"
+    return f"{amount:g}"
 
 
 def why(s: State, task: TaskRecord) -> WhyAnswer:
@@ -79,6 +96,8 @@ def why(s: State, task: TaskRecord) -> WhyAnswer:
         failure = extra.failure
         count = f"attempt {failure.attempt}, {task.failures} of {failure.attempts_max} failures"
         lines.append(("last failure", f"{failure.error} {failure.where}".strip() + f" ({count})"))
+        lines += [("output", failure.tail)] if failure.tail else []
+        lines += [("trace", failure.trace)] if failure.trace else []
     if extra is not None and extra.why:
         lines.append(("because", extra.why))
     if task.state in TERMINAL - SATISFIED:
@@ -116,31 +135,84 @@ def _ready(s: State, task: TaskRecord, lines: list[tuple[str, str]], hints: list
     parked = group.parked if group is not None else None
     if parked == UNMET:
         lines.append(("resources", unmet_text(s, demand)))
+        _meet(s, demand, hints)
     for name, amount in demand:
         limit = s.resources.limit(name)
         if limit is None:
             continue
         used = s.resources.used.get(name, 0.0)
-        holders = [
-            f"{lease.task.name} {s.now - lease.granted_at:.0f} s"
-            for lease in s.leases.values()
-            if lease.holds and any(n == name for n, _ in leases.demand_of(lease.task))
-        ][:NAMES_MAX]
-        text = f"needs {amount:g}, {used:g} of {limit:g} in use"
+        text = f"needs {said(amount)}, {said(used)} of {said(limit)} in use"
+        holders = _holders(s, name, s.leases.values())
         lines.append((f"resource {name}", text + (": " + " · ".join(holders) if holders else "")))
-        if used + amount > limit:
+        if used + amount > limit >= amount:
             hints.append(f"flow resources set {name} {max(used + amount, limit + 1):g}")
-    lines.append(
-        ("priority", f"{task.priority:g}; {group.live if group else 0} tasks in its queue")
-    )
+    same = group.live if group is not None else 1
+    others = f", {same} tasks need the same" if same > 1 else ""
+    lines.append(("priority", f"{task.priority:g}{others}"))
     joined = list(s.workers.values())
-    able = [w for w in joined if w.accepting and fits(w, demand, s.resources.of_workers)]
-    free = sum(1 for w in able if w.used_slots < w.slots)
-    lines.append(
-        ("workers", f"{len(able)} of {len(joined)} could take it, {free} with a free slot")
-    )
+    for worker in joined[:NAMES_MAX]:
+        lines.append((f"worker {_called(s, worker)}", _room(s, worker, demand)))
+    if len(joined) > NAMES_MAX:
+        able = [w for w in joined if w.accepting and fits(w, demand, s.resources.of_workers)]
+        free = sum(1 for w in able if w.used_slots < w.slots)
+        counted = f"{len(able)} of {len(joined)} could take it, {free} with a free slot"
+        lines.append(("all workers", counted))
     if not joined:
+        lines.append(("workers", "no worker has joined"))
         hints.append("flow-worker --coordinator ADDRESS")
+
+
+def _meet(s: State, demand: Demand, hints: list[str]) -> None:
+    """Say what would make a demand possible."""
+    for name, amount in demand:
+        limit = s.resources.limit(name)
+        if limit is not None and amount > limit:
+            hints.append(f"flow resources set {name} {amount:g}")
+    ask = ",".join(
+        f"{name}={amount:g}" for name, amount in demand if name in s.resources.of_workers
+    )
+    if not hints and ask:
+        hints.append(f"flow-worker --resources {ask}")
+
+
+def _room(s: State, worker: WorkerRecord, demand: Demand) -> str:
+    """Say why a worker does not take a task with this demand now."""
+    if not worker.accepting:
+        states = {
+            "is not fit to run tasks": not worker.fit,
+            "is draining": worker.draining,
+            "has been silent": worker.suspect,
+        }
+        why_not = [text for text, holds in states.items() if holds]
+        return why_not[0] if why_not else "is kept for one task that crashed before"
+    for name, amount in demand:
+        if name not in s.resources.of_workers:
+            continue
+        most = worker.capacity.get(name)
+        if most is None or amount > most:
+            return f"has {name} {said(most or 0)}, {said(amount)} needed"
+        if worker.used[name] + amount > most:
+            text = f"needs {name} {said(amount)}, {said(worker.used[name])} of {said(most)} in use"
+            return ": ".join([text, " · ".join(_holders(s, name, worker.held.values()))])
+    if worker.used_slots >= worker.slots:
+        running = _holders(s, "", worker.held.values())
+        return f"{worker.used_slots} of {worker.slots} slots in use: " + " · ".join(running)
+    return "could take it, a slot is free"
+
+
+def _called(s: State, worker: WorkerRecord) -> str:
+    """Name a worker; with the beginning of its uid where the name is not its own."""
+    same = sum(1 for other in s.workers.values() if other.name == worker.name)
+    return worker.name if same == 1 else f"{worker.name} {worker.uid[:UID_CHARACTERS]}"
+
+
+def _holders(s: State, name: str, held: Iterable[LeaseRecord]) -> list[str]:
+    """Name tasks that hold a resource, or a slot, and for how long."""
+    return [
+        f"{lease.task.name} {s.now - lease.granted_at:.0f} s"
+        for lease in held
+        if lease.holds and (not name or any(n == name for n, _ in leases.demand_of(lease.task)))
+    ][:NAMES_MAX]
 
 
 def _backoff(s: State, task: TaskRecord, lines: list[tuple[str, str]], hints: list[str]) -> None:
@@ -154,7 +226,7 @@ def _held(s: State, task: TaskRecord, lines: list[tuple[str, str]], hints: list[
     if lease is None:
         return
     worker = s.workers.get(lease.uid)
-    where = worker.name if worker is not None else f"{lease.uid[:8]} (not joined)"
+    where = _called(s, worker) if worker is not None else f"{lease.uid[:8]} (not joined)"
     lines.append(("worker", f"{where}, attempt {task.attempt}, token {lease.token}"))
     if worker is not None and worker.suspect:
         silent_s = s.now - worker.heard_at

@@ -1,0 +1,70 @@
+"""Why a task of an ended run ended as it did, from what is kept of that run."""
+
+from __future__ import annotations
+
+from flow.messages.client import WhyAnswer
+from flow_coordinator.core.finding import EndedTask
+from flow_coordinator.core.state import State
+
+#: Tasks named in one line.
+NAMES_MAX = 4
+
+#: Category of the summary: (state in words, what it means).
+_SAID = {
+    "complete": ("complete", "its output was there, so it did not run"),
+    "ran": ("done", "it ran successfully"),
+    "failed": ("failed", ""),
+    "disabled": ("disabled", ""),
+    "lost": ("lost", ""),
+    "scheduling_error": ("not planned", ""),
+    "missing_external": ("missing", "it is external and its output does not exist"),
+    "upstream_failed": ("not run", "a requirement failed"),
+    "upstream_missing": ("not run", "external data that it needs is missing"),
+    "upstream_scheduling_error": ("not run", "a requirement could not be planned"),
+    "cancelled": ("cancelled", ""),
+    "not_run": ("not run", "the run ended before its turn came"),
+}
+_GOOD = ("complete", "ran")
+#: Categories of requirements that keep a task from running.
+_BAD = ("failed", "disabled", "lost", "missing_external", "scheduling_error")
+
+
+def why(s: State, task: EndedTask) -> WhyAnswer:
+    """Explain one task of an ended run."""
+    run = task.run
+    state, reason = _SAID.get(task.category, (task.category, ""))
+    lines: list[tuple[str, str]] = []
+    if reason:
+        lines.append(("because", reason))
+    if task.category.startswith("upstream_"):
+        lines.append(("of the run", " · ".join(_bad(task)) or "unknown"))
+    failure = task.failure
+    if failure is not None and task.category not in _GOOD:
+        where = f"  {failure.where}" if failure.where else ""
+        lines.append(("error", failure.error + where))
+        if failure.attempt:
+            lines.append(("attempt", f"{failure.attempt} on {failure.worker}"))
+        if failure.tail:
+            lines.append(("output", failure.tail))
+        if failure.trace:
+            lines.append(("trace", failure.trace))
+    if run.cancelled and task.category not in _GOOD:
+        lines.append(("cancelled", run.cancelled))
+    lines.append(("run", f"{run.id} {run.name}, ended: {run.state.label}"))
+    hints = [] if task.category in _GOOD else [f"flow retry {run.id}"]
+    ago_s = max(0.0, s.now - (run.ended_at or s.now))
+    return WhyAnswer(failure.task_id if failure else "", task.name, state, ago_s, lines, hints)
+
+
+def _bad(task: EndedTask) -> list[str]:
+    """Name what went wrong in the run: the summary does not say what required what."""
+    named: list[str] = []
+    for category in task.run.summary.categories if task.run.summary is not None else ():
+        if category.name in _BAD:
+            for example in category.examples:
+                state = _SAID[category.name][0]
+                named += [
+                    f"{example.family}({', '.join(f'{k}={v}' for k, v in params.items())}) {state}"
+                    for params in example.params[:NAMES_MAX]
+                ]
+    return named[:NAMES_MAX]

@@ -1,0 +1,170 @@
+"""What a person means by a piece of text: runs, and tasks of open and of ended runs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import NamedTuple
+
+from flow.messages.client import Failure
+from flow.messages.shared import display
+from flow_coordinator.core import runs
+from flow_coordinator.core.records import RunRecord, TaskRecord
+from flow_coordinator.core.state import State
+
+#: A whole name; nothing of it is cut off.
+NAME_CHARACTERS_MAX = 100_000
+#: Tasks of ended runs looked at, those of the newest run first.
+ENDED_TASKS_MAX = 20_000
+#: What somebody may have meant shares at least this much of its letter pairs with what was typed.
+SIMILARITY_MIN = 0.4
+NEAR_MAX = 5
+
+_EXACT, _NAMED, _PART_OF_FAMILY, _PIECE, _NOT = range(5)
+
+
+class EndedTask(NamedTuple):
+    """A task that an ended run tells of in its summary."""
+
+    run: RunRecord
+    name: str
+    category: str
+    failure: Failure | None
+
+
+class Wanted:
+    """A task as people name it.
+
+    An id, ``Family``, ``Family(n=1, EU)``, ``n=1``, or any piece of an id or a name. What fits
+    better hides what fits worse: ``Load(n=1)`` is not ``Load(n=10)`` where both exist, and never
+    where ``n=1`` was said.
+    """
+
+    def __init__(self, piece: str) -> None:
+        self.piece = piece
+        self.family, bracket, inner = piece.partition("(")
+        if not bracket and "=" in piece:
+            self.family, bracket, inner = "", "(", piece
+        self.inner = inner.strip().removesuffix(")").strip()
+        self.bracket = bool(bracket)
+        self.parts = [part.strip() for part in self.inner.split(",") if part.strip()]
+
+    def rank(self, family: str, task_id: str, name: str) -> int:
+        """Tell how well a task fits, 0 best. ``name`` is all of ``Family(n=1, ...)``."""
+        if self.piece in (task_id, name):
+            return _EXACT
+        if not self.bracket:
+            if family == self.piece:
+                return _NAMED
+            return _PIECE if self.piece in task_id or self.piece in name else _NOT
+        inner = f", {name[len(family) + 1 : -1]},"
+        same = all(self._said(part, inner) for part in self.parts) or f", {self.inner}," in inner
+        if family == self.family:
+            if same:
+                return _NAMED
+            loose = all("=" not in part and part in inner for part in self.parts)
+            return _PIECE if loose else _NOT
+        return _PART_OF_FAMILY if same and self.parts and self.family in family else _NOT
+
+    @staticmethod
+    def _said(part: str, inner: str) -> bool:
+        return f", {part}," in inner if "=" in part else f"={part}," in inner
+
+
+def find_runs(s: State, piece: str) -> list[RunRecord]:
+    """Find runs by id, number, name, root, a piece of those, or ``last``."""
+    everything = [*s.ended.values(), *s.runs.values()]
+    if piece in ("last", "") and everything:
+        return [max(everything, key=lambda run: run.number)]
+    exact = [run for run in everything if piece in (run.id, str(run.number), run.name)]
+    if exact:
+        return exact[-1:] if len({run.name for run in exact}) == 1 else exact
+    return [run for run in everything if piece in run.name or piece in runs.root_text(run)]
+
+
+def is_run_id(piece: str) -> bool:
+    """Whether this can only mean a run."""
+    return piece[:2] == "r-" and piece[2:].isdecimal()
+
+
+def find_tasks(s: State, piece: str, run: RunRecord | None = None) -> list[TaskRecord]:
+    """Find the tasks in memory that fit best. Cost: O(tasks) unless the id is exact."""
+    if run is None:
+        for tasks in s.tasks.values():
+            if piece in tasks:
+                return [tasks[piece]]
+    pool = run.tasks if run is not None else (t for ts in s.tasks.values() for t in ts.values())
+    if not piece:
+        return list(pool)
+    wanted = Wanted(piece)
+    found: list[TaskRecord] = []
+    best = _PIECE
+    for task in pool:
+        family = task.family.family
+        name = display(family, task.params, NAME_CHARACTERS_MAX)
+        rank = wanted.rank(family, task.task_id, name)
+        if rank < best:
+            best, found = rank, []
+        if rank == best:
+            found.append(task)
+    return found
+
+
+def find_ended(s: State, piece: str, run: RunRecord | None = None) -> list[EndedTask]:
+    """Find tasks in the summaries of ended runs; the newest run that had a task tells of it."""
+    wanted = Wanted(piece)
+    found: dict[str, EndedTask] = {}
+    best = _PIECE
+    left = ENDED_TASKS_MAX
+    for one in [run] if run is not None else reversed(s.ended.values()):
+        failures = {failure.task: failure for failure in one.failures}
+        for family, category, name in _told(one):
+            left -= 1
+            failure = failures.get(name)
+            rank = wanted.rank(family, failure.task_id if failure else "", name)
+            if rank < best:
+                best, found = rank, {}
+            if rank == best:
+                found.setdefault(name, EndedTask(one, name, category, failure))
+        if left <= 0:
+            break
+    return list(found.values())
+
+
+def near(s: State, piece: str) -> list[str]:
+    """Name tasks of the family that was named, or families with a similar name."""
+    word = piece.partition("(")[0]
+    names = [
+        task.name
+        for tasks in s.tasks.values()
+        for task in tasks.values()
+        if task.family.family == word
+    ]
+    if names:
+        return names[:NEAR_MAX]
+    families = [task.family.family for tasks in s.tasks.values() for task in tasks.values()]
+    for run in reversed(s.ended.values()):
+        families += [family for family, _, _ in _told(run, 1)]
+    likely = [(_similarity(word, family), family) for family in dict.fromkeys(families)]
+    likely = [pair for pair in likely if pair[0] >= SIMILARITY_MIN]
+    return [family for _, family in sorted(likely, key=lambda pair: -pair[0])[:NEAR_MAX]]
+
+
+def _told(run: RunRecord, each_max: int = ENDED_TASKS_MAX) -> Iterator[tuple[str, str, str]]:
+    """List (family, category, name) of the tasks that a summary names."""
+    for category in run.summary.categories if run.summary is not None else ():
+        for example in category.examples:
+            for params in example.params[:each_max]:
+                inner = ", ".join(f"{name}={value}" for name, value in params.items())
+                yield example.family, category.name, f"{example.family}({inner})"
+
+
+def _similarity(one: str, other: str) -> float:
+    """Share of letter pairs that two words have in common (Dice's coefficient)."""
+    ours, theirs = _pairs(one), _pairs(other)
+    common = sum(1 for pair in ours if pair in theirs)
+    return 2 * common / max(1, len(ours) + len(theirs))
+
+
+def _pairs(word: str) -> list[str]:
+    word = f" {word.lower()} "
+    return list(dict.fromkeys(word[at : at + 2] for at in range(len(word) - 1)))
