@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pytest
+
 from flow.messages.shared import Outcome, Report, Verdict
 from flow.messages.worker import Kill, Rack, Rejoin, Resume, Started, Yield
 from flow_worker.process.channel import Abandon, Continue, Finished, Parked
@@ -129,8 +131,10 @@ def test_timeout_clock_stands_still_while_parked() -> None:
     assert env.killed == [(runner, 5.0)]
 
 
-def test_runner_with_generators_gets_new_work_only_at_the_process_limit() -> None:
-    env = WorkerEnv()
+@pytest.mark.parametrize("tasks_max", [1000, 1], ids=["fresh", "worn"])
+def test_runner_with_generators_gets_new_work_only_at_the_process_limit(tasks_max: int) -> None:
+    """A worn one too: it cannot leave before its generators, and they wait for what is new."""
+    env = WorkerEnv(runner_tasks_max=tasks_max)
     limit = env.worker.config.processes_max
     runners = [park(env, n) for n in range(1, limit + 1)]
     assert len(set(runners)) == limit

@@ -70,14 +70,16 @@ class Placement:
                 starting += 1
             elif process.state is not ProcessState.READY:
                 continue
-            elif self._worn(process):
-                if not process.batch and not process.parked:
+            elif (worn := self._worn(process)) and not process.parked:
+                if not process.batch:
                     process.state = ProcessState.LEAVING
                     self._emit(Tell(process.number, Leave()))
             elif process.batch:
-                if process.load_s <= BATCH_FILL_S / 2 and len(process.batch) < BATCH_TASKS_MAX:
+                room = process.load_s <= BATCH_FILL_S / 2 and len(process.batch) < BATCH_TASKS_MAX
+                if room and not worn:
                     topped.append(process)
             elif process.parked and process.role != "both":
+                # also a worn one: where every runner keeps generators, these wait for new work
                 parking.append(process)
             else:
                 idle.append(process)
