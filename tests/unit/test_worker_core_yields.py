@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import pytest
-
 from flow.messages.shared import Outcome, Report, Verdict
 from flow.messages.worker import Kill, Rack, Rejoin, Resume, Started, Yield
 from flow_worker.process.channel import Abandon, Continue, Finished, Parked
@@ -131,10 +129,8 @@ def test_timeout_clock_stands_still_while_parked() -> None:
     assert env.killed == [(runner, 5.0)]
 
 
-@pytest.mark.parametrize("tasks_max", [1000, 1], ids=["fresh", "worn"])
-def test_runner_with_generators_gets_new_work_only_at_the_process_limit(tasks_max: int) -> None:
-    """A worn one too: it cannot leave before its generators, and they wait for what is new."""
-    env = WorkerEnv(runner_tasks_max=tasks_max)
+def test_runner_with_generators_gets_new_work_only_at_the_process_limit() -> None:
+    env = WorkerEnv()
     limit = env.worker.config.processes_max
     runners = [park(env, n) for n in range(1, limit + 1)]
     assert len(set(runners)) == limit
@@ -142,6 +138,20 @@ def test_runner_with_generators_gets_new_work_only_at_the_process_limit(tasks_ma
     assert not env.started
     [(shared, tokens)] = env.executed().items()
     assert shared in runners and tokens == [tok(50)]
+
+
+def test_worn_runners_go_on_while_every_one_keeps_a_generator() -> None:
+    """A worn one cannot leave before its generator, which waits for what is new."""
+    env = WorkerEnv(runner_tasks_max=1)
+    limit = env.worker.config.processes_max
+    for n in range(1, limit + 1):
+        park(env, n)
+    for n in range(50, 50 + 2 * limit):
+        env.clear()
+        env.dispatch(grant(n))
+        [(shared, tokens)] = env.executed().items()
+        assert tokens == [tok(n)]
+        env.say(shared, Finished([done(n)]))
 
 
 def test_too_many_generators_give_up_the_oldest() -> None:
