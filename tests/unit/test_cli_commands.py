@@ -7,6 +7,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 
+import msgspec
 import pytest
 
 from flow.cli import main
@@ -38,8 +39,20 @@ RUN = m.RunRow("r-7", "amber-otter", "Top(n=1)", "running", 41, 93, 2, 13, 168.0
 SUMMARY = summary(category("ran", Load=1), state="running")
 FAMILIES = [m.FamilyCounts("Load", {"done": 4, "running": 1, "complete": 2})]
 TASK = m.TaskRow("Load_1", "Load(n=1)", "running", "node-1", 1, 61.0, "")
+CAPACITY = {"cpu": (0.0, 8.0), "gpu": (1.0, 2.0), "memory": (0.0, float(32 << 30))}
 WORKER = m.WorkerRow(
-    "u1", "node-1", "10.0.3.4", "active", 8, 2, {}, 0.81, 3 << 30, 60.0, 1.0, [("Load(n=1)", 61.0)]
+    "u1",
+    "node-1",
+    "10.0.3.4",
+    "active",
+    8,
+    2,
+    CAPACITY,
+    0.81,
+    3 << 30,
+    60.0,
+    1.0,
+    [("Load(n=1)", 61.0)],
 )
 WHY = m.WhyAnswer(
     "Load_1", "Load(n=1)", "ready", 41.0, [("resource db", "needs 1\n4 of 4 in use")], ["flow x"]
@@ -53,12 +66,15 @@ RESOURCES = [m.ResourceRow("db", 4, 4, 9, True), m.ResourceRow("gpu", 0.5, 1, 0,
         (["status"], ["r-7", "amber-otter", "RUNNING", "41/93", "2:48", "13/48 slots", "db is"]),
         (["status", "last"], ["✗ Load(region=EU)", "RUNNING for 1:01", "Load    7"]),
         (["tasks", "--state", "failed"], ["Load(n=1)", "node-1", "1:01", "and 3 more"]),
-        (["workers"], ["node-1", "2/8", "81%", "3.0 GB", "Load(n=1) 1:01"]),
+        (["workers"], ["node-1", "2/8", "81%", "3.0 GB / 32.0 GB", "gpu 1/2", "Load(n=1) 1:01"]),
         (["worker", "list"], ["node-1"]),
         (["why", "Load"], ["READY for 0:41", "resource db   needs 1", "4 of 4", "flow x"]),
         (["cancel", "r-7", "r-8"], ["r-7 is cancelled", "r-8 is cancelled"]),
         (["retry", "r-7"], ["r-7 runs again"]),
-        (["resources"], ["db", "not declared: 1 at a time"]),
+        (
+            ["resources"],
+            ["db", "not declared: 1 at a time", "memory    0     34.4 GB           of 1 worker"],
+        ),
         (["resources", "set", "db", "5"], ["db is 5 now"]),
         (["workers", "drain", "node-1"], ["node-1: drain"]),
         (["worker", "declare-dead", "node-1", "--yes"], ["node-1: declare-dead"]),
@@ -206,3 +222,13 @@ def test_submit_help_documents_the_exit_codes() -> None:
     found = run_flow("submit", "--help")
     for code in (0, 2, 20, 25, 30, 35, 40, 50, 60, 61, 124, 130):
         assert f"\n{code:>5}  " in found.stdout
+
+
+def test_workers_of_one_name_are_told_apart(
+    fake: FakeCoordinator, capsys: pytest.CaptureFixture[str]
+) -> None:
+    two = [msgspec.structs.replace(WORKER, uid=uid) for uid in ("aaaaaaaa01", "bbbbbbbb02")]
+    fake.answers[m.ListWorkers] = lambda r: [m.Workers(r.request, two)]
+    assert main(["workers", "--coordinator", fake.address]) == 0
+    out = capsys.readouterr().out
+    assert "node-1 aaaaaa" in out and "node-1 bbbbbb" in out

@@ -1,19 +1,28 @@
-"""``flow resources``: cluster-wide limits and their use."""
+"""``flow resources``: cluster-wide limits, what workers have, and what of it is taken."""
 
 from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from flow.cli.asking import common, connected, show_changed
+from flow.summary import plural
+
+if TYPE_CHECKING:
+    from flow.messages.client import WorkerRow
 
 HEAD = ("RESOURCE", "USED", "LIMIT", "WAITING", "")
+BYTES_PER_GB = 1e9
+#: A larger amount counts bytes.
+COUNT_MAX = 1e7
 
 
 @click.group("resources", invoke_without_command=True)
 @common
 @click.pass_context
 def command(ctx: click.Context, coordinator: str | None, as_json: bool) -> None:
-    """List the resources with their limits; or set a limit."""
+    """List the limits of the cluster and what workers have; or set a limit."""
     if ctx.invoked_subcommand is None:
         _list(coordinator, as_json)
     elif coordinator or as_json:
@@ -41,18 +50,17 @@ def set_(name: str, limit: float, coordinator: str | None, as_json: bool) -> Non
 
 
 def _list(coordinator: str | None, as_json: bool) -> None:
-    from flow.cli.output import print_json, print_table
-    from flow.messages.client import ListResources, Resources
+    from flow.cli.output import plain, print_json, print_table
+    from flow.messages.client import ListResources, ListWorkers, Resources, Workers
 
     with connected(coordinator) as client:
-        found = client.ask(ListResources(0), Resources).resources
+        limits = client.ask(ListResources(0), Resources).resources
+        workers = client.ask(ListWorkers(0), Workers).workers
+    held = _of_workers(workers)
     if as_json:
-        print_json(found)
+        print_json([*(plain(each) | {"workers": 0} for each in limits), *held])
         return
-    if not found:
-        print("No resources are declared or in use:  flow resources set NAME LIMIT")
-        return
-    rows = [
+    rows: list[tuple[object, ...]] = [
         (
             each.name,
             f"{each.used:g}",
@@ -60,6 +68,30 @@ def _list(coordinator: str | None, as_json: bool) -> None:
             each.waiting,
             "" if each.declared else "not declared: 1 at a time",
         )
-        for each in found
+        for each in limits
     ]
-    print_table(HEAD, rows)
+    for one in held:
+        count = plural(one["workers"], "worker")
+        rows.append((one["name"], _amount(one["used"]), _amount(one["limit"]), "", f"of {count}"))
+    if rows:
+        print_table(HEAD, rows)
+    if not limits:
+        print("No limit is set or in use:  flow resources set NAME LIMIT")
+
+
+def _of_workers(workers: list[WorkerRow]) -> list[dict[str, Any]]:
+    """Sum up what workers have, by name."""
+    sums: dict[str, list[float]] = {}
+    for worker in workers:
+        for name, (used, most) in worker.capacity.items():
+            one = sums.setdefault(name, [0.0, 0.0, 0])
+            one[0], one[1], one[2] = one[0] + used, one[1] + most, one[2] + 1
+    return [
+        {"name": name, "used": used, "limit": most, "workers": int(count)}
+        for name, (used, most, count) in sorted(sums.items())
+    ]
+
+
+def _amount(amount: float) -> str:
+    """Spell an amount; large ones count bytes."""
+    return f"{amount / BYTES_PER_GB:.1f} GB" if amount > COUNT_MAX else f"{amount:g}"

@@ -3,12 +3,23 @@
 from __future__ import annotations
 
 import sys
+from collections import Counter
+from typing import TYPE_CHECKING
 
 import click
 
 from flow.cli.asking import common, connected, show_changed
 
-HEAD = ("WORKER", "HOST", "STATE", "SLOTS", "CPU", "MEMORY", "SINCE", "SILENT", "TASKS")
+if TYPE_CHECKING:
+    from flow.messages.client import WorkerRow
+
+HEAD = (
+    "WORKER", "HOST", "STATE", "SLOTS", "CPU", "MEMORY", "RESOURCES", "SINCE", "SILENT", "TASKS",
+)  # fmt: skip
+#: Of a worker's uid, shown where several have one name; any beginning names it in commands.
+UID_CHARS = 6
+#: Capacities with columns of their own.
+DETECTED = ("cpu", "memory")
 #: Tasks shown in one line.
 TASKS_MAX = 3
 
@@ -75,23 +86,42 @@ def _list(coordinator: str | None, as_json: bool) -> None:
         print("No workers:  flow-worker --coordinator ADDR")
         return
     rows = []
+    names = Counter(each.name for each in workers)
     for each in workers:
         tasks = [f"{task} {duration(since)}" for task, since in each.tasks[:TASKS_MAX]]
         more = "" if len(each.tasks) <= TASKS_MAX else ", …"
         rows.append(
             (
-                each.name,
+                each.name if names[each.name] == 1 else f"{each.name} {each.uid[:UID_CHARS]}",
                 each.host,
                 each.state,
                 f"{each.busy}/{each.slots}",
                 f"{each.cpu:.0%}",
-                _bytes(each.memory_bytes),
+                _memory(each),
+                _resources(each),
                 duration(each.since_s),
                 f"{each.heartbeat_age_s:.0f}s",
                 ", ".join(tasks) + more,
             )
         )
     print_table(HEAD, rows)
+
+
+def _memory(worker: WorkerRow) -> str:
+    """How much its processes have, of how much there is."""
+    used = _bytes(worker.memory_bytes)
+    _, most = worker.capacity.get("memory", (0.0, 0.0))
+    return f"{used} / {_bytes(most)}" if most else used
+
+
+def _resources(worker: WorkerRow) -> str:
+    capacity = worker.capacity
+    told = [
+        f"{name} {used:g}/{most:g}"
+        for name, (used, most) in capacity.items()
+        if name not in DETECTED
+    ]
+    return ", ".join(told) or "-"
 
 
 def _bytes(count: float) -> str:
