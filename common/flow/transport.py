@@ -38,6 +38,7 @@ RECONNECT_MAX_MS = 5000
 FLUSH_S = 1.0
 #: What libzmq names a peer that chose no name itself: a zero byte and a counter.
 _PEER_BYTES = 5
+PORT_MAX = 65_535
 #: Longest path a Unix socket can have on Linux.
 _IPC_PATH_BYTES_MAX = 107
 
@@ -58,11 +59,18 @@ def _split(address: str) -> tuple[str, str]:
                 f"{rest} is longer than a socket path can be ({_IPC_PATH_BYTES_MAX} bytes)",
                 hint="use a shorter directory",
             )
-        return scheme, rest
+        if scheme == "ipc" or _has_port(rest):
+            return scheme, rest
     raise ConfigError(
         f"{address!r} is not an address",
         hint="write tcp://HOST:PORT, for example tcp://127.0.0.1:5570, or ipc:///PATH",
     )
+
+
+def _has_port(rest: str) -> bool:
+    """Whether this is HOST:PORT. libzmq takes a port above the largest modulo 65,536."""
+    host, _, port = rest.rpartition(":")
+    return bool(host) and (port == "*" or (port.isdecimal() and int(port) <= PORT_MAX))
 
 
 def is_loopback(address: str) -> bool:

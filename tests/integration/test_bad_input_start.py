@@ -69,10 +69,20 @@ def test_bind_beyond_loopback_needs_insecure(cluster: Cluster, address: str) -> 
     assert "can run code on the workers" in done.stderr and "--insecure" in done.stderr
 
 
-@pytest.mark.parametrize("address", ["nonsense://x", "tcp://127.0.0.1", "ipc://" + "x" * 200])
+@pytest.mark.parametrize(
+    "address",
+    [
+        "nonsense://x",
+        "tcp://127.0.0.1",
+        "tcp://127.0.0.1:99999",
+        "tcp://host",
+        "ipc://" + "x" * 200,
+    ],
+)
 def test_bad_bind_address_is_refused(cluster: Cluster, address: str) -> None:
     done = coordinate(cluster, "--bind", address, "--state-dir", str(cluster.state_dir))
     assert done.returncode == 78, done.stderr
+    assert "tcp://HOST:PORT" in done.stderr or "shorter" in done.stderr
 
 
 @pytest.mark.parametrize(
