@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from flow.messages.client import WorkerRow
 
 HEAD = ("RESOURCE", "USED", "LIMIT", "WAITING", "")
-BYTES_PER_GB = 1e9
+GB_BYTES = 1e9
 #: A larger amount counts bytes.
 COUNT_MAX = 1e7
 
@@ -94,4 +94,4 @@ def _of_workers(workers: list[WorkerRow]) -> list[dict[str, Any]]:
 
 def _amount(amount: float) -> str:
     """Spell an amount; large ones count bytes."""
-    return f"{amount / BYTES_PER_GB:.1f} GB" if amount > COUNT_MAX else f"{amount:g}"
+    return f"{amount / GB_BYTES:.1f} GB" if amount > COUNT_MAX else f"{amount:g}"
