@@ -202,6 +202,9 @@ def _edges(tasks: list[TaskRecord]) -> None:
     for task in tasks:
         if task.state in SATISFIED:
             task.upstream = ()
+        if task.state in (TaskState.LEASED, TaskState.RUNNING):
+            # all it requires was done when it was granted, though another run may do it again now
+            continue
         for dep in task.upstream:
             if dep.state in SATISFIED:
                 continue
