@@ -121,12 +121,25 @@ class Leases(RuleBasedStateMachine):
         edges=st.lists(masks, min_size=len(NAMES), max_size=len(NAMES)),
         policies=st.lists(st.sampled_from(POLICIES), min_size=len(NAMES), max_size=len(NAMES)),
         outputs=st.booleans(),
+        early=st.sampled_from([7, 7, 7, 3, 0]),
+        roots=st.lists(st.sampled_from(NAMES), max_size=2, unique=True),
     )
-    def graph_exists(self, edges: list[int], policies: list[Policy], outputs: bool) -> None:
+    def work_begins(
+        self,
+        edges: list[int],
+        policies: list[Policy],
+        outputs: bool,
+        early: int,
+        roots: list[str],
+    ) -> None:
         for at, name in enumerate(NAMES):
             self.env.graph.edges[name] = some(NAMES[:at], edges[at])[:3]
         self.env.graph.policies = dict(zip(NAMES, policies, strict=True))
         self.outputs = outputs
+        for agent in some(self.agents, early):
+            self._join(agent, [], [], [])
+        for root in roots:
+            self.runs.append(self.env.submit(root))
 
     # ------------------------------------------------------------ workers come, speak and go
 
@@ -196,6 +209,7 @@ class Leases(RuleBasedStateMachine):
         worker = self.agents[which % 3].worker
         before = dict(self.env.core.state.leases)
         report = Report(next(iter(before), "x.1.1"), Outcome.DONE)
+        self.env.said.pop(worker.peer, None)
         worker.say(wire.Results("0.7", [report]))
         assert self.env.heard(worker.peer, wire.Rejoin)
         assert not self.env.heard(worker.peer, wire.Rack)
@@ -271,6 +285,7 @@ class Leases(RuleBasedStateMachine):
         current = {t: lease for t, lease in s.leases.items() if speaks and lease.uid == agent.uid}
         runs = {t: [run.number for run in lease.task.runs] for t, lease in current.items()}
         self.may_end |= {report.token for report in reports if report.token in current}
+        self.env.heard(worker.peer, wire.Rack)
         worker.say(wire.Results(worker.session, reports))
         racks = self.env.heard(worker.peer, wire.Rack)
         verdicts = dict(pair for rack in racks for pair in rack.verdicts)
@@ -385,20 +400,20 @@ class Leases(RuleBasedStateMachine):
 
     # ------------------------------------------------------------ planning and the disk
 
-    @rule(name=st.sampled_from(NAMES), kind=st.sampled_from(["", "", "requires", "import"]))
+    @rule(name=st.sampled_from(NAMES), kind=st.sampled_from(["", "", "requires"]))
     def planning_breaks_or_heals(self, name: str, kind: str) -> None:
         self.env.graph.errors.pop(("", name), None)
         if kind:
             self.env.graph.errors["", name] = (kind, "it cannot be planned")
 
-    @rule()
-    def planners_hang_or_go_on(self) -> None:
-        self.env.plan_by_hand = not self.env.plan_by_hand
+    @rule(hang=st.sampled_from([False, False, True]))
+    def planners_hang_or_go_on(self, hang: bool) -> None:
+        self.env.plan_by_hand = hang
         self.env.turn()
 
-    @rule()
-    def store_stalls_or_resumes(self) -> None:
-        self.env.handle(StoreResumed() if self.env.core.state.stalled else StoreStalled())
+    @rule(full=st.sampled_from([False, False, True]))
+    def disk_is_full_or_not(self, full: bool) -> None:
+        self.env.handle(StoreStalled() if full else StoreResumed())
         self.env.turn()
 
     @rule()
@@ -485,8 +500,9 @@ class Leases(RuleBasedStateMachine):
         assert self.closed.get(agent.uid) != session, f"{agent.uid} was draining"
         assert not self.was_stalled or not self.env.core.state.stalled, "the disk is full"
         if lease is not None:
-            again = [run.id for run in lease.task.runs if (run.number, grant.task_id) in self.done]
-            assert not again, f"{grant.task_id} runs again in {again}"
+            # a restart counts what a later run does again in the earlier ones, too
+            fresh = [run for run in lease.task.runs if (run.number, grant.task_id) not in self.done]
+            assert fresh, f"{grant.task_id} runs again in {[run.id for run in lease.task.runs]}"
 
     # ------------------------------------------------------------ the end
 
@@ -494,9 +510,8 @@ class Leases(RuleBasedStateMachine):
         """All faults stop: every run ends."""
         if sys.exc_info()[0] is not None:
             return
-        if self.env.core.state.stalled:
-            self.store_stalls_or_resumes()
-        self.env.plan_by_hand = False
+        self.disk_is_full_or_not(False)
+        self.planners_hang_or_go_on(False)
         self.env.graph.errors.clear()
         for name in ("db", "gpu"):
             self.limit_changes(name, 3.0)
