@@ -13,9 +13,8 @@ if TYPE_CHECKING:
     from flow.messages.client import WorkerRow
 
 HEAD = ("RESOURCE", "USED", "LIMIT", "WAITING", "")
-GB_BYTES = 1e9
 #: A larger amount counts bytes.
-COUNT_MAX = 1e7
+COUNT_MAX = 10_000_000
 
 
 @click.group("resources", invoke_without_command=True)
@@ -94,4 +93,4 @@ def _of_workers(workers: list[WorkerRow]) -> list[dict[str, Any]]:
 
 def _amount(amount: float) -> str:
     """Spell an amount; large ones count bytes."""
-    return f"{amount / GB_BYTES:.1f} GB" if amount > COUNT_MAX else f"{amount:g}"
+    return f"{amount / 1e9:.1f} GB" if amount > COUNT_MAX else f"{amount:g}"
