@@ -175,7 +175,9 @@ class Walk:
         self.env.turn(Recall(self.env.session, self.some_tokens()))
 
     def some_tokens(self) -> list[str]:
-        return [tok(self.rng.randint(1, self.next + 1)) for _ in range(self.rng.randint(1, 3))]
+        # of this history only: a coordinator names no others
+        numbers = range(self.since, max(self.since, self.next) + 2)
+        return [tok(self.rng.choice(numbers)) for _ in range(self.rng.randint(1, 3))]
 
     def rack(self) -> None:
         tokens = [t for t in self.env.worker.outbox.reports if self.rng.random() < 0.7]

@@ -347,6 +347,21 @@ def test_kill_of_a_queued_token_ends_it_at_once() -> None:
     assert not env.killed
 
 
+def test_kill_of_a_token_that_never_arrived_is_answered_and_keeps_it_from_starting() -> None:
+    """Its grant was lost: without an answer its lease, and the kill, would go on for ever."""
+    env = WorkerEnv()
+    env.turn(Kill("1.1", [tok(1)]))
+    assert env.reports() == [(tok(1), Outcome.KILLED)]
+    env.dispatch(grant(1))
+    assert not env.executed()
+    env.rack(tok(1))
+    env.clear()
+    env.turn(Kill("1.1", [tok(1)]))
+    env.dispatch(grant(1))
+    assert not env.reports()
+    assert not env.executed()
+
+
 def test_kill_of_a_token_behind_another_waits_for_the_innocent_one() -> None:
     env = WorkerEnv()
     runner = learn(env)

@@ -158,6 +158,10 @@ class Tokens:
             del self.holdings[token]
         elif not known:
             return
+        self._see(token)
+
+    def _see(self, token: Token) -> None:
+        """Remember that a token was here, so that a late copy of its grant starts nothing."""
         self._seen[token] = None
         if len(self._seen) > SEEN_TOKENS_MAX:
             oldest = next(iter(self._seen))
@@ -192,11 +196,19 @@ class Tokens:
     # ------------------------------------------------------------ killing
 
     def kill(self, tokens: list[Token], grace_s: float, now: float, *, at_once: bool) -> None:
-        """Kill tokens. ``at_once`` also costs the innocent task ahead in the same batch."""
+        """Kill tokens. ``at_once`` also costs the innocent task ahead in the same batch.
+
+        A token whose grant got lost on the way is answered for too, or its lease never ends.
+        """
         for token in tokens:
             holding = self.holdings.get(token)
             if holding is not None:
                 self.kill_one(holding, Outcome.KILLED, "killed", grace_s, now, at_once=at_once)
+            elif token not in self._seen:
+                self._see(token)
+                self._outbox.report(
+                    Report(token, Outcome.KILLED, error="killed before its grant arrived")
+                )
 
     def kill_one(
         self,
