@@ -8,7 +8,7 @@ from flow.messages import client, codec
 from flow.messages import worker as wire
 from flow.messages.shared import Outcome, Policy
 from flow.states import TaskState
-from flow_coordinator.core import answers
+from flow_coordinator.core import answers, explain
 from flow_coordinator.core.config import CoreConfig
 from flow_coordinator.core.finding import _EXACT, _NAMED, _NOT, _PART_OF_FAMILY, _PIECE, Wanted
 from tests.support.core_env import Env, Graph
@@ -112,6 +112,25 @@ def test_why_ready_without_a_free_slot_names_what_runs_there() -> None:
     assert why(env, "T_b")["worker one"] == "1 of 1 slots in use: T(name=a) 10 s"
 
 
+def test_run_waits_only_for_what_its_own_tasks_wait_for() -> None:
+    env = Env(CoreConfig(limits={"db": 1}))
+    env.graph = Graph({"a": [], "b": [], "c": []}, {"a": Policy(resources={"db": 2})})
+    worker = env.worker(slots=1)
+    env.submit("a")
+    env.submit("b")
+    (held,) = worker.take()
+    worker.start(held)
+    env.wait(10)
+    env.submit("c")
+    s = env.core.state
+    said = {run.name: explain.waiting(s, run) for run in s.runs.values()}
+    assert list(said.values()) == [
+        ["needs db 2, but its limit is 1: it can never run"],
+        [],
+        ["a free slot (1/1 in use)"],
+    ]
+
+
 def test_why_large_amounts_are_said_as_sizes() -> None:
     env = Env()
     env.graph = Graph({"a": []}, {"a": Policy(resources={"memory": 900e9})})
@@ -120,7 +139,7 @@ def test_why_large_amounts_are_said_as_sizes() -> None:
     lines = why(env, "T_a")
     assert lines["resources"] == "needs a worker with memory 900 GB: no worker has that much"
     assert lines["worker a"] == "has memory 2.5 GB, 900 GB needed"
-    assert hints(env, "T_a") == ["flow-worker --resources memory=9e+11"]
+    assert hints(env, "T_a") == ["flow-worker --resources memory=900GB"]
 
 
 def test_why_after_the_run_tells_from_its_summary() -> None:
@@ -241,6 +260,7 @@ def test_unknown_task_and_cancel_of_an_ended_run_are_refused() -> None:
     worker = env.worker()
     env.submit("a")
     worker.run()
+    assert env.ask(lambda n: client.Why(n, "r-1"), client.Failed).hint == "flow status r-1"
     assert env.ask(lambda n: client.Why(n, "zz"), client.Failed).code == 2
     assert (
         env.ask(lambda n: client.Cancel(n, "r-9"), client.Failed).error == "there is no run 'r-9'"

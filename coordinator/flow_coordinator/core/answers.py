@@ -71,7 +71,9 @@ def _one_task(
 
 def _no_task(s: State, peer: Peer, request: int, piece: str) -> None:
     if is_run_id(piece):
-        _fail(s, peer, request, f"there is no run {piece!r}", "flow status")
+        known = bool(find_runs(s, piece))
+        error = f"{piece} is a run, not a task" if known else f"there is no run {piece!r}"
+        _fail(s, peer, request, error, f"flow status {piece}" if known else "flow status")
         return
     names = near(s, piece)
     error = f"no open run has a task {piece!r}" + (", but there are" if names else "")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from itertools import islice
 
 from flow.messages.client import WhyAnswer
 from flow.states import SATISFIED, TERMINAL, TaskState
@@ -22,6 +23,9 @@ from flow_coordinator.core.state import State
 REASONS_MAX = 5
 #: Tasks named in one line.
 NAMES_MAX = 4
+#: Groups, and tasks of each, that are looked at for what a run waits for.
+GROUPS_MAX = 100
+ENTRIES_MAX = 50
 #: Of a worker's uid, where its name is that of several.
 UID_CHARACTERS = 6
 
@@ -38,18 +42,29 @@ def waiting(s: State, run: RunRecord) -> list[str]:
     for name, groups in s.ready.parked.items():
         if len(reasons) >= REASONS_MAX:
             break
-        group = next(iter(groups.values()))
+        mine = [group for group in islice(groups.values(), GROUPS_MAX) if _has(group, run)]
+        if not mine:
+            continue
         if name == UNMET:
-            reasons.append(unmet_text(s, group.key[0]))
+            reasons.append(unmet_text(s, mine[0].key[0]))
         elif name != leases.WORKER_ROOM:
             limit = s.resources.limit(name)
             reasons.append(f"{name} {s.resources.used.get(name, 0):g}/{limit or 0:g}")
         else:
-            reasons.extend(_capacities(s, groups.values()))
+            reasons.extend(_capacities(s, mine))
+    if not reasons and any(numbers[TaskState.READY] for numbers in run.tallies.values()):
+        slots = sum(worker.slots for worker in s.workers.values())
+        if slots <= sum(worker.used_slots for worker in s.workers.values()):
+            reasons.append(f"a free slot ({slots}/{slots} in use)")
     external = sum(numbers[TaskState.EXTERNAL] for numbers in run.tallies.values())
     if external:
         reasons.append(f"external data ({external})")
     return reasons[:REASONS_MAX]
+
+
+def _has(group: Group, run: RunRecord) -> bool:
+    """Whether a task of this run is among the first of a group."""
+    return any(run in entry.task.runs for entry in group.heap[:ENTRIES_MAX])
 
 
 def _capacities(s: State, groups: Iterable[Group]) -> list[str]:
@@ -169,7 +184,9 @@ def _meet(s: State, demand: Demand, hints: list[str]) -> None:
         if limit is not None and amount > limit:
             hints.append(f"flow resources set {name} {amount:g}")
     ask = ",".join(
-        f"{name}={amount:g}" for name, amount in demand if name in s.resources.of_workers
+        f"{name}={said(amount).replace(' ', '')}"
+        for name, amount in demand
+        if name in s.resources.of_workers
     )
     if not hints and ask:
         hints.append(f"flow-worker --resources {ask}")
