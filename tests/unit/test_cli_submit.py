@@ -188,7 +188,7 @@ def test_submit_first_ctrl_c_detaches(fake: FakeCoordinator) -> None:
         terminal.press_ctrl_c()
         terminal.expect("Detached: the run goes on.")
         assert terminal.wait() == 130
-    assert "flow status r-1" in terminal.text
+    assert "flow status -f r-1" in terminal.text
     assert "flow cancel r-1" in terminal.text
     assert not any(isinstance(each, m.Cancel) for each in fake.seen)
 
@@ -282,3 +282,19 @@ def test_submit_reason_to_wait_is_told_soon_and_once(
     fake.answers[m.Watch] = lambda r: [update(r.request, **news)]
     assert submit(fake, "--timeout", "3s") == 124
     assert capsys.readouterr().err.count("waiting for: needs gpu 2") == 1
+
+
+@pytest.mark.parametrize("code", [0, 30])
+def test_status_follow_goes_on_where_submit_detached(
+    fake: FakeCoordinator, code: int, capsys: pytest.CaptureFixture[str]
+) -> None:
+    ended = summary(category("ran", Load=1), exit_code=code)
+    end(fake, ended, *([failure()] if code else []))
+    fake.answers[m.ShowRun] = lambda r: [m.RunShown(r.request, ended, [], [])]
+    assert main(["status", "-f", "r-1", "--coordinator", fake.address]) == code
+    out, err = capsys.readouterr()
+    assert out.startswith("===== Flow Execution Summary =====")
+    assert "Run r-1  amber-otter" in err
+    assert ("✗ Load(region=EU)" in err) == bool(code)
+    assert main(["status", "-f", "r-1", "--json", "--coordinator", fake.address]) == code
+    assert json.loads(capsys.readouterr().out.splitlines()[-1])["event"] == "result"

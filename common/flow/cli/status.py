@@ -9,6 +9,7 @@ import click
 from flow.cli.asking import common, connected
 
 if TYPE_CHECKING:
+    from flow.client import Client
     from flow.messages.client import RunRow, Runs, RunShown
 
 HEAD = ("RUN", "NAME", "ROOT", "STATE", "DONE", "FAILED", "RUNNING", "ELAPSED", "BY")
@@ -17,19 +18,36 @@ HEAD = ("RUN", "NAME", "ROOT", "STATE", "DONE", "FAILED", "RUNNING", "ELAPSED", 
 @click.command("status")
 @click.argument("run", required=False)
 @click.option("--limit", default=20, show_default=True, help="How many runs at most.")
+@click.option("--follow", "-f", is_flag=True, help="Follow RUN to its end, as flow submit does.")
 @common
-def command(run: str | None, limit: int, coordinator: str | None, as_json: bool) -> None:
+def command(
+    run: str | None, limit: int, follow: bool, coordinator: str | None, as_json: bool
+) -> None:
     """Show runs, newest first; or one RUN: its id, its name, a piece of them, or "last"."""
     from flow.cli.output import print_json
     from flow.messages.client import ListRuns, Runs, RunShown, ShowRun
 
     with connected(coordinator) as client:
-        if run:
+        if follow:
+            shown = client.ask(ShowRun(0, run or "last"), RunShown)
+            _follow(client, shown.summary.run, shown.summary.name, as_json)
+        elif run:
             shown = client.ask(ShowRun(0, run), RunShown)
             print_json(shown) if as_json else _show_run(shown)
         else:
             runs = client.ask(ListRuns(0, limit), Runs)
             print_json(runs) if as_json else _show_runs(runs)
+
+
+def _follow(client: Client, run: str, name: str, as_json: bool) -> None:
+    """Show a run as the command that submitted it did, and end with the same exit code."""
+    from flow.cli.submit import watch
+    from flow.cli.views import choose
+
+    view = choose(json=as_json, quiet=False, color=True, hints=True)
+    code = watch(client, run, name, view, {"json": as_json})
+    if code:
+        raise click.exceptions.Exit(code)
 
 
 def _show_runs(runs: Runs) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import shlex
 import sys
 import time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from flow.cli.address import explain_unreachable, find
 from flow.cli.options import SUBMIT, describe, submit_options
@@ -78,15 +78,15 @@ def _submit(client: Client, line: TaskLine, default_project: str) -> int:
         return int(ExitCode.OK)
     if not quiet:
         view.say(_coordinator_line(client.address, about))
-    return _watch(client, submitted.run, submitted.name, view, line)
+    return watch(client, submitted.run, submitted.name, view, options)
 
 
-def _watch(client: Client, run: str, name: str, view: View, line: TaskLine) -> int:
+def watch(client: Client, run: str, name: str, view: View, options: dict[str, Any]) -> int:
+    """Show a run until it ends or the person leaves; return the exit code."""
     from flow.cli.finish import words
     from flow.cli.follow import follow
     from flow.cli.interrupts import Interrupts
 
-    options = line.options
     size = options.get("summary", "none" if options.get("quiet") else "short")
     policy = Detaching(client, run, view, cancel=options.get("cancel_on_timeout", False))
     with Interrupts() as interrupts:
@@ -118,7 +118,8 @@ class Detaching:
         if self._leave_at is None:
             self._view.close()
             self._view.say(
-                f"\nDetached: the run goes on.   flow status {self._run}   flow cancel {self._run}"
+                f"\nDetached: the run goes on.   To follow it again: flow status -f {self._run}"
+                f"   To end it: flow cancel {self._run}"
             )
             if not sys.stdin.isatty():
                 return int(ExitCode.INTERRUPTED)
@@ -143,7 +144,7 @@ class Detaching:
         if self._cancel_on_timeout:
             self._cancel("cancelled by --timeout")
         else:
-            self._view.say(f"Timeout: the run goes on.   flow status {self._run}")
+            self._view.say(f"Timeout: the run goes on.   flow status -f {self._run}")
         return int(ExitCode.TIMEOUT)
 
     def heard(self, failures: list[Failure]) -> None:
