@@ -301,7 +301,7 @@ class SimCoordinator:
         truth = self.world.truth
         self.kernel.note("coordinator", "says", message)
         if kind is Dispatch:
-            uid = self._uids[message.session]
+            uid = self.uid_of(message.session)
             for grant in message.grants:
                 truth.dispatched(grant, uid, self.core.state.epoch)
         elif kind is Rack:

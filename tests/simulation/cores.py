@@ -5,8 +5,12 @@ Mutants patch what is called from here on.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from random import Random
 from typing import TYPE_CHECKING
+
+from pytest import MonkeyPatch
 
 from flow_coordinator.core.config import CoreConfig
 from flow_coordinator.core.machine import Coordinator
@@ -27,6 +31,17 @@ UTC_AT_START_S = 1_800_000_000.0
 EXTERNAL_CHECK_S = 5.0
 RETRY_DELAY_MAX_S = 20.0
 ENDED_RUNS_MAX = 10_000
+#: Few, so that after a freeze not all that waits is read at once.
+TURN_MESSAGES_MAX = 8
+
+
+@contextmanager
+def simulated() -> Iterator[None]:
+    """Leave the product's modules as they were, and let its turns be short."""
+    with MonkeyPatch.context() as patch:
+        patch.setattr(loop, "time", loop.time)
+        patch.setattr(loop, "TURN_MESSAGES_MAX", TURN_MESSAGES_MAX)
+        yield
 
 
 def make_worker(host: Host, uid: str, predecessors: list[str], rng: Random) -> Worker:

@@ -14,6 +14,7 @@ from flow_coordinator.core.tally import IllegalMove
 from tests.simulation import audit
 from tests.simulation.clients import Client
 from tests.simulation.coordinator import SimCoordinator
+from tests.simulation.cores import simulated
 from tests.simulation.faults import Faults, draw_profile
 from tests.simulation.graph import Graph, make_graph, reach
 from tests.simulation.host import Host
@@ -299,7 +300,11 @@ def run_seed(
     seed: int, profile: str = "mixed", events: int = EVENTS_DEFAULT, *, log: bool = False
 ) -> Result:
     """Run one world to its end, or to the first broken promise."""
-    world = World(seed, profile, events, log=log)
+    with simulated():
+        return _run_world(World(seed, profile, events, log=log))
+
+
+def _run_world(world: World) -> Result:
     kernel = world.kernel
     rule = violation = ""
     story: list[str] = []
@@ -316,5 +321,12 @@ def run_seed(
     if world.kernel.log is not None:
         story = world.kernel.log
     return Result(
-        seed, kernel.events, kernel.digest(), kernel.now, kernel.counts, rule, violation, story
+        world.seed,
+        kernel.events,
+        kernel.digest(),
+        kernel.now,
+        kernel.counts,
+        rule,
+        violation,
+        story,
     )
