@@ -434,18 +434,21 @@ def test_restart_never_gives_out_a_token_or_number_again() -> None:
     assert env.run(2).number == 2
 
 
-def test_restart_ends_the_lease_of_a_task_that_is_not_stored_as_needed() -> None:
-    """The coordinator restarts while ``top``, which needs it, is planned again for another run."""
-    env = Env()
-    env.graph = Graph({"top": ["bad", "slow"], "bad": [], "slow": ["deep"], "deep": []})
+def slow_under_failed_top(env: Env) -> tuple[FakeWorker, Grant]:
+    """``top`` has failed because of ``bad`` while ``slow``, which it needs too, still runs."""
+    env.graph = Graph({"top": ["bad", "slow"], "bad": [], "slow": []})
     worker = env.worker(slots=2)
     env.submit("top", retry_count=0)
-    deep, bad = sorted((g for g in worker.take()), key=lambda g: g.task_id != "T_deep")
-    worker.end(deep)
-    (slow,) = worker.take()
+    bad, slow = sorted(worker.take(), key=lambda grant: grant.task_id)
     worker.start(slow)
     worker.end(bad, outcome=Outcome.FAILED)
     assert env.state("top") == S.UPSTREAM_FAILED
+    return worker, slow
+
+
+def test_restart_while_a_task_is_planned_again_keeps_what_it_needed() -> None:
+    env = Env()
+    worker, slow = slow_under_failed_top(env)
     env.plan_by_hand = True
     env.submit("top")
     (plan,) = env.heard(worker.peer, wire.Plan)
@@ -454,13 +457,25 @@ def test_restart_ends_the_lease_of_a_task_that_is_not_stored_as_needed() -> None
     worker.say(wire.Planned(worker.session, plan.request, 0, False, body))
     assert env.state("top") == S.UNPLANNED
     env.restart()
+    assert env.state("top") == S.UNPLANNED
     assert env.state("slow") == S.LEASED
-    assert worker.join(held=[slow.token]).kill == [slow.token]
     env.plan_by_hand = False
-    (plan,) = env.heard(worker.peer, wire.Plan)
-    chunk = env.graph.answer(plan, worker.uid)
-    worker.say(wire.Planned(worker.session, plan.request, 0, True, codec.encode_chunk(chunk)))
+    assert worker.join(held=[slow.token]).kill == []
+    worker.end(slow)
+    assert worker.run_all() == ["bad", "top"]
+    assert env.ended(2) == 0
+    env.check()
+
+
+def test_restart_ends_the_lease_of_a_task_that_no_run_needs_any_more() -> None:
+    env = Env()
+    worker, slow = slow_under_failed_top(env)
+    env.graph = Graph({"top": ["bad"], "bad": [], "slow": []})
+    env.submit("top")
+    assert env.state("slow") == S.RUNNING, "the first run still counts it"
+    env.restart()
+    assert worker.join(held=[slow.token]).kill == [slow.token]
     worker.end(slow, outcome=Outcome.KILLED)
-    assert sorted(worker.run_all()) == ["bad", "deep", "slow", "top"]
+    assert worker.run_all() == ["bad", "top"]
     assert env.ended(2) == 0
     env.check()

@@ -182,7 +182,7 @@ def test_kill_list_of_welcome_kills_hard() -> None:
     runner = env.run(grant(1), grant(2))
     env.turn(Rejoin("1.1"))
     env.challenge("n2")
-    env.welcome("1.2", tok(1), tok(2), tok(99))
+    env.welcome("1.2", tok(1), tok(2))
     assert env.killed == [(runner, 0.0)]
     env.die(runner, signal=9)
     assert env.reports() == [(tok(2), Outcome.KILLED), (tok(1), Outcome.KILLED)]

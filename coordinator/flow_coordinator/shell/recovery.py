@@ -23,7 +23,7 @@ from flow_coordinator.shell import rows
 from flow_coordinator.store.base import RunRow, Snapshot
 
 #: Stored states that a start derives: planned if it has a policy, ready if it waits for nothing.
-_DERIVED = frozenset({TaskState.UNPLANNED, TaskState.PENDING, TaskState.READY})
+_DERIVED = frozenset({TaskState.PENDING, TaskState.READY})
 _WORKER_RESOURCE = "worker_resource:"
 
 
@@ -51,12 +51,12 @@ def restore(
             workers.remember(s, uid, name, host_key, boot_id)
         else:
             s.changes.workers_gone[uid] = None
-    _order(s, list(tasks.values()))
     for row in reversed(ended):
         _ended_run(s, row, utc_s)
     for row in snapshot.runs:
         _run(s, row, tasks, utc_s)
-    _unwanted(s, tasks)
+    _forget_stale(s, tasks)
+    _order(s, list(tasks.values()))
     _edges(list(tasks.values()))
     _continue(s, list(tasks.values()))
     _term(s, snapshot)
@@ -96,7 +96,9 @@ def _leases(s: State, snapshot: Snapshot, tasks: dict[int, TaskRecord]) -> None:
         task = tasks.get(number)
         if task is None:
             continue
-        if state not in _DERIVED:
+        if state == TaskState.UNPLANNED:
+            _unplan(task)
+        elif state not in _DERIVED:
             task.state = TaskState(state)
         task.attempt, task.failures, task.crashes = attempt, failures, crashes
         stored = rows.read_extra(blob)
@@ -117,6 +119,13 @@ def _leases(s: State, snapshot: Snapshot, tasks: dict[int, TaskRecord]) -> None:
             s.orphans.setdefault(uid, {})[token] = lease
             if lease.holds:
                 s.resources.take(leases.demand_of(task))
+
+
+def _unplan(task: TaskRecord) -> None:
+    """It was planned again (perhaps to the end: that is not stored), so it is once more."""
+    task.state = TaskState.UNPLANNED
+    task.policy = None
+    task.priority = 0.0
 
 
 def _order(s: State, tasks: list[TaskRecord]) -> None:
@@ -181,16 +190,17 @@ def _run(s: State, row: RunRow, tasks: dict[int, TaskRecord], utc_s: float) -> N
     tally.changed(s, run)
 
 
-def _unwanted(s: State, tasks: dict[int, TaskRecord]) -> None:
-    """End the leases of tasks that no run reaches, and forget what only these waited for.
+def _forget_stale(s: State, tasks: dict[int, TaskRecord]) -> None:
+    """Drop requirements of before, now that they told which tasks belong to which run.
 
-    What needed such a task was being planned again, so that its requirements were not stored. Once
-    that plan names the task it runs again; until then nobody would ever run it or end it.
+    A task that no run reaches is forgotten; its lease, if it has one, is ended: nobody would ever
+    do that otherwise. Should a plan still name it, it runs again.
     """
     for number, task in list(tasks.items()):
+        if task.state == TaskState.UNPLANNED or not task.runs:
+            task.upstream = ()
         if task.runs:
             continue
-        task.upstream = ()
         if task.lease is None:
             del tasks[number]
             del s.tasks[task.family.project][task.task_id]
