@@ -341,6 +341,15 @@ def test_list_runs_newest_first_with_counts() -> None:
     assert len(env.ask(lambda n: client.ListRuns(n, 1), client.Runs).runs) == 1
 
 
+def test_run_of_many_roots_says_how_many_are_not_named() -> None:
+    env = Env()
+    env.submit("a", "b", "c", "d", "e")
+    row = env.ask(lambda n: client.ListRuns(n), client.Runs).runs[0]
+    shown = env.ask(lambda n: client.ShowRun(n, "last"), client.RunShown)
+    assert shown.summary.root == row.root
+    assert row.root.endswith("T(name=c) and 2 more")
+
+
 def test_list_tasks_by_piece_run_and_state_with_a_limit() -> None:
     env = Env()
     names = [f"n{i}" for i in range(30)]

@@ -48,7 +48,7 @@ def _one_run(s: State, peer: Peer, request: int, piece: str) -> RunRecord | None
     if len(found) == 1:
         return found[0]
     if found:
-        names = [f"{run.id} {run.name} {runs.root_text(run)}" for run in found]
+        names = [f"{run.id} {run.name} {summaries.root_text(run)}" for run in found]
         _fail(s, peer, request, f"{piece!r} may be any of {len(found)} runs", "", names)
     else:
         _fail(s, peer, request, f"there is no run {piece!r}", "flow status")
@@ -132,7 +132,7 @@ def run_row(s: State, run: RunRecord) -> client.RunRow:
     return client.RunRow(
         run.id,
         run.name,
-        runs.root_text(run),
+        summaries.root_text(run),
         run.state.label,
         done,
         total,

@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from flow.messages.client import Failure
 from flow.messages.shared import display
-from flow_coordinator.core import runs
+from flow_coordinator.core import summaries
 from flow_coordinator.core.records import RunRecord, TaskRecord
 from flow_coordinator.core.state import State
 
@@ -78,7 +78,7 @@ def find_runs(s: State, piece: str) -> list[RunRecord]:
     exact = [run for run in everything if piece in (run.id, str(run.number), run.name)]
     if exact:
         return exact[-1:] if len({run.name for run in exact}) == 1 else exact
-    return [run for run in everything if piece in run.name or piece in runs.root_text(run)]
+    return [run for run in everything if piece in run.name or piece in summaries.root_text(run)]
 
 
 def is_run_id(piece: str) -> bool:

@@ -44,17 +44,10 @@ def submit(s: State, peer: Peer, message: Submit) -> None:
         s.keys[message.key] = run.number
         s.unresolved.append(run)
         s.changes.runs[run] = None
-        s.note("run submitted", run=run.id, root=root_text(run))
+        s.note("run submitted", run=run.id, root=summaries.root_text(run))
     else:
         run = s.runs.get(number) or s.ended[number]
     s.send(peer, Submitted(message.request, run.id, run.name))
-
-
-def root_text(run: RunRecord) -> str:
-    """Name the roots for people."""
-    names = [graph.root_name(root) for root in run.root_tasks[:3]]
-    more = len(run.root_tasks) - len(names)
-    return ", ".join(names) + (f" and {more} more" if more > 0 else "")
 
 
 def watch(s: State, peer: Peer, message: Watch, run: RunRecord) -> None:

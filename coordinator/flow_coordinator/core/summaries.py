@@ -17,6 +17,8 @@ from flow_coordinator.core.state import State
 EXAMPLES_MAX = 50
 #: Families shown in one category.
 FAMILIES_MAX = 50
+#: Roots of a run shown by name.
+ROOTS_MAX = 3
 #: Different causes of failure shown.
 CAUSES_MAX = 10
 
@@ -67,7 +69,7 @@ def summarise(s: State, run: RunRecord, code: int) -> RunSummary:
     return RunSummary(
         run.id,
         run.name,
-        ", ".join(graph.root_name(root) for root in run.root_tasks[:3]),
+        root_text(run),
         run.state.label if run.state != RunState.RUNNING else "running",
         int(code),
         (run.ended_at or s.now) - run.started_at,
@@ -78,6 +80,13 @@ def summarise(s: State, run: RunRecord, code: int) -> RunSummary:
         [(count, error, where) for (error, where), count in errors.most_common(CAUSES_MAX)],
         run.retried,
     )
+
+
+def root_text(run: RunRecord) -> str:
+    """Name the roots of a run for people."""
+    names = [graph.root_name(root) for root in run.root_tasks[:ROOTS_MAX]]
+    more = len(run.root_tasks) - len(names)
+    return ", ".join(names) + (f" and {more} more" if more > 0 else "")
 
 
 def _examples(families: dict[str, list[TaskRecord]], sizes: Counter[str]) -> list[Example]:
