@@ -174,6 +174,14 @@ def test_command_wrong_usage_is_2_with_the_next_command(
     assert err.rstrip().endswith("--help")
 
 
+def test_command_wrong_usage_is_json_where_json_was_asked_for(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert main(["statsu", "--json"]) == 2
+    told = json.loads(capsys.readouterr().out)
+    assert told["exit_code"] == 2 and told["error"].endswith("Did you mean status?")
+
+
 def test_command_nobody_there_is_60_with_hints() -> None:
     found = run_flow("status", env={"FLOW_COORDINATOR": "tcp://127.0.0.1:1"})
     assert found.returncode == 60

@@ -6,7 +6,8 @@ import importlib
 
 import click
 
-from flow.errors import ExitCode
+from flow.cli.errors import report
+from flow.errors import ExitCode, UsageError
 
 #: Command: (file in this folder, one line of help). The order of ``flow --help``.
 COMMANDS = {
@@ -57,6 +58,16 @@ def flow() -> None:
     """
 
 
+def _near(words: list[str], error: click.UsageError) -> str:
+    """Name the command that somebody may have meant; nothing is ever guessed and done."""
+    if not words or not error.message.startswith("No such command"):
+        return ""
+    import difflib
+
+    likely = difflib.get_close_matches(words[0], [*COMMANDS, *ALIASES], n=1)
+    return f" Did you mean {likely[0]}?" if likely else ""
+
+
 def invoke(words: list[str]) -> int:
     """Run a click command line. Errors of usage are printed with the next thing to type."""
     try:
@@ -66,8 +77,8 @@ def invoke(words: list[str]) -> int:
         return int(ExitCode.USAGE)
     except click.UsageError as e:
         path = e.ctx.command_path if e.ctx else "flow"
-        click.echo(f"error: {e.format_message()}\n       {path} --help", err=True)
-        return int(ExitCode.USAGE)
+        wrong = UsageError(e.format_message() + _near(words, e), hint=f"{path} --help")
+        return report(wrong, json="--json" in words)
     except click.Abort:
         return int(ExitCode.INTERRUPTED)
     return result if isinstance(result, int) else 0
