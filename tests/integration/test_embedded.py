@@ -183,6 +183,8 @@ def test_run_task_help_shows_parameters(place: Path) -> None:
     assert found.returncode == 0
     assert "--n  (IntParameter: a whole number)  required\n    which one\n" in found.stdout
     assert "[default: 2]" in flow("run", "pipeline", "Top", "--help").stdout
+    (place / "flow.toml").write_text('[task.Leaf]\nn = "7"\n')
+    assert "[default: 7, from [task.Leaf]]" in flow("run", "pipeline", "Leaf", "--help").stdout
 
 
 def test_run_first_ctrl_c_finishes_what_runs(place: Path) -> None:

@@ -56,7 +56,8 @@ def describe_task(cls: Any, usage: str) -> str:
     params = cls.get_params()
     lines += ["", "Parameters:" if params else "It has no parameters."]
     for name, param in params:
-        lines.append(f"  --{name.replace('_', '-')}  {_kind(param)}  {_default(param)}".rstrip())
+        default = _configured(cls.get_task_family(), name) or _default(param)
+        lines.append(f"  --{name.replace('_', '-')}  {_kind(param)}  {default}".rstrip())
         if param.description:
             lines.append(f"{_INDENT}{printable(param.description)}")
     return "\n".join(lines)
@@ -76,6 +77,14 @@ def _first_line(cls: Any) -> str:
 
 def _kind(param: Any) -> str:
     return f"({type(param).__name__}: {param.what})"
+
+
+def _configured(family: str, name: str) -> str:
+    """Name the default that the settings give, which is stronger than the class's."""
+    from flow.parameters.defaults import settings
+
+    text = settings().task_default(family, name)
+    return "" if text is None else f"[default: {printable(text)}, from [task.{family}]]"
 
 
 def _default(param: Any) -> str:
