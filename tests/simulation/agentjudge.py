@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING
 
+from flow.messages.shared import Outcome
 from flow.messages.worker import (
     Drain,
     Extend,
@@ -49,6 +50,7 @@ class AgentJudge:
         self._base = self._extended = -math.inf
         self._started: dict[str, None] = {}  #: accepted, no end of it was acknowledged
         self._unheard: dict[str, None] = {}
+        self._told: set[str] = set()  #: killed on purpose
         self._checked_at = -math.inf
         self._leaving = False
         self._session: str | None = None  #: the last one it took
@@ -92,7 +94,10 @@ class AgentJudge:
         elif isinstance(message, Started):
             self._started.update(dict.fromkeys(message.tokens))
         elif isinstance(message, Results):
-            self._unheard.update((report.token, None) for report in message.reports)
+            for report in message.reports:
+                self._unheard[report.token] = None
+                if report.outcome is Outcome.CRASHED and report.token in self._told:
+                    self._broken("crash", f"blames {report.token}, which it killed itself")
         self.agent.kernel.counts[f"said {kind.__name__}"] += 1
 
     def _joined(self, message: Join) -> None:
@@ -173,6 +178,7 @@ class AgentJudge:
         """The core has a process killed: a JOIN under way is void (W5)."""
         if isinstance(process, Runner) and (process.current or process.queue or process.parked):
             self._joins = {}
+        self._told.update(token for token, one in self._copies() if one is process)
 
     def hands_over(self) -> None:
         """The core gives a grant to a runner."""

@@ -14,7 +14,7 @@ from tests.simulation.network import Weather
 from tests.simulation.processes import Process, Runner
 
 if TYPE_CHECKING:
-    from tests.simulation.host import Host
+    from tests.simulation.host import Agent, Host
     from tests.simulation.world import World
 
 DEFAULT = Timing()
@@ -158,12 +158,20 @@ class Faults:
 
     def joining(self, host: Host) -> None:
         """A worker that holds something says JOIN: the worst moment to lose a lease."""
-        if self.active and "host frozen" in self.world.profile.rates and self.rng.random() < 0.1:
-            seconds = self._seconds(5.0, 100.0)
+        if self.active and "host frozen" in self.world.profile.rates and self.rng.random() < 0.2:
+            lease_s = self.world.profile.timing.lease_s
+            seconds = self._seconds(0.3 * lease_s, 2.0 * lease_s)
             self.kernel.counts["fault: host frozen while joining"] += 1
             self.kernel.after(self.rng.random() * 0.01, host.freeze, seconds)
             if self.rng.random() < 0.5:
                 self.kernel.after(0.05, self.world.network.cut, host.name, "up", 150.0)
+
+    def dispatched(self, agent: Agent) -> None:
+        """A worker is given something: the worst moment to tell it to leave."""
+        drains = self.active and "agent drained" in self.world.profile.rates
+        if drains and self.rng.random() < 0.01:
+            self.kernel.counts["fault: agent stop drain"] += 1
+            agent.handle(ev.StopRequested(ev.StopKind.DRAIN))
 
     # ------------------------------------------------------------ kinds
 

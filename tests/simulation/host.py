@@ -238,6 +238,8 @@ class Agent:
         elif kind is Resume:
             counts["resume"] += 1
         self.handle(ev.Received(message))
+        if kind is Dispatch:
+            self.world.faults.dispatched(self)
 
     def hear_process(self, number: int, frame: Any) -> None:
         """A task process wrote a frame. Frames and the exit notice keep their order."""

@@ -58,6 +58,8 @@ class Truth:
     done_acked: dict[str, Token] = field(default_factory=dict)
     #: tasks that more than one run counts, or that somebody retried: they may start again
     shared: set[str] = field(default_factory=set)
+    #: tasks whose last counted attempt crashed
+    crashed: set[str] = field(default_factory=set)
     #: runs whose cancel was acknowledged
     cancelled: set[str] = field(default_factory=set)
 
@@ -187,6 +189,8 @@ class Truth:
         if int(token_epoch) != epoch:
             self.broken("S6", f"{grant.token} is granted by epoch {epoch}")
         self.granted[grant.token] = (grant.task_id, grant.attempt, uid)
+        if grant.task_id in self.crashed - self.shared and not grant.alone:
+            self.broken("crash", f"{grant.task_id} crashed and is not granted alone")
         before = self.done_acked.get(grant.task_id)
         if before is not None and grant.task_id not in self.shared:
             self.broken("S5", f"{grant.task_id} is granted again after {before} was acknowledged")
@@ -208,5 +212,12 @@ class Truth:
         if token not in self.accepted:
             self.broken("S4", f"{token} was committed though it was not current")
         granted = self.granted.get(token)
+        outcome = self.outcomes.get(token)
+        if granted is not None and outcome == Outcome.CRASHED:
+            # a yield that cannot come true decides over its task before the crash does
+            if not self.nodes[granted[0]].yields:
+                self.crashed.add(granted[0])
+        elif granted is not None and outcome in (Outcome.DONE, Outcome.FAILED, Outcome.TIMEOUT):
+            self.crashed.discard(granted[0])
         if granted is not None and self.outcomes.get(token) == Outcome.DONE:
             self.done_acked[granted[0]] = token

@@ -241,7 +241,7 @@ class World:
         """After the last run: nothing may be left anywhere."""
         kernel = self.kernel
         until = kernel.now + SETTLE_S + 2 * self.profile.timing.term_s
-        while kernel.now < until or any(host.name not in self._able_since for host in self.hosts):
+        while kernel.now < until or not self._is_settled():
             kernel.step()
         kernel.counts["settled"] += 1
         self.check()
@@ -258,6 +258,13 @@ class World:
         state = self.coordinator.core.state
         if state.leases:
             truth.broken("L2", f"leases left: {sorted(state.leases)}")
+
+    def _is_settled(self) -> bool:
+        """Whether all hosts are back, and no lease is kept for longer than its term."""
+        boss = self.coordinator
+        kept = boss.core.state.orphans_until.values()
+        back = all(host.name in self._able_since for host in self.hosts)
+        return back and boss.alive and not any(until > boss.clock() for until in kept)
 
     def _stuck(self) -> None:
         """L1: say what does not come to an end."""

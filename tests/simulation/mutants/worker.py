@@ -244,7 +244,7 @@ def killed_counts_as_crashed(patch: MonkeyPatch) -> None:
     patch.setattr(Tokens, "_settle", mutated)
 
 
-@mutant("crash")
+@mutant("crash", equivalent="the coordinator neither grants nor resumes anything beside it")
 def lone_task_gets_company(patch: MonkeyPatch) -> None:
     """The worker starts other tasks beside one that must be alone."""
     real = Placement.place
