@@ -182,6 +182,21 @@ def test_load_keeps_task_with_token_of_an_ended_run_and_its_upstream(shelf: Shel
     assert held in snapshot.progress
 
 
+def test_load_keeps_what_an_active_run_has_begun_without_anything_that_needs_it(
+    shelf: Shelf,
+) -> None:
+    shelf.store.load()
+    shelf.store.commit(
+        Batch(
+            # 1 <- 2 and 3 are of the active run; 3 has not begun, 4 is of the ended one
+            tasks=[task_row(1, run=2), task_row(2, 1, run=2), task_row(3, run=2), task_row(4)],
+            progress=[progress_row(2, TaskState.DONE), progress_row(4, TaskState.DONE)],
+            runs=[run_row(1, state=RunState.SUCCEEDED), run_row(2)],
+        )
+    )
+    assert [row[0] for row in shelf.reopen().load().tasks] == [1, 2]
+
+
 def test_load_of_a_wide_and_deep_graph_is_complete_and_in_order(shelf: Shelf) -> None:
     shelf.store.load()
     width, depth = 2_300, 700

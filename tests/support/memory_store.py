@@ -133,6 +133,8 @@ class MemoryStore:
         for row in disk.runs.values():
             if _is_active(row):
                 ahead.extend(_numbers(row[6]))
+        active = {number for number, row in disk.runs.items() if _is_active(row)}
+        ahead += [n for n in disk.progress if n in disk.tasks and disk.tasks[n][1] in active]
         seen = set(ahead)
         while ahead:
             task = disk.tasks.get(ahead.pop())

@@ -467,15 +467,52 @@ def test_restart_while_a_task_is_planned_again_keeps_what_it_needed() -> None:
     env.check()
 
 
-def test_restart_ends_the_lease_of_a_task_that_no_run_needs_any_more() -> None:
+def test_restart_while_planning_keeps_what_is_done_and_what_failed() -> None:
+    """``a`` and ``b`` are planned and run before the answer that says who needs them is complete."""
+    env = Env()
+    env.graph = Graph({"top": ["a", "b"], "a": [], "b": []}, {"b": Policy(retry_count=3)})
+    worker = env.worker(slots=2)
+    env.plan_by_hand = True
+    env.submit("top")
+    (plan,) = env.heard(worker.peer, wire.Plan)
+    whole = env.graph.answer(plan, worker.uid)
+    early = [spec for spec in whole.specs if spec.index > 0]
+    part = msgspec.structs.replace(whole, specs=early, edges=[])
+    worker.say(wire.Planned(worker.session, plan.request, 0, False, codec.encode_chunk(part)))
+    a, b = sorted(worker.take(), key=lambda grant: grant.task_id)
+    worker.end(a)
+    worker.end(b, outcome=Outcome.FAILED)
+    env.restart()
+    assert (env.state("a"), env.state("b")) == (S.DONE, S.BACKOFF)
+    assert env.task("b").failures == 1
+    env.plan_by_hand = False
+    worker.join()
+    while env.state("b") == S.BACKOFF:
+        env.wait(1.0)
+        worker.beat()
+    assert worker.run_all() == ["b", "top"]
+    assert env.ended() == 0
+    env.check()
+
+
+def test_restart_ends_the_lease_of_a_task_without_a_run() -> None:
     env = Env()
     worker, slow = slow_under_failed_top(env)
-    env.graph = Graph({"top": ["bad"], "bad": [], "slow": []})
-    env.submit("top")
-    assert env.state("slow") == S.RUNNING, "the first run still counts it"
+    rows = env.store.disk.tasks
+    for number, row in rows.items():
+        rows[number] = (row[0], 99, *row[2:6], b"")
     env.restart()
     assert worker.join(held=[slow.token]).kill == [slow.token]
     worker.end(slow, outcome=Outcome.KILLED)
-    assert worker.run_all() == ["bad", "top"]
-    assert env.ended(2) == 0
+    assert worker.run_all() == []
     env.check()
+
+
+def test_task_is_stored_under_a_run_that_goes_on() -> None:
+    env = Env()
+    worker, _ = one_running(env)
+    env.submit("a")
+    number = env.task("a").number
+    assert env.store.disk.tasks[number][1] == 1
+    env.ask(lambda n: client.Cancel(n, "r-1"), client.Changed)
+    assert env.store.disk.tasks[number][1] == 2

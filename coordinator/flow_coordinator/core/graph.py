@@ -79,10 +79,11 @@ def start_over(s: State, task: TaskRecord) -> None:
 def plan_again(s: State, task: TaskRecord) -> None:
     """Ask ``complete()`` and ``requires()`` of a task again."""
     detach_upstream(s, task)
-    # stored as unplanned, while its row keeps the requirements: what only it needs stays reachable
     tally.move(s, task, TaskEvent.RECHECK)
     task.asked = 0
+    # a stored task with a policy counts as planned after a restart
     task.policy = None
+    s.changes.tasks[task] = None
     s.frontier.append(task)
 
 

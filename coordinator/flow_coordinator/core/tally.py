@@ -52,6 +52,8 @@ def move(s: State, task: TaskRecord, event: TaskEvent) -> bool:
 def leave(s: State, task: TaskRecord, run: RunRecord) -> None:
     """Stop counting an open task in a cancelled run: others go on with it."""
     task.runs = tuple(other for other in task.runs if other is not run)
+    # it is stored under the first of its runs
+    s.changes.tasks[task] = None
     run.left[task] = TaskState.CANCELLED
     numbers = run.tallies[task.family.family]
     numbers[task.state] -= 1

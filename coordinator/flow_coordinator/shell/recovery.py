@@ -23,7 +23,7 @@ from flow_coordinator.shell import rows
 from flow_coordinator.store.base import RunRow, Snapshot
 
 #: Stored states that a start derives: planned if it has a policy, ready if it waits for nothing.
-_DERIVED = frozenset({TaskState.PENDING, TaskState.READY})
+_DERIVED = frozenset({TaskState.UNPLANNED, TaskState.PENDING, TaskState.READY})
 _WORKER_RESOURCE = "worker_resource:"
 
 
@@ -51,12 +51,14 @@ def restore(
             workers.remember(s, uid, name, host_key, boot_id)
         else:
             s.changes.workers_gone[uid] = None
+    _order(s, list(tasks.values()))
     for row in reversed(ended):
         _ended_run(s, row, utc_s)
     for row in snapshot.runs:
         _run(s, row, tasks, utc_s)
-    _forget_stale(s, tasks)
-    _order(s, list(tasks.values()))
+    _unreached(s, snapshot, tasks)
+    for run in s.runs.values():
+        _failures(s, run)
     _edges(list(tasks.values()))
     _continue(s, list(tasks.values()))
     _term(s, snapshot)
@@ -96,9 +98,7 @@ def _leases(s: State, snapshot: Snapshot, tasks: dict[int, TaskRecord]) -> None:
         task = tasks.get(number)
         if task is None:
             continue
-        if state == TaskState.UNPLANNED:
-            _unplan(task)
-        elif state not in _DERIVED:
+        if state not in _DERIVED:
             task.state = TaskState(state)
         task.attempt, task.failures, task.crashes = attempt, failures, crashes
         stored = rows.read_extra(blob)
@@ -119,13 +119,6 @@ def _leases(s: State, snapshot: Snapshot, tasks: dict[int, TaskRecord]) -> None:
             s.orphans.setdefault(uid, {})[token] = lease
             if lease.holds:
                 s.resources.take(leases.demand_of(task))
-
-
-def _unplan(task: TaskRecord) -> None:
-    """It was planned again (perhaps to the end: that is not stored), so it is once more."""
-    task.state = TaskState.UNPLANNED
-    task.policy = None
-    task.priority = 0.0
 
 
 def _order(s: State, tasks: list[TaskRecord]) -> None:
@@ -172,7 +165,6 @@ def _run(s: State, row: RunRow, tasks: dict[int, TaskRecord], utc_s: float) -> N
     s.keys[run.key] = run.number
     if run.unresolved:
         s.unresolved.append(run)
-    failures: list[Failure] = []
     seen: dict[TaskRecord, None] = {}
     stack = list(reversed(run.roots))
     while stack:
@@ -181,26 +173,34 @@ def _run(s: State, row: RunRow, tasks: dict[int, TaskRecord], utc_s: float) -> N
             continue
         seen[task] = None
         tally.enrol(s, task, run)
-        run.attempts += task.attempt
-        if task.extra is not None and task.extra.failure is not None:
-            failures.append(task.extra.failure)
         stack.extend(reversed(task.upstream))
-    run.failures = sorted(failures, key=lambda one: one.number)[-outcomes.FAILURES_MAX :]
-    s.failure_seq = max(s.failure_seq, *(one.number for one in failures), 0)
     tally.changed(s, run)
 
 
-def _forget_stale(s: State, tasks: dict[int, TaskRecord]) -> None:
-    """Drop requirements of before, now that they told which tasks belong to which run.
+def _failures(s: State, run: RunRecord) -> None:
+    failures: list[Failure] = []
+    for task in run.tasks:
+        run.attempts += task.attempt
+        if task.extra is not None and task.extra.failure is not None:
+            failures.append(task.extra.failure)
+    run.failures = sorted(failures, key=lambda one: one.number)[-outcomes.FAILURES_MAX :]
+    s.failure_seq = max(s.failure_seq, *(one.number for one in failures), 0)
 
-    A task that no run reaches is forgotten; its lease, if it has one, is ended: nobody would ever
-    do that otherwise. Should a plan still name it, it runs again.
+
+def _unreached(s: State, snapshot: Snapshot, tasks: dict[int, TaskRecord]) -> None:
+    """Sort what the requirements of no run lead to.
+
+    What needs such a task was being planned, so it belongs to the run it is stored under. Without
+    that run it is forgotten, and its lease ended: nobody would ever do that otherwise.
     """
-    for number, task in list(tasks.items()):
-        if task.state == TaskState.UNPLANNED or not task.runs:
-            task.upstream = ()
+    for number, run_number, *_ in snapshot.tasks:
+        task, run = tasks[number], s.runs.get(run_number)
         if task.runs:
             continue
+        if run is not None:
+            graph.attach(s, task, run)
+            continue
+        task.upstream = ()
         if task.lease is None:
             del tasks[number]
             del s.tasks[task.family.project][task.task_id]

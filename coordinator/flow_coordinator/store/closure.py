@@ -71,6 +71,19 @@ class Walk:
         return not self._level
 
 
+def members_of_active(conn: sqlite3.Connection, running: int) -> list[int]:
+    """List what active runs have begun or ended, whether or not its requirers are planned yet.
+
+    Cost: the tasks of active runs.
+    """
+    rows = conn.execute(
+        "SELECT number FROM progress WHERE number IN ("
+        " SELECT number FROM task WHERE run IN (SELECT number FROM run WHERE state = ?))",
+        (running,),
+    )
+    return [number for (number,) in rows]
+
+
 def roots_of_active(conn: sqlite3.Connection, running: int) -> list[int]:
     """List where every walk starts: roots of active runs, and tasks that hold a token.
 

@@ -16,7 +16,12 @@ from flow.ids import new_lineage
 from flow.states import RunState
 from flow_coordinator.store.base import Batch, ProgressRow, RunRow, Snapshot, TaskRow
 from flow_coordinator.store.check import damaged, inspect
-from flow_coordinator.store.closure import Walk, roots_of_active, select_in
+from flow_coordinator.store.closure import (
+    Walk,
+    members_of_active,
+    roots_of_active,
+    select_in,
+)
 from flow_coordinator.store.history import (
     PROGRESS_COLUMNS,
     RUN_COLUMNS,
@@ -197,14 +202,17 @@ class SqliteStore:
     def load(self) -> Snapshot:
         """Raise the epoch durably and read what is unfinished. Called once.
 
-        The tasks are closed under ``upstream``. A database that went back in time (a backup was
+        That is what the roots of active runs need, what else of these runs has progress, and what
+        holds a token; closed under ``upstream``. A database that went back in time (a backup was
         put in its place) gets a new lineage, so that no token of the lost time is valid again.
 
         Cost: one scan of ``progress``, and the unfinished tasks.
         """
         lineage, epoch = self._raise_epoch()
         with self._reading() as conn:
-            walk = Walk(conn, roots_of_active(conn, int(RunState.RUNNING)))
+            running = int(RunState.RUNNING)
+            start = roots_of_active(conn, running) + members_of_active(conn, running)
+            walk = Walk(conn, start)
             while not walk.step(len(walk.seen)):
                 pass
             numbers = sorted(walk.seen)
@@ -219,7 +227,7 @@ class SqliteStore:
                 policies=[*select_in(conn, "number, body", "policy", policies)],
                 runs=read(
                     f"SELECT {RUN_COLUMNS} FROM run WHERE state = ? ORDER BY number",
-                    (int(RunState.RUNNING),),
+                    (running,),
                 ).fetchall(),
                 tasks=tasks,
                 progress=[*select_in(conn, PROGRESS_COLUMNS, "progress", numbers)],
