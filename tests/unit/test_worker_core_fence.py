@@ -118,6 +118,20 @@ def test_new_session_ends_the_extension() -> None:
     assert env.worker.lease.fence_at == env.now + 55.0
 
 
+def test_join_without_an_answer_ends_the_extension_a_lease_later() -> None:
+    """The coordinator may have heard it, and counts a plain lease from then on."""
+    env = WorkerEnv()
+    runner = env.run(grant(1))
+    env.turn(Extend("1.1", 300.0))
+    env.turn(Rejoin("1.1"))
+    env.run_for(30.0)
+    env.challenge("nonce of 2.1")
+    env.run_for(54.0)
+    assert not env.killed
+    env.run_for(2.0)
+    assert [process for process, _ in env.killed] == [runner]
+
+
 def test_nothing_starts_with_too_little_lease_left_and_starts_after_an_ack() -> None:
     """Rule W2: less than G+H left."""
     env = WorkerEnv()

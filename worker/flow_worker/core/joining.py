@@ -139,6 +139,7 @@ class Joining:
         config = self._config
         self._join_nonce = self.nonce
         self._join_sent_at = now
+        self._lease.joining(now)
         self._send(
             Join(
                 uid=config.uid,

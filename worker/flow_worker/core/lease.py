@@ -72,6 +72,13 @@ class Lease:
         if now < self.fence_at:
             self.fenced = False
 
+    def joining(self, now: float) -> None:
+        """JOIN is said: a coordinator that hears it counts a plain lease from then on.
+
+        Whether it did is known with WELCOME only, so what EXTEND promised ends with the first JOIN.
+        """
+        self._extended_end = min(self._extended_end, now + self.timing.lease_s)
+
     def must_fence(self, now: float) -> bool:
         """Tell whether the fence is due (W3)."""
         return self.granted and not self.fenced and now >= self.fence_at
