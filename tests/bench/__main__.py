@@ -7,10 +7,12 @@ import statistics
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+from flow.client import Client
 from tests.bench.engine import Engine
 from tests.bench.rivals import Rival, millisecond
 
@@ -55,6 +57,33 @@ class Bench:
         ms = [value * 1000 for value in times]
         low, middle = min(ms), statistics.median(ms)
         print(f"{'one task, idle: median ms':34} {middle:8.2f}   (min {low:.2f})", flush=True)
+
+    def answers(self, width: int) -> None:
+        """How long a question waits while one task with many requirements is planned and run."""
+        from flow.messages import client as wire
+
+        waits: list[float] = []
+        over = threading.Event()
+
+        def ask() -> None:
+            with Client(self.engine.address) as client:
+                while not over.wait(0.01):
+                    started = time.perf_counter()
+                    client.ask(wire.ListWorkers(0), wire.Workers, timeout_s=60)
+                    waits.append((time.perf_counter() - started) * 1000)
+
+        asking = threading.Thread(target=ask)
+        asking.start()
+        try:
+            self.engine.run("FanOut", salt=next(_SALT), width=width)
+        finally:
+            over.set()
+            asking.join()
+        name = f"answer during {width:,}: median ms"
+        print(
+            f"{name:34} {statistics.median(waits):8.2f}   (max {max(waits):.0f} of {len(waits)})",
+            flush=True,
+        )
 
     def blocked(self, width: int) -> None:
         """Throughput of one family while many tasks of another wait for a full resource."""
@@ -159,6 +188,7 @@ def workloads(bench: Bench, quick: bool) -> Iterator[tuple[str, Callable[[], Non
         ),
     )
     yield "latency", bench.latency
+    yield "answers", lambda: bench.answers(10_000 if quick else 100_000)
     yield "blocked", lambda: bench.blocked(10_000 if quick else 100_000)
 
 
