@@ -41,3 +41,26 @@ def test_restart_while_a_requirement_is_done_again_leaves_what_runs_alone() -> N
     worker.run("a")
     assert env.ended(1) == env.ended(2) == 0
     env.check()
+
+
+def test_task_told_done_while_suspended_forgets_what_it_yielded() -> None:
+    env = Env()
+    env.graph = Graph({"top": [], "slow": [], "new": []})
+    worker = env.worker(slots=3)
+    env.submit("top")
+    (top,) = worker.take()
+    worker.start(top)
+    worker.yields(top, 1, "slow")
+    (slow,) = worker.take()
+    worker.end(top)
+    assert env.state("top") == S.DONE
+    env.submit("slow")
+    env.graph.edges["top"] = ["new"]
+    env.submit("top")
+    (new,) = worker.take()
+    worker.end(slow)
+    env.check()
+    assert env.state("top") == S.PENDING, "it waits for what it requires now"
+    worker.end(new)
+    assert [g.task_id for g in worker.take()] == ["T_top"]
+    env.check()

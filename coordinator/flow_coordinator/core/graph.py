@@ -249,6 +249,9 @@ def settle(s: State, task: TaskRecord) -> None:
 def satisfied(s: State, task: TaskRecord) -> None:
     """Tell everything that waits for a task that it is done."""
     waiting = task.downstream
+    if task.waits:
+        # told done while suspended: what it yielded must not count down what it is planned for next
+        detach_upstream(s, task)
     task.upstream = ()
     if waiting:
         task.downstream = None
