@@ -12,6 +12,7 @@ import os
 import select
 import signal
 import socket
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from types import FrameType
@@ -123,19 +124,15 @@ def serve(sock: socket.socket, role: str, log_dir: Path) -> int:
     output = Output(log_dir, slip)
     link = _Link(sock)
     asked = False
-    pid = os.getpid()
 
     def on_sigterm(number: int, frame: FrameType | None) -> None:
         nonlocal asked
-        if os.getpid() != pid:  # a child that a task forked, as multiprocessing does
-            signal.signal(signal.SIGTERM, signal.SIG_DFL)
-            os.kill(os.getpid(), signal.SIGTERM)
-            return
         if not asked:
             asked = True
             if not link.sending:
                 raise Terminated
 
+    _let_forks_end(on_sigterm)
     # Before Surroundings look: the handler they see is the one they restore.
     signal.signal(signal.SIGTERM, on_sigterm)
     offspring = Offspring()
@@ -158,6 +155,30 @@ def serve(sock: socket.socket, role: str, log_dir: Path) -> int:
     output.close()
     slip.close()
     return 0
+
+
+def _let_forks_end(handler: Callable[[int, FrameType | None], None]) -> None:
+    """Give SIGTERM its default effect in children that tasks fork, as multiprocessing does.
+
+    The handler is for this process. It would also be deaf: Python forgets a signal that arrives
+    between fork() and its own clean-up in the child, so the signal is held back meanwhile.
+    """
+    was_blocked = threading.local()
+
+    def before() -> None:
+        blocked = signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGTERM])
+        was_blocked.sigterm = signal.SIGTERM in blocked
+
+    def after() -> None:
+        if not was_blocked.sigterm:
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGTERM])
+
+    def in_child() -> None:
+        if signal.getsignal(signal.SIGTERM) is handler:
+            signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        after()
+
+    os.register_at_fork(before=before, after_in_parent=after, after_in_child=in_child)
 
 
 def serve_in_process(sock: socket.socket, stop: Callable[[], bool] = lambda: False) -> None:
