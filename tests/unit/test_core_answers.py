@@ -44,6 +44,25 @@ def test_why_unplanned_says_whether_a_planner_has_it() -> None:
     assert any("flow-worker" in hint for hint in hints(env, "T_b"))
 
 
+def test_why_of_a_root_that_nobody_planned_says_what_it_waits_for() -> None:
+    env = Env()
+    env.graph = Graph({"a": []})
+    env.submit("a")
+    assert why(env, "T(name=a)")["planning"] == "no worker has joined that could plan it"
+    assert hints(env, "name=a") == ["flow-worker --coordinator ADDRESS"]
+    env.worker(slots=0)
+    env.wait(1)
+    assert why(env, "T(name=a)")["requirements"] == "all done"
+
+
+def test_made_up_names_of_runs_differ() -> None:
+    env = Env()
+    for _ in range(100):
+        env.submit("a")
+    names = {run.name for run in env.core.state.runs.values()}
+    assert len(names) == 100
+
+
 def test_why_pending_names_what_is_open() -> None:
     env = Env()
     env.graph = Graph({"a": ["b", "c"], "b": [], "c": []})

@@ -221,8 +221,12 @@ def _why(s: State, peer: Peer, message: client.Why) -> None:
         run = _one_run(s, peer, message.request, message.run)
         if run is None:
             return
-    past = [] if find_tasks(s, message.task, run) else find_ended(s, message.task, run)
-    if len(past) == 1:
+    unknown = not find_tasks(s, message.task, run)
+    unplanned = [one for one in find_runs(s, message.task) if unknown and one.unresolved]
+    past = find_ended(s, message.task, run) if unknown and not unplanned else []
+    if unplanned and not is_run_id(message.task):
+        s.send_now(peer, client.WhyShown(message.request, explain.why_root(s, unplanned[-1])))
+    elif len(past) == 1:
         s.send_now(peer, client.WhyShown(message.request, ended.why(s, past[0])))
     elif past:
         error = f"{message.task!r} may be any of {len(past)} tasks of ended runs"

@@ -7,7 +7,7 @@ from itertools import islice
 
 from flow.messages.client import WhyAnswer
 from flow.states import SATISFIED, TERMINAL, TaskState
-from flow_coordinator.core import graph, leases
+from flow_coordinator.core import graph, leases, summaries
 from flow_coordinator.core.ready import UNMET, Group
 from flow_coordinator.core.records import (
     Demand,
@@ -121,6 +121,22 @@ def why(s: State, task: TaskRecord) -> WhyAnswer:
     lines.append(("runs", runs or "none"))
     state = task.state.label
     return WhyAnswer(task.task_id, task.name, state, s.now - task.since, lines, hints)
+
+
+def why_root(s: State, run: RunRecord) -> WhyAnswer:
+    """Explain a run whose roots no planner has made yet, so that they are no tasks."""
+    name = summaries.root_text(run)
+    lines: list[tuple[str, str]] = []
+    hints: list[str] = []
+    if run.asking:
+        lines.append(("planning", "a planner expands it now"))
+    elif not s.workers:
+        lines.append(("planning", "no worker has joined that could plan it"))
+        hints.append("flow-worker --coordinator ADDRESS")
+    else:
+        lines.append(("planning", "waits for a free planner"))
+    lines.append(("runs", f"{run.id} {run.name}"))
+    return WhyAnswer("", name, "unplanned", s.now - run.started_at, lines, hints)
 
 
 def _requirements(task: TaskRecord, lines: list[tuple[str, str]]) -> None:

@@ -38,8 +38,7 @@ def submit(s: State, peer: Peer, message: Submit) -> None:
         )
         s.next_run += 1
         if not run.name:
-            adjective = _ADJECTIVES[s.random.randrange(len(_ADJECTIVES))]
-            run.name = f"{adjective}-{_ANIMALS[s.random.randrange(len(_ANIMALS))]}"
+            run.name = _made_up_name(s)
         s.runs[run.number] = run
         s.keys[message.key] = run.number
         s.unresolved.append(run)
@@ -48,6 +47,16 @@ def submit(s: State, peer: Peer, message: Submit) -> None:
     else:
         run = s.runs.get(number) or s.ended[number]
     s.send(peer, Submitted(message.request, run.id, run.name))
+
+
+def _made_up_name(s: State) -> str:
+    """Choose a name that no run in memory has, as long as there are enough."""
+    used = {run.name for kept in (s.runs, s.ended) for run in kept.values()}
+    at = s.random.randrange(len(_ADJECTIVES)) * len(_ANIMALS) + s.random.randrange(len(_ANIMALS))
+    count = len(_ADJECTIVES) * len(_ANIMALS)
+    names = [f"{adjective}-{animal}" for adjective in _ADJECTIVES for animal in _ANIMALS]
+    free = (names[(at + step) % count] for step in range(count))
+    return next((name for name in free if name not in used), names[at])
 
 
 def watch(s: State, peer: Peer, message: Watch, run: RunRecord) -> None:
