@@ -91,6 +91,8 @@ class AgentJudge:
         elif isinstance(message, Join):
             self._joined(message)
             self._joins = {message.nonce: now}
+            # whoever hears it counts a plain lease from then on
+            self._extended = min(self._extended, now + self.timing.lease_s)
         elif isinstance(message, Started):
             self._started.update(dict.fromkeys(message.tokens))
         elif isinstance(message, Results):

@@ -184,7 +184,7 @@ class CoordinatorJudge:
             self._owed = {key: None for key in self._owed if key[0] != message.session}
         elif isinstance(message, Dispatch):
             for grant in message.grants:
-                new = grant.token not in self.boss.world.truth.granted
+                new = not self._tries[grant.token]
                 if new and message.session in self._leaving:
                     self._broken("drain", f"grants {grant.token} to a worker that leaves")
                 self._tries[grant.token] += 1

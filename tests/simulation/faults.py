@@ -62,7 +62,7 @@ RATES: dict[str, float] = {
     "process killed": 1 / 60,
     "coordinator crash": 1 / 100,
     "coordinator frozen": 1 / 200,
-    "coordinator restart": 1 / 400,
+    "coordinator restart": 1 / 200,
     "disk full": 1 / 150,
     "cancel": 1 / 100,
     "retry": 1 / 150,
@@ -94,6 +94,9 @@ def draw_profile(name: str, rng: random.Random) -> Profile:
         profile.weathers = rng.sample(ROUGH, rng.randrange(1, 4))
     elif name == "crashes":
         chosen = [kind for kind in RATES if kind not in (*_NETWORK, *_FREEZE)]
+    elif name == "restarts":
+        chosen = ["coordinator restart", "coordinator crash", "host frozen", "partition"]
+        chosen += ["agent drained", "process killed"]
     elif name == "mixed":
         chosen = [kind for kind in RATES if rng.random() < 0.6]
     else:
@@ -103,7 +106,7 @@ def draw_profile(name: str, rng: random.Random) -> Profile:
     return profile
 
 
-PROFILES = ("mixed", "calm", "network", "freezes", "crashes")
+PROFILES = ("mixed", "calm", "network", "freezes", "crashes", "restarts")
 
 
 class Faults:
@@ -158,7 +161,8 @@ class Faults:
 
     def joining(self, host: Host) -> None:
         """A worker that holds something says JOIN: the worst moment to lose a lease."""
-        if self.active and "host frozen" in self.world.profile.rates and self.rng.random() < 0.2:
+        freezes = self.active and "host frozen" in self.world.profile.rates
+        if freezes and self.rng.random() < 0.3:
             lease_s = self.world.profile.timing.lease_s
             seconds = self._seconds(0.3 * lease_s, 2.0 * lease_s)
             self.kernel.counts["fault: host frozen while joining"] += 1

@@ -217,7 +217,7 @@ def killed_is_not_reported(patch: MonkeyPatch) -> None:
     patch.setattr(Tokens, "_gone", mutated)
 
 
-@mutant("W5")
+@mutant("W5", "restarts")
 def fence_between_join_and_welcome(patch: MonkeyPatch) -> None:
     """A kill after JOIN does not void it: its WELCOME adopts what is dead."""
     patch.setattr(Joining, "kill_begun", lambda self: None)

@@ -219,7 +219,7 @@ def crashed_task_gets_company(patch: MonkeyPatch) -> None:
 # ---------------------------------------------------------------- answers and ends
 
 
-@mutant("drain", "crashes")
+@mutant("drain", "restarts")
 def grants_to_leaving_workers(patch: MonkeyPatch) -> None:
     """Who leaves gets more work."""
     accepting = property(lambda self: self.fit and not (self.suspect or self.alone))

@@ -87,7 +87,7 @@ def fence_counted_from_now(patch: MonkeyPatch) -> None:
     patch.setattr(Joining, "welcome", mutated)
 
 
-@mutant("W3")
+@mutant("W3", "restarts", equivalent="the JOIN before it has ended the promise already")
 def extension_outlives_its_session(patch: MonkeyPatch) -> None:
     """What the last coordinator promised counts under the next one, too."""
     real = Lease.begin
@@ -98,6 +98,12 @@ def extension_outlives_its_session(patch: MonkeyPatch) -> None:
         self._extended_end = extended
 
     patch.setattr(Lease, "begin", mutated)
+
+
+@mutant("W3", "restarts")
+def extension_outlives_a_join(patch: MonkeyPatch) -> None:
+    """A JOIN that nobody answered leaves the last coordinator's promise as it was."""
+    patch.setattr(Lease, "joining", lambda self, now: None)
 
 
 @mutant("W8", "freezes")
