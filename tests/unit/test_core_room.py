@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from flow.messages import client
-from flow.messages.shared import Policy
+from flow.messages import worker as wire
+from flow.messages.shared import Outcome, Policy
 from flow.states import TaskState
 from flow_coordinator.core.config import CoreConfig
 from flow_coordinator.core.resources import Resources
@@ -71,3 +72,34 @@ def test_group_goes_on_when_what_came_before_it_is_cancelled_and_more_of_that_wa
     assert not worker.take()
     env.ask(lambda n: client.Cancel(n, "T_big"), client.Changed)
     assert [g.task_id for g in worker.take()] == ["T_small"]
+
+
+def test_task_refused_by_the_only_worker_with_its_resource_fails() -> None:
+    env = Env(CoreConfig(retry_count=1))
+    flat(env, "a", a=Policy(resources={"gpu": 1}))
+    worker = env.worker("able", slots=1, capacity={"gpu": 1})
+    env.worker("other", slots=1)
+    env.worker("planner", slots=0, capacity={"gpu": 1})
+    env.submit("a")
+    (grant,) = worker.take()
+    worker.end(grant, outcome=Outcome.REFUSED, error="ImportError: no module named cuda")
+    env.wait(10)
+    assert env.run().summary is not None, "the others cannot take it: it waits for nobody"
+
+
+def test_task_whose_other_able_worker_left_is_offered_again_to_who_refused_it() -> None:
+    env = Env(CoreConfig(retry_count=1))
+    flat(env, "a", a=Policy(resources={"gpu": 1}))
+    worker = env.worker("able", slots=1, capacity={"gpu": 1})
+    spare = env.worker("spare", slots=0, capacity={"gpu": 1})
+    env.worker("other", slots=1)
+    env.submit("a")
+    (grant,) = worker.take()
+    spare.slots = 1
+    spare.join()
+    worker.end(grant, outcome=Outcome.REFUSED, error="ImportError: no module named cuda")
+    env.wait(2)
+    assert [g.task_id for g in spare.take()] == ["T_a"]
+    spare.say(wire.Drained(spare.session))
+    assert [g.task_id for g in worker.take()] == ["T_a"]
+    env.check()

@@ -170,7 +170,7 @@ def is_unmet(s: State, demand: tuple[tuple[str, float], ...]) -> bool:
 def _grant_particular(s: State, group: Group, rooms: list[_Room]) -> bool:
     """Grant one task that only some workers can take; park its group where none has room."""
     demand, solo, refused_by = group.key
-    if all(uid in refused_by for uid in s.workers):
+    if leases.refused_by_all(s, demand, refused_by):
         # those who might have taken it are gone: asked again, a refusal is a failure
         refused_by = ()
     head = group.head()

@@ -6,11 +6,13 @@ exactly once. Rules C1 and C2.
 
 from __future__ import annotations
 
+from collections.abc import Collection
+
 from flow.ids import WorkerUid
 from flow.messages.shared import Grant
 from flow_coordinator.core import tally
 from flow_coordinator.core.records import Demand, LeaseRecord, TaskRecord, WorkerRecord
-from flow_coordinator.core.resources import fits
+from flow_coordinator.core.resources import could_fit, fits
 from flow_coordinator.core.state import State
 from flow_coordinator.core.transitions import TaskEvent
 
@@ -134,6 +136,15 @@ def adopt(s: State, uid: WorkerUid, worker: WorkerRecord) -> None:
 def room_for(s: State, worker: WorkerRecord, demand: Demand) -> bool:
     """Tell whether a worker's own capacities allow a demand now."""
     return not demand or fits(worker, demand, s.resources.of_workers)
+
+
+def refused_by_all(s: State, demand: Demand, refused_by: Collection[WorkerUid]) -> bool:
+    """Tell whether no worker is left that could ever run a task and has not refused it."""
+    declared = s.resources.of_workers
+    return all(
+        uid in refused_by or not worker.slots or not could_fit(worker, demand, declared)
+        for uid, worker in s.workers.items()
+    )
 
 
 def spell_grant(s: State, lease: LeaseRecord) -> Grant:

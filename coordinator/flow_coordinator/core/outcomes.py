@@ -153,7 +153,7 @@ def refuse(s: State, task: TaskRecord, worker: WorkerRecord, report: Report) -> 
     extra = task.more()
     if report.error:
         extra.refused_by = sorted({*extra.refused_by, worker.uid})
-        if all(uid in extra.refused_by for uid in s.workers):
+        if leases.refused_by_all(s, leases.demand_of(task), extra.refused_by):
             extra.refused_by = []
             fail(s, task, worker.name, report)
             return
