@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import sys
 import time
 
@@ -74,15 +75,16 @@ def serve(
         extend_s=settings.coordinator.extend_s,
     )
     log = Log(log_level)
-    store = open_store(settings.prepare_state_path(), force=force)
-    try:
+    with contextlib.ExitStack() as undo:
+        store = open_store(settings.prepare_state_path(), force=force)
+        undo.callback(store.close)
+        # before the epoch is raised: who cannot serve leaves no mark
+        router = Router(settings.coordinator.bind, insecure=insecure)
+        undo.callback(router.close)
         started = time.monotonic()
         ended = store.runs_ended(config.ended_runs_max)
         core = restore(store.load(), ended, config, Random(), time.monotonic(), time.time())
-        router = Router(settings.coordinator.bind, insecure=insecure)
-    except BaseException:
-        store.close()
-        raise
+        undo.pop_all()
     state = core.state
     log.say(
         "info",

@@ -60,6 +60,8 @@ def test_second_coordinator_on_one_address_is_refused(cluster: Cluster) -> None:
     done = coordinate(cluster, "--bind", cluster.address, "--state-dir", other)
     assert done.returncode == 78 and cluster.address in done.stderr
     assert "coordinator running there already" in done.stderr
+    with contextlib.closing(sqlite3.connect(Path(other) / "state.db")) as state:
+        assert state.execute("SELECT * FROM identity").fetchall() == [], "no epoch was begun"
 
 
 @pytest.mark.parametrize("address", ["tcp://0.0.0.0:0", "tcp://*:5599", "tcp://192.0.2.1:5599"])

@@ -468,7 +468,7 @@ def test_restart_while_a_task_is_planned_again_keeps_what_it_needed() -> None:
 
 
 def test_restart_while_planning_keeps_what_is_done_and_what_failed() -> None:
-    """``a`` and ``b`` are planned and run before the answer that says who needs them is complete."""
+    """``a`` and ``b`` run before the answer that says who needs them is complete."""
     env = Env()
     env.graph = Graph({"top": ["a", "b"], "a": [], "b": []}, {"b": Policy(retry_count=3)})
     worker = env.worker(slots=2)
@@ -510,7 +510,7 @@ def test_restart_ends_the_lease_of_a_task_without_a_run() -> None:
 
 def test_task_is_stored_under_a_run_that_goes_on() -> None:
     env = Env()
-    worker, _ = one_running(env)
+    one_running(env)
     env.submit("a")
     number = env.task("a").number
     assert env.store.disk.tasks[number][1] == 1
