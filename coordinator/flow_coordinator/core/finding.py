@@ -87,16 +87,27 @@ def is_run_id(piece: str) -> bool:
 
 
 def find_tasks(s: State, piece: str, run: RunRecord | None = None) -> list[TaskRecord]:
-    """Find the tasks in memory that fit best. Cost: O(tasks) unless the id is exact."""
+    """Find the tasks in memory that fit best.
+
+    Cost: O(tasks) unless the id is exact; parameters are unpacked only where family and id do not
+    decide, because a question must not keep the loop from a million tasks' heartbeats.
+    """
     if run is None:
         for tasks in s.tasks.values():
             if piece in tasks:
                 return [tasks[piece]]
-    pool = run.tasks if run is not None else (t for ts in s.tasks.values() for t in ts.values())
+    pool = run.tasks if run is not None else [t for ts in s.tasks.values() for t in ts.values()]
     if not piece:
         return list(pool)
     wanted = Wanted(piece)
-    found: list[TaskRecord] = []
+    if wanted.bracket:
+        pool = [task for task in pool if wanted.family in task.family.family]
+    else:
+        found = [task for task in pool if task.family.family == piece]
+        found = found or [task for task in pool if piece in task.task_id]
+        if found:
+            return found
+    found = []
     best = _PIECE
     for task in pool:
         family = task.family.family
