@@ -34,7 +34,7 @@ from flow_coordinator.core import dispatch, graph, invariants, leases, workers
 from flow_worker.core import config as worker_config
 
 if TYPE_CHECKING:
-    from flow_coordinator.core.records import LeaseRecord, WorkerRecord
+    from flow_coordinator.core.records import WorkerRecord
     from flow_coordinator.core.state import State
     from tests.simulation.host import Agent
     from tests.simulation.world import World
@@ -97,24 +97,11 @@ def _ages(world: World, state: State) -> None:
     for lease in state.leases.values():
         worker = state.workers.get(lease.uid)
         if worker is not None:
-            _kill_repeated(world, lease, worker)
             silent_s = state.now - worker.heard_at
             if silent_s > term_s:
                 world.truth.broken("L2", f"{lease.token}: silence for {silent_s:.1f} s")
         elif state.now > state.orphans_until.get(lease.uid, state.now) + LATE_S:
             world.truth.broken("L2", f"{lease.token}: its worker did not come back")
-
-
-def _kill_repeated(world: World, lease: LeaseRecord, worker: WorkerRecord) -> None:
-    """What must die is told so again while its worker is heard."""
-    boss = world.coordinator
-    extra = lease.task.extra
-    if extra is None or extra.doom is None or boss.stalled:
-        return
-    known_at = boss.judge.doomed.setdefault(lease.token, worker.heard_at)
-    last = max(known_at, lease.granted_at, boss.judge.kill_said.get(lease.token, 0.0))
-    if worker.heard_at > last + 2.5 * world.profile.timing.heartbeat_s:
-        world.truth.broken("W7", f"{lease.token} must die, and nobody says so again")
 
 
 def _agent(world: World, agent: Agent) -> None:

@@ -158,6 +158,17 @@ class CoordinatorJudge:
             if message.draining:
                 self._leaving.add(session)
 
+    def _repeats_kill(self, lease: LeaseRecord) -> None:
+        """What must die is told so again while its worker is heard (W7)."""
+        extra = lease.task.extra
+        worker = self.boss.core.state.workers.get(lease.uid)
+        if worker is None or extra is None or extra.doom is None or self.boss.stalled:
+            return
+        known_at = self.doomed.setdefault(lease.token, worker.heard_at)
+        last = max(known_at, lease.granted_at, self.kill_said.get(lease.token, 0.0))
+        if worker.heard_at > last + 2.5 * self.timing.heartbeat_s:
+            self._broken("W7", f"does not say again that {lease.token} must die")
+
     def _adopted(self, message: Join, leases: dict[str, LeaseRecord]) -> None:
         """A JOIN took effect: what it certifies dead holds nothing any more (C2)."""
         claimed = {*message.held, *message.reporting}
@@ -178,6 +189,7 @@ class CoordinatorJudge:
             if key not in self.beats:
                 self._broken("C7", f"acknowledges {key}, which nobody sent")
         elif isinstance(message, Welcome):
+            self.kill_said.update(dict.fromkeys(message.kill, self.boss.clock()))
             if message.nonce not in self._nonces:
                 self._broken("C6", f"welcomes a JOIN that quotes {message.nonce}")
         elif isinstance(message, Rejoin):
@@ -216,5 +228,7 @@ class CoordinatorJudge:
         if self._owed:
             known = all(self.boss.uid_of(session) for session, _ in self._owed)
             self._broken("C9" if known else "C7", f"does not answer heartbeats {list(self._owed)}")
+        for lease in self.boss.core.state.leases.values():
+            self._repeats_kill(lease)
         if self._yields and not self.boss.stalled:
             self._broken("C4", f"does not acknowledge yields {list(self._yields)}")

@@ -264,7 +264,7 @@ class World:
         boss = self.coordinator
         kept = boss.core.state.orphans_until.values()
         back = all(host.name in self._able_since for host in self.hosts)
-        return back and boss.alive and not any(until > boss.clock() for until in kept)
+        return back and boss.alive and not any(until > boss.clock() - LOOK_S for until in kept)
 
     def _stuck(self) -> None:
         """L1: say what does not come to an end."""
