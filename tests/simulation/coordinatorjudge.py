@@ -106,6 +106,10 @@ class CoordinatorJudge:
             if token not in leases and not self._may_end(lease, event, message):
                 what = type(event).__name__ if message is None else type(message).__name__
                 self._broken("C2", f"ends {token} of {lease.uid[:4]} because of {what}")
+        for token, lease in leases.items():
+            worker = self.boss.core.state.workers.get(lease.uid)
+            if token not in before and worker is not None and worker.session in self._leaving:
+                self._broken("drain", f"grants {token} to a worker that leaves")
         if isinstance(message, Hello) and len(leases) != len(before):
             self._broken("C6", "changes leases because of HELLO")
         if isinstance(message, Join) and self._asked is message:
@@ -196,9 +200,6 @@ class CoordinatorJudge:
             self._owed = {key: None for key in self._owed if key[0] != message.session}
         elif isinstance(message, Dispatch):
             for grant in message.grants:
-                new = not self._tries[grant.token]
-                if new and message.session in self._leaving:
-                    self._broken("drain", f"grants {grant.token} to a worker that leaves")
                 self._tries[grant.token] += 1
                 if left:
                     self._told.add(grant.token)

@@ -168,7 +168,11 @@ class Faults:
             self.kernel.counts["fault: host frozen while joining"] += 1
             self.kernel.after(self.rng.random() * 0.01, host.freeze, seconds)
             if self.rng.random() < 0.5:
-                self.kernel.after(0.05, self.world.network.cut, host.name, "up", 150.0)
+                self.kernel.after(0.05, self._cut_up, host)
+
+    def _cut_up(self, host: Host) -> None:
+        if self.active:
+            self.world.network.cut(host.name, "up", 150.0)
 
     def dispatched(self, agent: Agent) -> None:
         """A worker is given something: the worst moment to tell it to leave."""

@@ -203,6 +203,7 @@ class Truth:
 
     def judged(self, token: Token, verdict: Verdict) -> None:
         """An acknowledgement leaves the coordinator."""
+        again = token in self.acked
         before = self.acked.setdefault(token, verdict)
         if verdict == Verdict.STALE:
             self.kernel.counts["probe: stale result rejected"] += 1
@@ -213,6 +214,8 @@ class Truth:
             self.broken("S4", f"{token} was committed though it was not current")
         granted = self.granted.get(token)
         outcome = self.outcomes.get(token)
+        if again:
+            return
         if granted is not None and outcome == Outcome.CRASHED:
             # a yield that cannot come true decides over its task before the crash does
             if not self.nodes[granted[0]].yields:
