@@ -8,11 +8,11 @@ import msgspec
 
 from flow.messages import client, codec
 from flow.messages import worker as wire
-from flow.messages.shared import PlanChunk, Policy
+from flow.messages.shared import PlanChunk, PlanError, Policy, Spec, SpecStatus
 from flow.states import TaskState
 from flow_coordinator.core import planning
 from flow_coordinator.core.config import CoreConfig
-from tests.support.core_env import Env, FakeWorker, Graph
+from tests.support.core_env import Env, FakeWorker, Graph, stub
 
 S = TaskState
 
@@ -515,3 +515,33 @@ def test_external_check_goes_on_after_a_restart() -> None:
     env.graph.complete.add("ext")
     env.wait(11)
     assert worker.run() == ["a"]
+
+
+def test_answer_about_roots_that_another_run_took_over_names_nothing_new() -> None:
+    env = Env()
+    env.graph = Graph({"top": ["a", "b"], "a": [], "b": []})
+    worker = env.worker(slots=1)
+    env.plan_by_hand = True
+    env.submit("top")
+    first = asked(env, worker)
+    stubs = [stub("top"), stub("a")]
+    policy = Policy()
+    failed = PlanError(0, "requires", "half of it raised")
+    chunk = PlanChunk(
+        stubs, policies=[policy], specs=[Spec(1, SpecStatus.INCOMPLETE, 0)], errors=[failed]
+    )
+    answer(env, worker, first, chunk, last=False)
+    (held,) = worker.take()
+    other = env.worker("other", slots=0)
+    env.submit("top")
+    second = asked(env, other)
+    answer(env, other, second, PlanChunk([stub("top")]), last=False)
+    assert env.task("top").runs == (env.run(2),)
+    env.ask(lambda n: client.Cancel(n, "r-2"), client.Changed)
+    env.turn()
+    late = PlanChunk([stub("b")], policies=[policy], specs=[Spec(2, SpecStatus.INCOMPLETE, 0)])
+    answer(env, worker, first, late, at=1)
+    assert "T_b" not in env.core.state.tasks["default"]
+    worker.end(held)
+    assert env.ended(1) == 35
+    env.check()

@@ -248,9 +248,17 @@ def answer(s: State, worker: WorkerRecord, message: Planned, chunk: PlanChunk) -
 
 
 def _is_wanted(plan: PlanRecord) -> bool:
-    if plan.run is not None:
-        return plan.run.state == RunState.RUNNING and not plan.run.cancelled
-    return any(graph.is_wanted(task) for task in plan.items)
+    run = plan.run
+    if run is not None and (run.state != RunState.RUNNING or run.cancelled):
+        return False
+    asked = _asked(plan)
+    # another run may have taken over all that was asked about, and ended
+    return not asked or any(graph.is_wanted(task) for task in asked)
+
+
+def _asked(plan: PlanRecord) -> list[TaskRecord]:
+    """List the tasks a question is about; of roots, those that have a name by now."""
+    return plan.items if plan.run is None else plan.refs[: len(plan.run.root_tasks)]
 
 
 def _apply(s: State, plan: PlanRecord, chunk: PlanChunk) -> None:
@@ -341,7 +349,7 @@ def _counted_in(plan: PlanRecord) -> tuple[RunRecord, ...]:
 
     A run that shares only some of the items is added by the edges (``_connect``), not here.
     """
-    asked = plan.items or plan.refs[:1]
+    asked = _asked(plan)
     runs = tuple(run for run in plan.runs if any(run in task.runs for task in asked))
     return runs or next((task.runs for task in asked if graph.is_wanted(task)), ())
 
