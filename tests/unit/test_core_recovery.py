@@ -118,6 +118,34 @@ def test_restart_with_a_shorter_profile_waits_for_the_stored_term() -> None:
     assert float(env.store.disk.meta["term_s"]) == pytest.approx(11.1)
 
 
+def test_restart_with_a_shorter_profile_keeps_the_stored_term_until_the_worker_knows() -> None:
+    """WELCOME may be lost: a worker whose JOIN arrived may still count on the longer lease."""
+    short = CoreConfig(timing=Timing(1, 10, 2, 1))
+    env = Env()
+    worker, grant = one_running(env)
+    env.restart(short)
+    worker.join(held=[grant.token])
+    env.restart(short)
+    worker.join(held=[grant.token])
+    env.wait(TERM_S - 0.1)
+    assert env.state("a") == S.RUNNING
+    env.wait(0.2)
+    assert env.state("a") == S.READY
+    env.check()
+
+
+def test_restart_with_a_shorter_profile_ends_the_stored_term_with_a_heartbeat() -> None:
+    env = Env()
+    worker, grant = one_running(env)
+    env.restart(CoreConfig(timing=Timing(1, 10, 2, 1)))
+    worker.join(held=[grant.token])
+    worker.beat()
+    assert float(env.store.disk.meta["term_s"]) == pytest.approx(11.1)
+    env.wait(11.2)
+    assert env.state("a") == S.READY
+    env.check()
+
+
 def test_stop_is_said_until_every_worker_knows_it() -> None:
     """What is said last may be lost with the connection."""
     env = Env()

@@ -87,8 +87,8 @@ class State:
         self.stalled = False
         #: no grants: the coordinator ends on purpose
         self.stopping = False
-        #: the stored term is longer than the configured one, for leases of an earlier start
-        self.term_kept = False
+        #: a longer term than the configured one, promised before this start; 0: none
+        self.kept_term_s = 0.0
 
         self.families: dict[tuple[str, str, str], FamilyRecord] = {}
         self.policies: dict[bytes, PolicyRecord] = {}

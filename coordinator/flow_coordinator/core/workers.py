@@ -207,15 +207,24 @@ def silence(s: State, worker: WorkerRecord) -> None:
         return
     timing = s.config.timing
     silent_s = s.now - worker.heard_at
-    if silent_s >= timing.term_s:
+    term_s = timing.term_s if worker.heartbeat else max(timing.term_s, s.kept_term_s)
+    if silent_s >= term_s:
         s.note("worker lost", "warning", worker=worker.name, uid=uid, silent_s=round(silent_s, 1))
         release_all(s, uid, f"its worker was silent for {silent_s:.0f} s")
         return
     if silent_s >= timing.suspect_s:
         worker.suspect = True
-        s.timer(worker.heard_at + timing.term_s, "worker", worker)
+        s.timer(worker.heard_at + term_s, "worker", worker)
     else:
         s.timer(worker.heard_at + timing.suspect_s, "worker", worker)
+
+
+def know_the_term(s: State) -> bool:
+    """Tell whether every worker that could count on a longer term knows the configured one.
+
+    A heartbeat proves that WELCOME, which says it, has arrived.
+    """
+    return not s.orphans and all(worker.heartbeat for worker in s.workers.values())
 
 
 def orphans_expired(s: State, uid: WorkerUid) -> None:

@@ -260,8 +260,8 @@ def _term(s: State, snapshot: Snapshot) -> None:
     """Keep stored leases for the longer of the stored and the configured term."""
     mine_s = s.config.timing.term_s
     term_s = max(mine_s, float(snapshot.meta.get("term_s", mine_s)))
-    s.term_kept = term_s > mine_s
-    if not s.term_kept and snapshot.meta.get("term_s") != repr(mine_s):
+    s.kept_term_s = term_s if term_s > mine_s else 0.0
+    if not s.kept_term_s and snapshot.meta.get("term_s") != repr(mine_s):
         s.changes.meta["term_s"] = repr(mine_s)
     for uid in s.orphans:
         s.orphans_until[uid] = s.now + term_s
