@@ -93,9 +93,8 @@ class Coordinator:
         planning.turn(s)
         more = dispatch.turn(s)
         runs.turn(s)
-        if s.kept_term_s and workers.know_the_term(s):
-            s.kept_term_s = 0.0
-            s.changes.meta["term_s"] = repr(s.config.timing.term_s)
+        if s.term_kept:
+            workers.forget_terms(s)
         self.busy = not s.stalled and bool(more or s.releasing or s.forgetting)
 
 

@@ -87,8 +87,10 @@ class State:
         self.stalled = False
         #: no grants: the coordinator ends on purpose
         self.stopping = False
-        #: a longer term than the configured one, promised before this start; 0: none
-        self.kept_term_s = 0.0
+        #: the stored term is longer than the configured one, for leases of an earlier start
+        self.term_kept = False
+        #: longest term that a worker may count on who has not heard of the configured one
+        self.unknowing_term_s = config.timing.term_s
 
         self.families: dict[tuple[str, str, str], FamilyRecord] = {}
         self.policies: dict[bytes, PolicyRecord] = {}

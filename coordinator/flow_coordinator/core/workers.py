@@ -207,7 +207,7 @@ def silence(s: State, worker: WorkerRecord) -> None:
         return
     timing = s.config.timing
     silent_s = s.now - worker.heard_at
-    term_s = timing.term_s if worker.heartbeat else max(timing.term_s, s.kept_term_s)
+    term_s = timing.term_s if worker.heartbeat else s.unknowing_term_s
     if silent_s >= term_s:
         s.note("worker lost", "warning", worker=worker.name, uid=uid, silent_s=round(silent_s, 1))
         release_all(s, uid, f"its worker was silent for {silent_s:.0f} s")
@@ -219,12 +219,21 @@ def silence(s: State, worker: WorkerRecord) -> None:
         s.timer(worker.heard_at + timing.suspect_s, "worker", worker)
 
 
-def know_the_term(s: State) -> bool:
-    """Tell whether every worker that could count on a longer term knows the configured one.
+def forget_terms(s: State) -> None:
+    """Let go of longer terms than the configured one, once nobody can count on them.
 
-    A heartbeat proves that WELCOME, which says it, has arrived.
+    What EXTEND promised ends with JOIN. The term configured before ends with a heartbeat, which
+    proves that WELCOME, which says the new one, has arrived. Cost: O(workers), at starts only.
     """
-    return not s.orphans and all(worker.heartbeat for worker in s.workers.values())
+    if s.orphans:
+        return
+    mine_s = s.config.timing.term_s
+    s.changes.meta["term_s"] = repr(mine_s)
+    if s.unknowing_term_s > mine_s and not all(one.heartbeat for one in s.workers.values()):
+        return
+    s.term_kept = False
+    s.unknowing_term_s = mine_s
+    s.changes.meta["plain_term_s"] = repr(mine_s)
 
 
 def orphans_expired(s: State, uid: WorkerUid) -> None:

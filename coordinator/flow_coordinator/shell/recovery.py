@@ -257,12 +257,19 @@ def _continue(s: State, tasks: list[TaskRecord]) -> None:
 
 
 def _term(s: State, snapshot: Snapshot) -> None:
-    """Keep stored leases for the longer of the stored and the configured term."""
+    """Keep stored leases for the longest of the stored and the configured terms.
+
+    One was promised with EXTEND, and is over with JOIN; one was configured before, and is over
+    with the first heartbeat.
+    """
     mine_s = s.config.timing.term_s
-    term_s = max(mine_s, float(snapshot.meta.get("term_s", mine_s)))
-    s.kept_term_s = term_s if term_s > mine_s else 0.0
-    if not s.kept_term_s and snapshot.meta.get("term_s") != repr(mine_s):
-        s.changes.meta["term_s"] = repr(mine_s)
+    known = {name: float(snapshot.meta.get(name, mine_s)) for name in ("term_s", "plain_term_s")}
+    s.unknowing_term_s = max(mine_s, known["plain_term_s"])
+    term_s = max(s.unknowing_term_s, known["term_s"])
+    s.term_kept = term_s > mine_s
+    for name, stored_s in known.items():
+        if stored_s < mine_s or name not in snapshot.meta:
+            s.changes.meta[name] = repr(mine_s)
     for uid in s.orphans:
         s.orphans_until[uid] = s.now + term_s
         s.timer(s.now + term_s, "orphans", uid)
