@@ -232,7 +232,9 @@ class Slow(Written):
 class Dies(Written):
     """Ends its own process in one of several ways."""
 
-    how = flow.ChoiceParameter(choices=["segv", "exit0", "exit3", "kill", "sysexit", "unprintable"])
+    how = flow.ChoiceParameter(
+        choices=["segv", "exit0", "exit3", "kill", "sysexit", "unprintable", "memory"]
+    )
 
     def name(self) -> str:
         return f"Dies-{self.how}"
@@ -248,6 +250,9 @@ class Dies(Written):
             os.kill(os.getpid(), signal.SIGKILL)
         elif self.how == "sysexit":
             sys.exit(0)
+        elif self.how == "memory":
+            kept = [bytes(1 << 20) + bytes([n % 256]) * (1 << 20) for n in range(1000)]
+            raise MemoryError(f"{len(kept)} MiB and still alive")
         raise Unprintable
 
 

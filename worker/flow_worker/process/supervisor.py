@@ -401,12 +401,19 @@ def _preload() -> None:
 
 def _oom_kills() -> int:
     """How often the kernel killed in this process's cgroup for want of memory."""
-    with contextlib.suppress(OSError, ValueError):
-        with open("/proc/self/cgroup") as file:
-            path = next(line for line in file if line.startswith("0::"))[3:].strip()
-        with open(f"/sys/fs/cgroup{path}/memory.events") as file:
-            return sum(int(line.split()[1]) for line in file if line.startswith("oom_kill "))
-    return 0
+    kills = 0
+    with contextlib.suppress(OSError), open("/proc/self/cgroup") as groups:
+        for group in groups:
+            number, controllers, path = group.rstrip().split(":", 2)
+            if number == "0":
+                counters = f"/sys/fs/cgroup{path}/memory.events"
+            elif "memory" in controllers.split(","):  # version 1, also beside version 2
+                counters = f"/sys/fs/cgroup/memory{path}/memory.oom_control"
+            else:
+                continue
+            with contextlib.suppress(OSError, ValueError), open(counters) as file:
+                kills += sum(int(line.split()[1]) for line in file if line.startswith("oom_kill "))
+    return kills
 
 
 def _say(text: str) -> None:
