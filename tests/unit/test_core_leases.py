@@ -87,7 +87,7 @@ def test_unreachable_dispatch_of_a_cancelled_task_ends_it() -> None:
     env.ask(lambda n: client.Cancel(n, "T_a"), client.Changed)
     env.handle(Unreachable(worker.peer, wire.Dispatch(worker.session, [grant])))
     env.turn()
-    assert env.ended() == 25
+    assert env.ended() == 50
 
 
 def test_grant_repeated_in_the_turn_that_moves_it_elsewhere_is_not_said() -> None:

@@ -348,7 +348,7 @@ def test_cancel_of_one_task_fails_what_needs_it() -> None:
     other = "b" if first.task_id == "T_a" else "a"
     assert cancel(env, f"T_{other}").count == 1
     worker.end(first)
-    assert env.ended() == 25
+    assert env.ended() == 50
 
 
 # ---------------------------------------------------------------- retry and revival

@@ -399,8 +399,7 @@ def test_restart_keeps_a_cancel_of_one_running_task() -> None:
     env.restart()
     assert worker.join(held=[grant.token]).kill == [grant.token]
     worker.end(grant, outcome=Outcome.KILLED)
-    assert env.state("a") == S.CANCELLED if "T_a" in env.core.state.tasks["default"] else True
-    assert env.ended() == 25
+    assert env.ended() == 50
 
 
 def test_restart_keeps_a_possible_start_of_a_task_that_is_held_when_lost() -> None:

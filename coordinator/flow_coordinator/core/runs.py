@@ -28,6 +28,9 @@ _ANIMALS = ("badger", "crane", "dove", "elk", "finch", "gull", "heron",
             "ibis", "jay", "kite", "lark", "marten", "newt")
 # fmt: on
 
+#: How a run ends by its verdict; any other is a failure.
+_ENDS = {ExitCode.OK: RunState.SUCCEEDED, ExitCode.CANCELLED: RunState.CANCELLED}
+
 
 def submit(s: State, peer: Peer, message: Submit) -> None:
     """Start a run, or answer again for a key that started one."""
@@ -142,13 +145,7 @@ def finish(s: State, run: RunRecord) -> None:
     """End a run: its verdict, its summary, and out of memory with its tasks."""
     run.ended_at = s.now
     code = verdict(run)
-    run.state = (
-        RunState.CANCELLED
-        if run.cancelled
-        else RunState.SUCCEEDED
-        if code == ExitCode.OK
-        else RunState.FAILED
-    )
+    run.state = _ENDS.get(code, RunState.FAILED)
     run.summary = summaries.summarise(s, run, code)
     s.changes.runs[run] = None
     s.news.pop(run.number, None)
@@ -186,7 +183,7 @@ def verdict(run: RunRecord) -> ExitCode:
     satisfied = totals[TaskState.COMPLETE] + totals[TaskState.DONE]
     code = max(codes)
     if code == ExitCode.OK and satisfied < sum(totals):
-        return ExitCode.NOT_RUN
+        return ExitCode.CANCELLED if totals[TaskState.CANCELLED] else ExitCode.NOT_RUN
     return code
 
 
