@@ -61,6 +61,8 @@ class Model:
         self.waiting: list[Waiting] = []
         self.parked: dict[GroupKey, str] = {}
         self.grants = 0  #: since age decided one
+        self.aged = False  #: age decided what ``best`` said last
+        self.owed: dict[str, Waiting] = {}  #: by what it lacks
         self.tags: dict[int, float] = {}
         self.served = 0.0
         self.tickets = count(1)
@@ -101,19 +103,37 @@ class Model:
     def open(self, lacks: str) -> None:
         self.parked = {key: why for key, why in self.parked.items() if why != lacks}
 
+    def is_owed(self, one: Waiting, lacks: str) -> bool:
+        return one in self.waiting and self.parked.get(one.key) == lacks
+
+    def park(self, key: GroupKey, lacks: str, now: float) -> None:
+        first = self.best(now)
+        if self.aged and first is not None:
+            self.owed = {name: one for name, one in self.owed.items() if one is not first}
+            known = self.owed.get(lacks)
+            if lacks != UNMET and (known is None or not self.is_owed(known, lacks)):
+                self.owed[lacks] = first
+        self.parked[key] = lacks
+
     def best(self, now: float) -> Waiting | None:
+        self.aged = True
+        self.owed = {name: one for name, one in self.owed.items() if one in self.waiting}
+        for one in self.owed.values():
+            if one.key not in self.parked:
+                return one
         able = [one for one in self.waiting if one.key not in self.parked]
         aged = [one for one in able if now - one.since > AGING_S]
         if aged and self.grants >= AGING_EVERY - 1:
             return min(aged, key=lambda one: (one.since, one.ticket))
+        self.aged = False
         return min(able, key=lambda one: one.order, default=None)
 
     def take(self, now: float) -> TaskRecord:
         first = self.best(now)
         assert first is not None
-        plain = self.grants < AGING_EVERY - 1 or now - first.since <= AGING_S
-        self.grants = self.grants + 1 if plain else 0
-        if plain:
+        self.owed = {name: one for name, one in self.owed.items() if one is not first}
+        self.grants = 0 if self.aged else self.grants + 1
+        if not self.aged:
             self.served = max(self.served, first.tag)
         self.remove(first)
         return first.task
@@ -213,7 +233,7 @@ class Queues(RuleBasedStateMachine):
         group = self._best()
         if group is not None:
             self.queue.park(group, lacks)
-            self.model.parked[group.key] = lacks
+            self.model.park(group.key, lacks, self.now)
 
     @rule(lacks=st.sampled_from([*LACKS, "nothing lacks this"]))
     def unpark(self, lacks: str) -> None:

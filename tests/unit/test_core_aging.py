@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from flow.messages.shared import Policy
+from flow.messages.shared import Grant, Policy
 from flow_coordinator.core import ready
+from flow_coordinator.core.config import CoreConfig
 from tests.support.core_env import Env, FakeWorker, Graph
 
 
@@ -70,4 +71,51 @@ def test_aging_a_raised_task_keeps_its_age() -> None:
     env.submit("h29")
     worker.join()
     assert served_before(env, worker, "old", many[:-1]) <= ready.AGING_EVERY
+    env.check()
+
+
+def stream(env: Env, worker: FakeWorker, many: list[str]) -> int:
+    """Keep three quick ones ready or running all the time; count what runs before ``old``."""
+    todo = list(many)
+    for _ in range(3):
+        env.submit(todo.pop())
+    running: list[Grant] = []
+    for passed in range(len(many)):
+        running += worker.take()
+        if any(grant.task_id == "T_old" for grant in running):
+            return passed
+        worker.end(running.pop(0), run_s=0.001)
+        env.submit(todo.pop())
+    raise AssertionError(f"old starves: {env.state('old')!r}")
+
+
+def test_aging_old_task_that_needs_all_of_a_resource_overtakes_a_stream_of_small_ones() -> None:
+    env = Env(CoreConfig(limits={"db": 2}))
+    many = [f"h{i}" for i in range(40)]
+    small = Policy(priority=9, resources={"db": 1})
+    flat(env, "old", *many, old=Policy(resources={"db": 2}), **dict.fromkeys(many, small))
+    planner = env.worker("p", slots=0)
+    env.submit("old")
+    env.wait(ready.AGING_S + 1)
+    planner.join()
+    env.submit(many.pop())
+    worker = FakeWorker(env, "a", 8)
+    worker.join()
+    assert stream(env, worker, many) <= ready.AGING_EVERY + 2
+    env.check()
+
+
+def test_aging_old_task_that_needs_a_capacity_overtakes_a_stream_that_fills_the_slots() -> None:
+    env = Env()
+    many = [f"h{i}" for i in range(40)]
+    old = Policy(resources={"gpu": 1})
+    flat(env, "old", *many, old=old, **dict.fromkeys(many, Policy(priority=9)))
+    planner = env.worker("p", slots=0)
+    env.submit("old")
+    env.wait(ready.AGING_S + 1)
+    planner.join()
+    worker = FakeWorker(env, "a", 1, {"gpu": 1})
+    env.submit(many.pop())
+    worker.join()
+    assert stream(env, worker, many) <= ready.AGING_EVERY + 2
     env.check()

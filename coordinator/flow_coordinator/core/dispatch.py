@@ -142,9 +142,12 @@ def _parked_for_resources(s: State, group: Group) -> bool:
 
 def _better_waits(s: State, lacks: str, head: Entry, worker: WorkerRecord | None = None) -> bool:
     """Tell whether a task that comes before this one waits for the same (at this worker)."""
+    if s.ready.by_age:
+        return False
+    owed = s.ready.owed(lacks)
     for other in s.ready.parked.get(lacks, {}).values():
         first = other.head()
-        if first is not None and first < head:
+        if first is not None and (first < head or other is owed):
             demand, _, refused_by = other.key
             if worker is None or (
                 demand

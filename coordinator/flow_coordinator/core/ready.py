@@ -3,7 +3,8 @@
 Order within a group: priority, then fair share over runs (start-time fair queueing: each run's
 tasks get tags one apart, so that two runs alternate whatever their sizes), then age. The task that
 waited longest, of all groups, goes first once in ``AGING_EVERY`` grants if that is longer than
-``AGING_S``, so that nothing starves under a stream of higher priorities.
+``AGING_S``, so that nothing starves under a stream of higher priorities. If it does not fit, what
+it lacks is kept for it: nobody else takes of that before (``owed``).
 
 Groups that do not fit are parked under the one thing they lack and cost nothing until that is
 given back; 100,000 tasks that wait for one resource are one parked group.
@@ -116,6 +117,8 @@ class ReadyQueue:
         self._aging_at = inf
         #: who ``best`` chose for its age
         self._aged: Entry | None = None
+        #: what is lacked, and the group and its old task that have it next
+        self._owed: dict[str, tuple[Group, Entry]] = {}
 
     def __len__(self) -> int:
         return sum(group.live for group in self.groups.values())
@@ -159,6 +162,12 @@ class ReadyQueue:
     def best(self, now: Instant) -> Group | None:
         """Give the open group of the task that comes first, or None."""
         self._aged = None
+        if self._owed:
+            self._owed = {k: o for k, o in self._owed.items() if o[1].task.ticket == o[1].ticket}
+            for group, entry in self._owed.values():
+                if group.parked is None:
+                    self._aged = entry
+                    return group
         if self._grants >= AGING_EVERY - 1 and now > self._aging_at:
             aged = self._oldest(now)
             if aged is not None:
@@ -196,10 +205,23 @@ class ReadyQueue:
         self._aged = first
         return found
 
+    @property
+    def by_age(self) -> bool:
+        """Whether ``best`` chose for age: no better task comes before that one."""
+        return self._aged is not None
+
+    def owed(self, lacks: str) -> Group | None:
+        """Give the group that waits for this and has it next, because of its age."""
+        group, entry = self._owed.get(lacks, (None, None))
+        if group is None or entry is None or entry.task.ticket != entry.ticket:
+            return None
+        return group if group.parked == lacks else None
+
     def take(self, group: Group) -> TaskRecord:
         """Remove the next task of the group that ``best`` just gave."""
         entry, self._aged = self._aged, None
         if entry is not None:
+            self._pay(entry)
             # its tag may be far ahead: it says nothing about how far the others are served
             self._grants = 0
         else:
@@ -213,10 +235,18 @@ class ReadyQueue:
         return task
 
     def park(self, group: Group, lacks: str) -> None:
-        """Set a group aside until ``open_parked(lacks)``."""
+        """Set the group that ``best`` just gave aside until ``open_parked(lacks)``."""
+        if self._aged is not None:
+            self._pay(self._aged)
+            if lacks != UNMET and self.owed(lacks) is None:
+                self._owed[lacks] = group, self._aged
         group.parked = lacks
         group.place = None
         self.parked.setdefault(lacks, {})[group.key] = group
+
+    def _pay(self, entry: Entry) -> None:
+        for lacks in [lacks for lacks, (_, one) in self._owed.items() if one is entry]:
+            del self._owed[lacks]
 
     def open_parked(self, lacks: str) -> None:
         """What these groups lacked may be there now."""
