@@ -82,3 +82,18 @@ def test_nonsense_in_the_files_is_no_limit(tmp_path: Path) -> None:
     )
     assert capacity.cpus(root) == 8.0
     assert capacity.memory_bytes(root) == 8 * GIB
+
+
+@pytest.mark.parametrize(
+    ("cgroups", "file"),
+    [
+        ("0::/pod/box\n", "sys/fs/cgroup/pod/box/memory.events"),
+        ("4:memory:/pod/box\n0::/\n", "sys/fs/cgroup/memory/pod/box/memory.oom_control"),
+    ],
+    ids=["version 2", "version 1"],
+)
+def test_kills_for_want_of_memory_are_counted(tmp_path: Path, cgroups: str, file: str) -> None:
+    root = machine(tmp_path, cgroups, {})
+    assert capacity.oom_kills(root) == 0
+    machine(tmp_path, cgroups, {file: "oom 9\nunder_oom 0\noom_kill 3\n"})
+    assert capacity.oom_kills(root) == 3

@@ -37,6 +37,17 @@ def memory_bytes(root: Path = Path("/")) -> int:
     return found
 
 
+def oom_kills(root: Path = Path("/")) -> int:
+    """Return how often the kernel killed in this process's cgroup for want of memory."""
+    for directory in _directories(root, "memory"):
+        for name in ("memory.events", "memory.oom_control"):
+            for line in _read(directory / name).splitlines():
+                word, _, count = line.partition(" ")
+                if word == "oom_kill" and count.isdecimal():
+                    return int(count)
+    return 0
+
+
 def _quota(directory: Path) -> tuple[float, float]:
     v2 = _read(directory / "cpu.max").split()
     if len(v2) == 2 and v2[0].isdecimal() and v2[1].isdecimal():

@@ -28,6 +28,7 @@ import msgspec
 
 from flow.errors import ExitCode
 from flow.ids import WorkerUid, new_uid
+from flow_worker.capacity import oom_kills
 from flow_worker.process import birth, control, kill, marker, output, slip
 from flow_worker.process.nursery import Nursery
 
@@ -142,7 +143,7 @@ class _Supervisor:
         self._settings.log_dir.mkdir(parents=True, exist_ok=True)
         self._forget_files()
         self._strangers = frozenset(one.pid for one in self._children())
-        self._oom_kills = _oom_kills()
+        self._oom_kills = oom_kills()
         self._wake_r, self._wake_w = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
         signal.set_wakeup_fd(self._wake_w, warn_on_full_buffer=False)
         for number in (signal.SIGTERM, signal.SIGINT):
@@ -379,7 +380,7 @@ class _Supervisor:
         self._dead_uids.append(self._uid)
 
     def _oom_happened(self) -> bool:
-        before, self._oom_kills = self._oom_kills, _oom_kills()
+        before, self._oom_kills = self._oom_kills, oom_kills()
         return self._oom_kills > before
 
     def _forget_files(self) -> None:
@@ -397,23 +398,6 @@ def _preload() -> None:
     from flow_worker.process import serve
 
     serve.preload()
-
-
-def _oom_kills() -> int:
-    """How often the kernel killed in this process's cgroup for want of memory."""
-    kills = 0
-    with contextlib.suppress(OSError), open("/proc/self/cgroup") as groups:
-        for group in groups:
-            number, controllers, path = group.rstrip().split(":", 2)
-            if number == "0":
-                counters = f"/sys/fs/cgroup{path}/memory.events"
-            elif "memory" in controllers.split(","):  # version 1, also beside version 2
-                counters = f"/sys/fs/cgroup/memory{path}/memory.oom_control"
-            else:
-                continue
-            with contextlib.suppress(OSError, ValueError), open(counters) as file:
-                kills += sum(int(line.split()[1]) for line in file if line.startswith("oom_kill "))
-    return kills
 
 
 def _say(text: str) -> None:
