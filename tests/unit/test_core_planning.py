@@ -389,6 +389,7 @@ def test_import_error_everywhere_ends_the_run() -> None:
     env.worker("two")
     env.submit("a")
     assert env.ended() == 35
+    assert [failure.worker for failure in env.run().failures] == ["two"]
 
 
 def test_import_error_waits_for_nobody_who_has_left() -> None:

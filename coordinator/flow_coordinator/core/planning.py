@@ -432,7 +432,8 @@ def _apply_error(s: State, plan: PlanRecord, error: PlanError) -> None:
         return
     is_root = any(task in run.roots for run in task.runs)
     code = ExitCode.USAGE if error.kind in _USAGE_KINDS and is_root else 0
-    plan_failed(s, task, error.text, error.trace, code)
+    worker = s.workers.get(plan.uid)
+    plan_failed(s, task, error.text, error.trace, code, worker.name if worker is not None else "")
 
 
 def _elsewhere(s: State, plan: PlanRecord, task: TaskRecord) -> bool:
@@ -448,11 +449,13 @@ def _elsewhere(s: State, plan: PlanRecord, task: TaskRecord) -> bool:
     return True
 
 
-def plan_failed(s: State, task: TaskRecord, text: str, trace: str, code: int = 0) -> None:
+def plan_failed(
+    s: State, task: TaskRecord, text: str, trace: str, code: int = 0, worker: str = ""
+) -> None:
     """A task cannot be planned: it ends, and so does what needs it."""
     task.asked = 0
     if tally.move(s, task, TaskEvent.PLAN_ERROR):
         task.more().why = text
         told = Report("", Outcome.FAILED, error=text, trace=trace)
-        outcomes.note_failure(s, task, "planning", "", 0.0, text, told, -1.0, code)
+        outcomes.note_failure(s, task, "planning", worker, 0.0, text, told, -1.0, code)
         graph.ended_badly(s, task)
