@@ -440,3 +440,25 @@ def test_about_tells_who_answers() -> None:
     about = env.ask(lambda n: client.About(n), client.AboutShown)
     assert (about.version, about.epoch, about.workers, about.slots) == ("1.2", 1, 1, 3)
     assert about.up_s >= 5
+
+
+def test_tasks_say_briefly_what_they_wait_for() -> None:
+    policies = {"a": Policy(resources={"db": 1}), "b": Policy(resources={"db": 1}, priority=-1)}
+    policies["big"] = Policy(resources={"gpu": 2})
+    env = Env(CoreConfig(limits={"db": 1}))
+    env.graph = Graph({"top": ["a", "b"], "a": [], "b": [], "c": [], "d": [], "big": []}, policies)
+    worker = env.worker(slots=2, capacity={"gpu": 1})
+    env.submit("top")
+    env.submit("c")
+    env.submit("d", priority=-2)
+    env.submit("big")
+    rows = env.ask(lambda n: client.ListTasks(n, "", ""), client.Tasks).tasks
+    assert {row.task_id: row.reason for row in rows if row.reason} == {
+        "T_top": "waits for T(name=a) and 1 more",
+        "T_b": "db 1/1",
+        "T_d": "waits for a free slot",
+        "T_big": "needs a worker with gpu 2: no worker has that much",
+    }
+    worker.end(*worker.take(), outcome=Outcome.FAILED, error="ValueError: x")
+    (row,) = env.ask(lambda n: client.ListTasks(n, "T_a"), client.Tasks).tasks
+    assert (row.state, row.reason) == ("failed", "ValueError: x")

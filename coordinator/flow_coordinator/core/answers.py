@@ -173,9 +173,14 @@ def _list_tasks(s: State, peer: Peer, message: client.ListTasks) -> None:
 def _task_row(s: State, task: TaskRecord) -> client.TaskRow:
     uid = task.lease.uid if task.lease is not None else ""
     worker = s.workers[uid].name if uid in s.workers else uid[:8]
-    why = task.extra.why if task.extra is not None else ""
     return client.TaskRow(
-        task.task_id, task.name, task.state.label, worker, task.attempt, s.now - task.since, why
+        task.task_id,
+        task.name,
+        task.state.label,
+        worker,
+        task.attempt,
+        s.now - task.since,
+        explain.briefly(s, task),
     )
 
 

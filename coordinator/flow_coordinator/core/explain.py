@@ -48,8 +48,7 @@ def waiting(s: State, run: RunRecord) -> list[str]:
         if name == UNMET:
             reasons.append(unmet_text(s, mine[0].key[0]))
         elif name != leases.WORKER_ROOM:
-            limit = s.resources.limit(name)
-            reasons.append(f"{name} {s.resources.used.get(name, 0):g}/{limit or 0:g}")
+            reasons.append(_taken(s, name))
         else:
             reasons.extend(_capacities(s, mine))
     if not reasons and any(numbers[TaskState.READY] for numbers in run.tallies.values()):
@@ -89,6 +88,34 @@ def said(amount: float) -> str:
         if amount >= size:
             return f"{amount / size:.3g} {unit}"
     return f"{amount:g}"
+
+
+def briefly(s: State, task: TaskRecord) -> str:
+    """Say in a few words why a task waits, or ended badly."""
+    extra = task.extra
+    if task.state == TaskState.READY:
+        group = s.ready.groups.get(graph.group_key(task))
+        lacks = group.parked if group is not None else None
+        if lacks == UNMET:
+            return unmet_text(s, graph.group_key(task)[0])
+        if lacks is not None and lacks != leases.WORKER_ROOM:
+            return _taken(s, lacks)
+        capacities = _capacities(s, [group] if group is not None and lacks else [])
+        return "waits for " + (", ".join(capacities) or "a free slot")
+    if task.state == TaskState.PENDING and task.waits:
+        first = next((dep.name for dep in task.upstream if dep.state not in SATISFIED), "")
+        return f"waits for {first}" + (f" and {task.waits - 1} more" if task.waits > 1 else "")
+    if task.state == TaskState.BACKOFF and extra is not None:
+        return f"again in {max(0.0, extra.again_at - s.now):.0f} s"
+    if extra is None:
+        return ""
+    if not extra.why and extra.failure is not None and task.state in TERMINAL:
+        return extra.failure.error.partition("\n")[0]
+    return extra.why
+
+
+def _taken(s: State, name: str) -> str:
+    return f"{name} {s.resources.used.get(name, 0):g}/{s.resources.limit(name) or 0:g}"
 
 
 def why(s: State, task: TaskRecord) -> WhyAnswer:
