@@ -53,7 +53,8 @@ class StartsProgram(ft.Task):
 class Vanishes(ft.Task):
     def run(self):
         daemon("daemon")
-        while not (HERE / "daemon").exists():
+        # with its pid in it: the daemon is killed as soon as this process is gone
+        while not ((HERE / "daemon").exists() and (HERE / "daemon").read_text()):
             pass
         print("last words")
         os._exit(3)
