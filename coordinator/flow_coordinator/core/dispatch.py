@@ -279,8 +279,7 @@ def repeat(s: State, worker: WorkerRecord) -> None:
     for lease in worker.held.values():
         if s.now - lease.granted_at < s.config.timing.heartbeat_s:
             break
-        extra = lease.task.extra
-        if extra is not None and extra.doom is not None:
+        if lease.task.doomed:
             kills.append(lease.token)
         elif not lease.confirmed and lease.holds:
             if lease.resumed:

@@ -16,7 +16,7 @@ from flow_coordinator.core.records import (
     TaskRecord,
     WorkerRecord,
 )
-from flow_coordinator.core.resources import fits
+from flow_coordinator.core.resources import exceeds, fits
 from flow_coordinator.core.state import State
 
 #: Reasons shown at once.
@@ -75,7 +75,7 @@ def unmet_text(s: State, demand: Demand) -> str:
     """Say why nothing there can ever meet a demand."""
     for name, amount in demand:
         limit = s.resources.limit(name)
-        if limit is not None and amount > limit:
+        if limit is not None and exceeds(amount, limit):
             most = f"but its limit is {said(limit)}"
             return f"needs {name} {said(amount)}, {most}: it can never run"
     names = ", ".join(f"{n} {said(a)}" for n, a in demand if n in s.resources.of_workers)
@@ -224,7 +224,7 @@ def _meet(s: State, demand: Demand, hints: list[str]) -> None:
     """Say what would make a demand possible."""
     for name, amount in demand:
         limit = s.resources.limit(name)
-        if limit is not None and amount > limit:
+        if limit is not None and exceeds(amount, limit):
             hints.append(f"flow resources set {name} {amount:g}")
     ask = ",".join(
         f"{name}={said(amount).replace(' ', '')}"

@@ -276,8 +276,7 @@ def release(s: State, waiting: list[TaskRecord], start: int, stop: int) -> None:
 def resume_later(s: State, task: TaskRecord) -> None:
     """Queue a suspended task, all of whose yields are done, at the worker that keeps it."""
     lease = task.lease
-    doomed = task.extra is not None and task.extra.doom is not None
-    if lease is None or doomed or lease.resumed >= lease.yielded:
+    if lease is None or task.doomed or lease.resumed >= lease.yielded:
         return
     worker = s.workers.get(lease.uid)
     if worker is not None and task not in worker.resumes:

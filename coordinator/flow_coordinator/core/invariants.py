@@ -58,10 +58,9 @@ def _check_task(task: TaskRecord, waits: int, blocked: int) -> None:
     state = task.state
     _expect((task.lease is not None) == (state in HELD), "lease iff held", task.task_id, state)
     _expect((task.ticket != 0) == (state == TaskState.READY), "queued iff ready", task.task_id)
-    doomed = task.extra is not None and task.extra.doom is not None
     # of a task that is being killed it is decided what it becomes: a failed requirement may be
     # forgotten before, with the last run that asked for it
-    if state not in TERMINAL and not doomed:
+    if state not in TERMINAL and not task.doomed:
         _expect(task.waits == waits, "waits", task.task_id, state, task.waits, waits)
         _expect(task.blocked == blocked, "blocked", task.task_id, state, task.blocked, blocked)
     if state == TaskState.READY:

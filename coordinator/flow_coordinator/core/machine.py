@@ -93,7 +93,7 @@ class Coordinator:
         planning.turn(s)
         more = dispatch.turn(s)
         runs.turn(s)
-        if s.term_kept:
+        if s.term_kept or s.unknowing_term_s > s.config.timing.term_s:
             workers.forget_terms(s)
         self.busy = not s.stalled and bool(more or s.releasing or s.forgetting)
 

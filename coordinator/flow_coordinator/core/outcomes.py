@@ -33,8 +33,7 @@ def report(s: State, worker: WorkerRecord, lease: LeaseRecord, report: Report) -
     if outcome == Outcome.DONE:
         succeed(s, task, report.run_s, report.skipped)
         return
-    extra = task.extra
-    if extra is not None and extra.doom is not None:
+    if task.doomed:
         settle_doom(s, task, worker.name, report)
     elif outcome in (Outcome.FAILED, Outcome.TIMEOUT):
         fail(s, task, worker.name, report)
@@ -94,8 +93,7 @@ def give_back(s: State, task: TaskRecord) -> None:
 
 def lost(s: State, task: TaskRecord, worker: str, started: bool, why: str) -> None:
     """An attempt ended without a verdict on the task: uncounted, unless its class holds it."""
-    extra = task.extra
-    if extra is not None and extra.doom is not None:
+    if task.doomed:
         settle_doom(s, task, worker, Report("", Outcome.KILLED))
         return
     hold = task.policy is not None and task.policy.policy.on_lost == "hold"

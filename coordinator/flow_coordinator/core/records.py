@@ -193,6 +193,11 @@ class TaskRecord:
         return self.state in HELD
 
     @property
+    def doomed(self) -> bool:
+        """Whether its attempt is being killed: what it becomes then is decided."""
+        return self.extra is not None and self.extra.doom is not None
+
+    @property
     def name(self) -> str:
         """``Family(param=value)`` for people. Cost: decodes the parameters."""
         return display(self.family.family, self.params)

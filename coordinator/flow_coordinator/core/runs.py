@@ -275,10 +275,7 @@ def forget(s: State) -> None:
 
 def _forget_task(s: State, run: RunRecord, task: TaskRecord) -> None:
     if run in task.runs:
-        was_first = task.runs[0] is run
-        task.runs = tuple(other for other in task.runs if other is not run)
-        if task.runs and was_first:
-            s.changes.tasks[task] = None
+        tally.part(s, task, run)
     if task.runs or task.held or task.state not in TERMINAL:
         return
     tasks = s.tasks.get(task.family.project)

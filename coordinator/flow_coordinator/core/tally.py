@@ -51,9 +51,7 @@ def move(s: State, task: TaskRecord, event: TaskEvent) -> bool:
 
 def leave(s: State, task: TaskRecord, run: RunRecord) -> None:
     """Stop counting an open task in a cancelled run: others go on with it."""
-    task.runs = tuple(other for other in task.runs if other is not run)
-    # it is stored under the first of its runs
-    s.changes.tasks[task] = None
+    part(s, task, run)
     run.left[task] = TaskState.CANCELLED
     numbers = run.tallies[task.family.family]
     numbers[task.state] -= 1
@@ -62,6 +60,14 @@ def leave(s: State, task: TaskRecord, run: RunRecord) -> None:
     if task.state == TaskState.UNPLANNED:
         run.unplanned -= 1
     changed(s, run)
+
+
+def part(s: State, task: TaskRecord, run: RunRecord) -> None:
+    """Count a task in a run no more; it is stored under the first of those that are left."""
+    first = task.runs[0]
+    task.runs = tuple(other for other in task.runs if other is not run)
+    if task.runs and first is run:
+        s.changes.tasks[task] = None
 
 
 def withdraw(task: TaskRecord, run: RunRecord) -> None:

@@ -87,7 +87,7 @@ def join(s: State, peer: Peer, message: Join) -> None:
     for lease in list(worker.held.values()):
         lease.confirmed = True
         task = lease.task
-        if task.extra is not None and task.extra.doom is not None:
+        if task.doomed:
             kill.append(lease.token)
         if task.state == TaskState.SUSPENDED and task.waits == 0:
             graph.resume_later(s, task)
@@ -228,12 +228,12 @@ def forget_terms(s: State) -> None:
     if s.orphans:
         return
     mine_s = s.config.timing.term_s
-    s.changes.meta["term_s"] = repr(mine_s)
-    if s.unknowing_term_s > mine_s and not all(one.heartbeat for one in s.workers.values()):
-        return
-    s.term_kept = False
-    s.unknowing_term_s = mine_s
-    s.changes.meta["plain_term_s"] = repr(mine_s)
+    if s.term_kept:
+        s.term_kept = False
+        s.changes.meta["term_s"] = repr(mine_s)
+    if s.unknowing_term_s > mine_s and all(one.heartbeat for one in s.workers.values()):
+        s.unknowing_term_s = mine_s
+        s.changes.meta["plain_term_s"] = repr(mine_s)
 
 
 def orphans_expired(s: State, uid: WorkerUid) -> None:

@@ -204,7 +204,7 @@ def _unreached(s: State, snapshot: Snapshot, tasks: dict[int, TaskRecord]) -> No
         if task.lease is None:
             del tasks[number]
             del s.tasks[task.family.project][task.task_id]
-        elif task.extra is None or task.extra.doom is None:
+        elif not task.doomed:
             graph.doom(s, task, "cancel", "no run needs it any more")
 
 
