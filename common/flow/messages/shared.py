@@ -82,6 +82,11 @@ class Policy(Value, frozen=True):
     disabled: bool = False
     on_lost: str = "retry"  #: or "hold"
     accepts_messages: bool = False
+    #: parameters with a ``batch_method``, in declaration order; empty: runs alone
+    batched: list[str] = []
+    batch_max: int = 0  #: tasks joined into one at most; 0: no limit of its own
+    owners: list[str] = []  #: who else gets mail
+    temporary: bool = False  #: its artifacts go when every task that needs them is done
 
 
 class SpecStatus(enum.IntEnum):
@@ -172,3 +177,5 @@ class Grant(Value, frozen=True):
     timeout_s: float = 0.0  #: 0: none
     alone: bool = False  #: run with nothing else on the worker (blame isolation after a crash)
     accepts_messages: bool = False
+    #: parameters of every task that this grant runs as one, the first one's included; empty: alone
+    members: list[bytes] = []
