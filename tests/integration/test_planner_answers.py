@@ -8,9 +8,9 @@ from pathlib import Path
 import msgspec
 import pytest
 
+from flow.completeness import THREADS_MAX
 from flow.messages.shared import PlanChunk, Policy, Spec, SpecStatus, Stub
 from flow_worker.process import channel, planner
-from flow_worker.process.completeness import THREADS_MAX
 from tests.support.task_process import TaskProcess, start, stub
 
 MODULE = """

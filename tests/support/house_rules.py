@@ -26,7 +26,14 @@ CORE_FLOW = {
     *("flow_worker.process.channel", "flow_worker.process"),
 }
 #: What authors import, and what that must not pull in.
-AUTHORING = ("flow.task", "flow.registry", "flow.identity", "flow.events", "flow.dynamic")
+AUTHORING = (
+    "flow.task",
+    "flow.registry",
+    "flow.identity",
+    "flow.events",
+    "flow.dynamic",
+    "flow.completeness",
+)
 AUTHORING_PACKAGES = ("flow.parameters", "flow.targets", "flow.patterns")
 NOT_FOR_AUTHORS = ("flow.messages", "flow.transport", "flow.client", "flow.cli")
 PICKLES = {"pickle", "cPickle", "_pickle", "cloudpickle", "dill", "shelve", "marshal", "joblib"}
@@ -38,13 +45,13 @@ BROAD_HANDLERS = {
     "flow.children": "what a child did wrong must not hide what the parent does",
     "flow.cli.errors": "the last place: every error becomes a sentence and an exit code",
     "flow.cli.listing": "serialize() may be a user's",
+    "flow.completeness": "complete() is user code",
     "flow.events": "a handler is user code",
     "flow.execution": "run() is user code; the error is handed to the calling thread",
     "flow.parameters.errors": "repr() of a user's object",
     "flow.parameters.signature": "parse(), normalize() and serialize() may be a user's",
     "flow_worker.process.attempt": "run(), complete() and output() are user code",
     "flow_worker.process.birth": "the top of a forked child: it must never return",
-    "flow_worker.process.completeness": "complete() is user code",
     "flow_worker.process.failure": "texts of user errors are built by user code",
     "flow_worker.process.planner": "requires() and constructors are user code",
     "flow_worker.process.runner": "modules and constructors are user code",

@@ -16,12 +16,12 @@ from typing import Any
 
 import msgspec
 
+from flow.completeness import Checker, ask
 from flow.dynamic import DynamicRequirements
 from flow.events import Event
 from flow.messages.shared import Grant, Outcome, Stub
 from flow.packing import packed_params
 from flow.task import Task, WrapperTask, flatten, getpaths, is_external
-from flow_worker.process.completeness import Checker, ask
 from flow_worker.process.failure import Complaint, Failure, Terminated, failure_of
 from flow_worker.process.kill import Entry
 

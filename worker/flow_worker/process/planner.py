@@ -11,6 +11,7 @@ from typing import Any
 
 import msgspec
 
+from flow.completeness import Answer, Checker
 from flow.errors import UsageError
 from flow.loading import load_task_class
 from flow.messages.codec import encode_chunk
@@ -20,7 +21,6 @@ from flow.resources import parse_demand
 from flow.task import Task, is_external
 from flow_worker.process.attempt import stub_of
 from flow_worker.process.channel import Chunk, Expand, Frame, More, Stop
-from flow_worker.process.completeness import Answer, Checker
 from flow_worker.process.failure import Complaint, Failure, Terminated, failure_of
 
 #: Limits of one chunk.

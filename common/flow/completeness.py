@@ -2,6 +2,7 @@
 
 A ``complete()`` that looks at a local file takes microseconds, and a thread would only cost; one
 that asks an object store takes milliseconds, and 64 of them wait at the same time as well as one.
+Called by planners, by generators that yield, by ``flow graph`` and by the Range tasks.
 """
 
 from __future__ import annotations
