@@ -39,6 +39,14 @@ _HOMES = {
     "auto_namespace": "task",
     "flatten": "task",
     "getpaths": "task",
+    "flatten_output": "task",
+    "inherits": "patterns.inheritance",
+    "requires": "patterns.inheritance",
+    "common_params": "patterns.inheritance",
+    "copies": "patterns.delegation",
+    "delegates": "patterns.delegation",
+    "previous": "patterns.previous",
+    "get_previous_completed": "patterns.previous",
     "DynamicRequirements": "dynamic",
     "Event": "events",
     "ParameterVisibility": "parameters.base",
@@ -72,10 +80,24 @@ _HOMES = {
     "build": "embedded",
 }
 
+#: Modules that are attributes without having been imported, as Luigi's are.
+_MODULES = frozenset({"contrib", "task", "tools", "util"})
+
 if TYPE_CHECKING:
+    from flow import contrib as contrib
+    from flow import task as task
+    from flow import tools as tools
+    from flow import util as util
     from flow.dynamic import DynamicRequirements as DynamicRequirements
     from flow.events import Event as Event
     from flow.parameters import *  # noqa: F403
+    from flow.patterns.delegation import copies as copies
+    from flow.patterns.delegation import delegates as delegates
+    from flow.patterns.inheritance import common_params as common_params
+    from flow.patterns.inheritance import inherits as inherits
+    from flow.patterns.inheritance import requires as requires
+    from flow.patterns.previous import get_previous_completed as get_previous_completed
+    from flow.patterns.previous import previous as previous
     from flow.targets.base import Target as Target
     from flow.targets.local import LocalTarget as LocalTarget
     from flow.task import Config as Config
@@ -86,6 +108,7 @@ if TYPE_CHECKING:
     from flow.task import auto_namespace as auto_namespace
     from flow.task import externalize as externalize
     from flow.task import flatten as flatten
+    from flow.task import flatten_output as flatten_output
     from flow.task import getpaths as getpaths
     from flow.task import namespace as namespace
 
@@ -96,6 +119,8 @@ __all__ = ["__version__", *_HOMES]
 def __getattr__(name: str) -> Any:
     home = _HOMES.get(name)
     if home is None:
+        if name in _MODULES:
+            return importlib.import_module(f"flow.{name}")
         raise AttributeError(f"module 'flow' has no attribute {name!r}")
     value = getattr(importlib.import_module(f"flow.{home}"), name)
     globals()[name] = value

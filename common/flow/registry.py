@@ -114,7 +114,8 @@ class Register(ABCMeta):
 
     def _flow_read(cls) -> None:
         """Read parameters, family and constructors, and start an empty instance cache."""
-        family: str = cls.get_task_family()  # type: ignore[attr-defined]
+        kept: str | None = cls.__dict__.get("_flow_kept")
+        family: str = kept or cls.get_task_family()  # type: ignore[attr-defined]
         put = type.__setattr__
         put(cls, "_flow_family", family)
         put(cls, "_flow_signature", Signature(family, _declared(cls)))
@@ -150,6 +151,14 @@ class Register(ABCMeta):
 
 
 _READ_AGAIN_FOR: Final = frozenset({"task_namespace", "__init__", "__new__"})
+
+
+def wrapped(original: Any, body: dict[str, Any]) -> Any:
+    """Make a subclass that passes for the class: same name, place and family."""
+    copied = ("__module__", "__qualname__", "__doc__")
+    named = {name: getattr(original, name) for name in copied}
+    kept = {"_flow_kept": original._flow_family}
+    return type(original)(original.__name__, (original,), {**named, **kept, **body})
 
 
 def namespace(name: str | None = None, scope: str = "") -> None:

@@ -11,7 +11,7 @@ from flow import events
 from flow.dynamic import DynamicRequirements
 from flow.identity import spell
 from flow.parameters.base import Parameter, ParameterVisibility
-from flow.registry import Register, auto_namespace, namespace, namespace_of
+from flow.registry import Register, auto_namespace, namespace, namespace_of, wrapped
 from flow.structure import flatten, getpaths
 
 if TYPE_CHECKING:
@@ -405,10 +405,8 @@ def has_completeness(task: Task) -> bool:
 def externalize(taskclass_or_taskobject: Any) -> Any:
     """Return a copy of a task, or of a task class, that flow only waits for."""
     if isinstance(taskclass_or_taskobject, type):
-        original = taskclass_or_taskobject
-        body = {"_visible_in_registry": False, "run": None, "__module__": original.__module__,
-                "__qualname__": original.__qualname__, "__doc__": original.__doc__}  # fmt: skip
-        return Register(original.__name__, (original,), body)
+        body: dict[str, Any] = {"_visible_in_registry": False, "run": None}
+        return wrapped(taskclass_or_taskobject, body)
     import copy  # rarely needed
 
     task = copy.copy(taskclass_or_taskobject)

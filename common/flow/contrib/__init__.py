@@ -1,0 +1,1 @@
+"""Where Luigi keeps what works with other programs, under the same names."""

@@ -1,0 +1,1 @@
+"""Where Luigi keeps its tools: ``flow.tools.range``, ``flow.tools.deps``."""
