@@ -69,6 +69,7 @@ _HOMES = {
     "DateMinuteParameter": "parameters.temporal",
     "DateSecondParameter": "parameters.temporal",
     "TimeDeltaParameter": "parameters.duration",
+    "DateIntervalParameter": "parameters.interval",
     "ListParameter": "parameters.container",
     "TupleParameter": "parameters.container",
     "DictParameter": "parameters.container",

@@ -32,6 +32,7 @@ _HOMES = {
     "DateMinuteParameter": "temporal",
     "DateSecondParameter": "temporal",
     "TimeDeltaParameter": "duration",
+    "DateIntervalParameter": "interval",
     "ListParameter": "container",
     "TupleParameter": "container",
     "DictParameter": "container",
@@ -66,6 +67,7 @@ if TYPE_CHECKING:
         UnknownParameter,
         UnknownParameterException,
     )
+    from flow.parameters.interval import DateIntervalParameter
     from flow.parameters.scalar import (
         BoolParameter,
         FloatParameter,
@@ -94,6 +96,7 @@ __all__ = [
     "BoolParameter",
     "ChoiceParameter",
     "DateHourParameter",
+    "DateIntervalParameter",
     "DateMinuteParameter",
     "DateParameter",
     "DateSecondParameter",

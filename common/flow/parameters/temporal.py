@@ -57,6 +57,8 @@ class DateParameter(_Interval[datetime.date]):
     what = "a date, expected YYYY-MM-DD"
     date_format = "%Y-%m-%d"
     exact_type = None
+    #: Class of ``flow.date_interval`` whose first day is taken.
+    interval_type = ""
 
     def parse(self, text: str) -> datetime.date:
         if self.date_format == "%Y-%m-%d" and len(text) == 10 and text[4] == text[7] == "-":
@@ -87,6 +89,9 @@ class DateParameter(_Interval[datetime.date]):
             return value
         if isinstance(value, str):
             return self.parse(value)
+        if self.interval_type and type(value).__name__ == self.interval_type:
+            day: datetime.date = value.date_a  # of flow.date_interval, or of luigi's
+            return day
         raise self.reject(value)
 
 
@@ -98,10 +103,11 @@ class OptionalDateParameter(OptionalMixin["datetime.date | None"], DateParameter
 
 
 class MonthParameter(DateParameter):
-    """A month, ``YYYY-MM``, held as its first day."""
+    """A month, ``YYYY-MM`` or ``date_interval.Month``, held as its first day."""
 
     what = "a month, expected YYYY-MM"
     date_format = "%Y-%m"
+    interval_type = "Month"
 
     def normalize(self, value: Any) -> datetime.date:
         start = self._day(self.start or _EPOCH_DAY)
@@ -113,10 +119,11 @@ class MonthParameter(DateParameter):
 
 
 class YearParameter(DateParameter):
-    """A year, ``YYYY``, held as its first day."""
+    """A year, ``YYYY`` or ``date_interval.Year``, held as its first day."""
 
     what = "a year, expected YYYY"
     date_format = "%Y"
+    interval_type = "Year"
 
     def normalize(self, value: Any) -> datetime.date:
         start = self._day(self.start or _EPOCH_DAY)
