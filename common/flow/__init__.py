@@ -46,6 +46,9 @@ _HOMES = {
     "copies": "patterns.delegation",
     "delegates": "patterns.delegation",
     "previous": "patterns.previous",
+    "ExternalProgramTask": "patterns.programs",
+    "ExternalPythonProgramTask": "patterns.programs",
+    "ExternalProgramRunError": "patterns.programs",
     "get_previous_completed": "patterns.previous",
     "DynamicRequirements": "dynamic",
     "Event": "events",
@@ -99,6 +102,9 @@ if TYPE_CHECKING:
     from flow.patterns.inheritance import requires as requires
     from flow.patterns.previous import get_previous_completed as get_previous_completed
     from flow.patterns.previous import previous as previous
+    from flow.patterns.programs import ExternalProgramRunError as ExternalProgramRunError
+    from flow.patterns.programs import ExternalProgramTask as ExternalProgramTask
+    from flow.patterns.programs import ExternalPythonProgramTask as ExternalPythonProgramTask
     from flow.targets.base import Target as Target
     from flow.targets.local import LocalTarget as LocalTarget
     from flow.task import Config as Config
