@@ -87,6 +87,7 @@ def build(
     workers: int | None = None,
     local_scheduler: bool = True,
     detailed_summary: bool = False,
+    in_process: bool = False,
     **keywords: Any,
 ) -> RunResult:
     """Run tasks to their end on this machine; the result is true if they are complete.
@@ -96,6 +97,8 @@ def build(
         workers: Tasks at the same time; None: as many as there are CPUs.
         local_scheduler: For programs written for Luigi; the scheduler is always local here.
         detailed_summary: The same: the result is always the detailed one.
+        in_process: Run one task at a time in the calling thread, on these very instances, so that
+            breakpoints, mocks and variables of the program work; nothing is killed or timed out.
         **keywords: ``quiet``, ``summary``, ``timeout`` (seconds), ``retry``, ``fail_fast``,
             ``name``, ``state_dir`` as for ``flow run``. Others, which Luigi knows, are ignored.
 
@@ -115,6 +118,10 @@ def build(
     roots = [Root(each.task_module, each.task_family, each.to_str_params()) for each in wanted]
     here = any(each.module == MAIN for each in roots)
     work = Work(roots, options, path=_search_path(), here=here, library=True)
+    if in_process:
+        from flow.inprocess import execute_in_process
+
+        return RunResult(execute_in_process(work, wanted))
     ended = execute(work)
     if ended.code == ExitCode.INTERRUPTED:
         raise KeyboardInterrupt  # what a program does next must not go on as if nothing was
@@ -176,6 +183,10 @@ def _run(words: list[str], main_task_cls: type[Task] | None) -> RunResult:
     line.options.pop("local_scheduler", None)
     root = Root(module, family, line.params)
     work = Work([root], line.options, path=_search_path(), here=module == MAIN)
+    if line.options.get("in_process"):
+        from flow.inprocess import execute_in_process
+
+        return RunResult(execute_in_process(work))
     return RunResult(execute(work))
 
 

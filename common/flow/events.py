@@ -40,6 +40,20 @@ def remove_handler(cls: type, event: str, handler: Handler) -> None:
         registered.remove(handler)
 
 
+def keep() -> Callable[[], None]:
+    """Return a function that brings back the handlers registered now, and no others."""
+    kept = {
+        cls: {event: list(handlers) for event, handlers in by_event.items()}
+        for cls, by_event in _handlers.items()
+    }
+
+    def restore() -> None:
+        _handlers.clear()
+        _handlers.update(kept)
+
+    return restore
+
+
 def fire(instance: object, event: str, *args: Any, **kwargs: Any) -> None:
     """Call every handler; what one raises is logged and the next is called."""
     if not _handlers:

@@ -129,7 +129,7 @@ def _submit_and_follow(work: Work, children: Children, interrupts: Interrupts) -
                 view.close()
             if ended.summary is None and not policy.killed:
                 ended = _so_far(client, submitted.run, ended)
-        _last_words(view, ended, work)
+        last_words(view, ended, work)
     return ended
 
 
@@ -140,7 +140,8 @@ def _so_far(client: Client, run: str, ended: Ended) -> Ended:
     return ended._replace(summary=client.ask(ShowRun(0, run), RunShown).summary)
 
 
-def _last_words(view: View, ended: Ended, work: Work) -> None:
+def last_words(view: View, ended: Ended, work: Work) -> None:
+    """Show how a run ended, as its options ask for it."""
     import sys
 
     from flow.cli.finish import words

@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import sys
 from abc import ABCMeta
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Final, TypeVar
 
 from flow.errors import UsageError
@@ -246,6 +246,22 @@ def unknown_task(problem: str, family: str, families: Sequence[str], hint: str =
         listed += f", and {len(families) - LISTED_FAMILIES_MAX} more"
     near = suggestion(family, families) if len(family) <= SUGGESTED_CHARS_MAX else ""
     return UnknownTask(f"{problem} {shown(family)}.{near} Its tasks: {listed}", hint=hint)
+
+
+def keep() -> Callable[[], None]:
+    """Return a function that brings back the classes and namespaces known now, and no others."""
+    classes = {family: list(each) for family, each in _classes.items()}
+    namespaces = dict(_namespaces)
+
+    def restore() -> None:
+        global generation
+        generation += 1
+        _classes.clear()
+        _classes.update(classes)
+        _namespaces.clear()
+        _namespaces.update(namespaces)
+
+    return restore
 
 
 def _register(cls: Register) -> None:

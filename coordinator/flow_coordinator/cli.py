@@ -53,27 +53,13 @@ def serve(
     from flow import settings as settings_module
     from flow.logs import Log
     from flow.transport import Router
-    from flow_coordinator.core.config import CoreConfig
     from flow_coordinator.shell.loop import Loop
     from flow_coordinator.shell.recovery import restore
+    from flow_coordinator.shell.settings import core_config
     from flow_coordinator.store.sqlite import open_store
 
     settings = settings_module.load(flags)
-    retry = settings.retry
-    config = CoreConfig(
-        timing=settings.timing(),
-        version=_version(),
-        limits=dict(settings.resources),
-        retry_count=retry.count,
-        retry_delay_s=retry.delay_s,
-        retry_delay_max_s=retry.delay_max_s,
-        retry_jitter=retry.jitter,
-        disable_window_s=retry.disable_window_s,
-        crash_max=retry.crash_max,
-        timeout_s=retry.timeout_s,
-        external_check_s=settings.coordinator.external_check_s,
-        extend_s=settings.coordinator.extend_s,
-    )
+    config = core_config(settings)
     log = Log(log_level)
     with contextlib.ExitStack() as undo:
         store = open_store(settings.prepare_state_path(), force=force)
@@ -105,15 +91,6 @@ def serve(
         parent_fd=parent_fd,
     )
     return loop.run()
-
-
-def _version() -> str:
-    from importlib.metadata import PackageNotFoundError, version
-
-    try:
-        return version("flow-workflows")
-    except PackageNotFoundError:
-        return "unknown"
 
 
 def main() -> None:

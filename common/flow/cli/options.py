@@ -37,6 +37,7 @@ COMMON = (
 )
 RUN = (
     Option(("--workers",), "tasks at the same time (default: CPUs)", whole_number, "N"),
+    Option(("--in-process",), "one task at a time in this very process: for debuggers"),
     Option(("--state-dir",), "keep the state in this directory", str, "DIR"),
     *COMMON,
 )

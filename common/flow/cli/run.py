@@ -35,4 +35,9 @@ def main(argv: list[str]) -> int:
     from flow.execution import Root, Work, execute
 
     root = Root(line.module, line.family, line.params)
-    return execute(Work([root], line.options, path=[os.getcwd()])).code
+    work = Work([root], line.options, path=[os.getcwd()])
+    if line.options.get("in_process"):
+        from flow.inprocess import execute_in_process
+
+        return execute_in_process(work).code
+    return execute(work).code

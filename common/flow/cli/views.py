@@ -137,11 +137,19 @@ class JsonView:
         print_json({"event": "result", **plain(summary)})
 
 
-def choose(*, json: bool, quiet: bool, color: bool, hints: bool, library: bool = False) -> View:
-    """Pick the view for these options and this stderr."""
+def choose(
+    *,
+    json: bool,
+    quiet: bool,
+    color: bool,
+    hints: bool,
+    library: bool = False,
+    live: bool = True,
+) -> View:
+    """Pick the view; ``live``: it may move what it has shown."""
     if json:
         return JsonView()
-    if not quiet and sys.stderr.isatty() and os.environ.get("TERM", "dumb") != "dumb":
+    if live and not quiet and sys.stderr.isatty() and os.environ.get("TERM", "dumb") != "dumb":
         from flow.cli.live import LiveView
 
         return LiveView(color=color, hints=hints)

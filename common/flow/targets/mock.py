@@ -21,15 +21,16 @@ from flow.targets.base import TEMPORARY_MARK, FileAlreadyExists, FileSystem, Fil
 from flow.targets.formats import Format, get_default_format
 from flow.targets.local import AtomicFile
 
-_DIRECTORY: Final = "FLOW_MOCK_DIR"
+#: Names the directory with the contents, for this process and those it starts.
+DIRECTORY: Final = "FLOW_MOCK_DIR"
 
 
 def _announce() -> None:
-    if _DIRECTORY in os.environ:
+    if DIRECTORY in os.environ:
         return
     name = f"flow-mock-{os.getpid()}-{secrets.token_hex(4)}"
     directory = os.path.join(tempfile.gettempdir(), name)
-    os.environ[_DIRECTORY] = directory
+    os.environ[DIRECTORY] = directory
     owner = os.getpid()
 
     def clean() -> None:
@@ -95,13 +96,13 @@ class MockFileSystem(FileSystem):
         """Do nothing: directories are only prefixes of names."""
 
     def _place(self, path: str) -> str:
-        directory = os.environ[_DIRECTORY]
+        directory = os.environ[DIRECTORY]
         os.makedirs(directory, mode=0o700, exist_ok=True)
         return os.path.join(directory, quote(str(path), safe=""))
 
     def _names(self) -> list[str]:
         try:
-            names = os.listdir(os.environ[_DIRECTORY])
+            names = os.listdir(os.environ[DIRECTORY])
         except FileNotFoundError:
             return []
         return sorted(unquote(name) for name in names if TEMPORARY_MARK not in name)

@@ -41,6 +41,9 @@ class Ending(msgspec.Struct, frozen=True):
     skipped: bool = False
 
 
+#: Exceptions of a task that end more than its attempt.
+Passing = tuple[type[BaseException], ...]
+
 _DONE = Ending(Outcome.DONE)
 _SKIPPED = Ending(Outcome.DONE, skipped=True)
 
@@ -48,17 +51,31 @@ _SKIPPED = Ending(Outcome.DONE, skipped=True)
 class Attempt:
     """A task that runs, or whose generator is parked."""
 
-    __slots__ = ("_generator", "_shape", "_yields", "grant", "kept", "number", "run_s", "task")
+    __slots__ = (
+        "_generator",
+        "_passing",
+        "_shape",
+        "_yields",
+        "grant",
+        "kept",
+        "number",
+        "run_s",
+        "task",
+        "yielded",
+    )
 
-    def __init__(self, grant: Grant, task: Task) -> None:
+    def __init__(self, grant: Grant, task: Task, passing: Passing = (Terminated,)) -> None:
         self.grant = grant
         self.task = task
+        self._passing = passing
         #: How often it was parked.
         self.number = 0
         #: Time spent in its code so far.
         self.run_s = 0.0
         #: Processes it left running when it was parked.
         self.kept: list[Entry] = []
+        #: The tasks it is parked for.
+        self.yielded: list[Task] = []
         self._generator: Any = None
         self._shape: Any = None
         self._yields = 0
@@ -87,7 +104,7 @@ class Attempt:
             ended = work()
             _leave_if_forked(pid)
             return ended
-        except Terminated:
+        except self._passing:
             raise
         except BaseException as e:  # user code: sys.exit() and KeyboardInterrupt included
             _leave_if_forked(pid, e)
@@ -134,7 +151,8 @@ class Attempt:
             if not complete:
                 self._shape = shape
                 self.number += 1
-                return [stub_of(task) for task in {task.task_id: task for task in tasks}.values()]
+                self.yielded = list({task.task_id: task for task in tasks}.values())
+                return [stub_of(task) for task in self.yielded]
             value = getpaths(shape)
 
     def _succeeded(self) -> Ending:

@@ -22,6 +22,7 @@ from flow.task import Task, is_external
 from flow_worker.process.attempt import stub_of
 from flow_worker.process.channel import Chunk, Expand, Frame, More, Stop
 from flow_worker.process.failure import Complaint, Failure, Terminated, failure_of
+from flow_worker.process.instances import Instances
 
 #: Limits of one chunk.
 CHUNK_ITEMS_MAX = 1_000
@@ -40,11 +41,20 @@ _POLICY_BYTES = 120
 
 
 class Planner:
-    """Answers ``Expand``. ``after_step`` is called when user code may have printed."""
+    """Answers ``Expand``. ``after_step`` is called when user code may have printed.
 
-    def __init__(self, send: Callable[[Frame], None], after_step: Callable[[], None]) -> None:
+    ``instances`` are the tasks of the program around, where there is one.
+    """
+
+    def __init__(
+        self,
+        send: Callable[[Frame], None],
+        after_step: Callable[[], None],
+        instances: Instances | None = None,
+    ) -> None:
         self._send = send
         self._after_step = after_step
+        self._instances = instances
         self._requests: dict[int, _Request] = {}
 
     @property
@@ -55,7 +65,7 @@ class Planner:
     def on_expand(self, frame: Expand) -> None:
         """Begin a request; the same one again changes nothing."""
         if frame.request not in self._requests:
-            self._requests[frame.request] = _Request(frame)
+            self._requests[frame.request] = _Request(frame, self._instances)
 
     def on_more(self, frame: More) -> None:
         """Allow one chunk beyond the one that was asked for."""
@@ -85,12 +95,12 @@ class Planner:
 class _Request:
     """One request being answered."""
 
-    def __init__(self, frame: Expand) -> None:
+    def __init__(self, frame: Expand, instances: Instances | None) -> None:
         self.request = frame.request
         #: The chunk that comes next, and the last one that may be sent by now.
         self.number = 0
         self.allowed = 1
-        self._chunks = _Walk(frame.stubs, frame.expand_max).chunks()
+        self._chunks = _Walk(frame.stubs, frame.expand_max, instances).chunks()
         self._ahead: bytes | None = None
 
     @property
@@ -107,7 +117,8 @@ class _Request:
 class _Walk:
     """The breadth-first walk of one request, and the chunk that is being filled."""
 
-    def __init__(self, stubs: list[Stub], expand_max: int) -> None:
+    def __init__(self, stubs: list[Stub], expand_max: int, instances: Instances | None) -> None:
+        self._instances = instances
         self._asked = stubs
         self._left = max(expand_max, len(stubs))
         self._count = 0
@@ -161,12 +172,18 @@ class _Walk:
             index = self._add_stub(stub)
             self._add_error(index, "import", failure_of(e))
             return None
+        if self._instances is not None:
+            self._instances.add(true, task)
         # Two requested items may turn out to be one task: each is answered.
         self._indices.setdefault(true.task_id, self._count)
         self._add_stub(true)
         return task
 
     def _build(self, stub: Stub) -> Task:
+        if self._instances is not None:
+            known: Task | None = self._instances.get(stub.module, stub.family, stub.params)
+            if known is not None:
+                return known
         cls = self._load(stub.module, stub.family)
         named = unpack_params(stub.params)
         try:
@@ -221,6 +238,8 @@ class _Walk:
                     if known is None:
                         stub = _small(stub_of(child))
                         known = self._indices[stub.task_id] = self._add_stub(stub)
+                        if self._instances is not None:
+                            self._instances.add(stub, child)
                         below.append((known, child))
                         yield from self._full()
                     edges.append(known)

@@ -18,9 +18,10 @@ from flow.packing import unpack_params
 from flow.registry import Register
 from flow.task import Task
 from flow_worker.process import output
-from flow_worker.process.attempt import Attempt, Ending
+from flow_worker.process.attempt import Attempt, Ending, Passing
 from flow_worker.process.channel import Abandon, Continue, Execute, Finished, Frame, Parked
 from flow_worker.process.failure import Failure, Terminated, failure_of
+from flow_worker.process.instances import Instances
 from flow_worker.process.slip import Slip
 from flow_worker.process.streams import Output
 from flow_worker.process.surroundings import Identity, Offspring
@@ -41,6 +42,8 @@ class Runner:
     """Executes grants. ``streams``, ``surroundings``, ``slip`` and ``offspring`` are the isolation.
 
     ``ending()`` is true once SIGTERM arrived: what a task does after that is not reported.
+    ``instances`` are the tasks of the program around, where there is one; ``passing`` are the
+    exceptions of a task that end more than its attempt.
     """
 
     def __init__(
@@ -51,6 +54,8 @@ class Runner:
         offspring: Offspring | None = None,
         slip: Slip | None = None,
         ending: Callable[[], bool] = lambda: False,
+        instances: Instances | None = None,
+        passing: Passing = (Terminated,),
     ) -> None:
         self._send = send
         self._streams = streams
@@ -58,6 +63,8 @@ class Runner:
         self._offspring = offspring
         self._slip = slip
         self._ending = ending
+        self._instances = instances
+        self._passing = passing
         self._queue: collections.deque[Grant | Continue | Token] = collections.deque()
         self._parked: dict[Token, Attempt] = {}
         self._pending: list[Report] = []
@@ -152,6 +159,10 @@ class Runner:
 
     def _make(self, grant: Grant) -> Attempt | Ending:
         """Build the task, or say why this process cannot."""
+        if self._instances is not None:
+            known = self._instances.get(grant.module, grant.family, grant.params)
+            if known is not None:
+                return Attempt(grant, known, self._passing)
         try:
             cls = self._classes.get((grant.module, grant.family))
             if cls is None:
@@ -171,7 +182,7 @@ class Runner:
         if task_id != grant.task_id:
             text = f"the code here makes {task_id} of what was planned as {grant.task_id}"
             return Ending(Outcome.REFUSED, Failure(text))
-        return Attempt(grant, task)
+        return Attempt(grant, task, self._passing)
 
     def _settle(self, attempt: Attempt, ended: Ending | list[Stub]) -> None:
         if self._ending():
@@ -180,8 +191,12 @@ class Runner:
         if isinstance(ended, Ending):
             self._clean()
             self._report(grant, ended, attempt.run_s, self._streams.end())
-            self._forget(attempt.task)
+            if self._instances is None:
+                self._forget(attempt.task)
             return
+        if self._instances is not None:
+            for stub, task in zip(ended, attempt.yielded, strict=True):
+                self._instances.add(stub, task)
         if self._offspring is not None and self._offspring.here():
             attempt.kept = self._offspring.keep()
         self._clean()
