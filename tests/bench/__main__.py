@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from flow.client import Client
+from tests.bench import planning
 from tests.bench.engine import Engine
 from tests.bench.rivals import Rival, millisecond
 
@@ -57,6 +58,15 @@ class Bench:
         ms = [value * 1000 for value in times]
         low, middle = min(ms), statistics.median(ms)
         print(f"{'one task, idle: median ms':34} {middle:8.2f}   (min {low:.2f})", flush=True)
+
+    def planning(self) -> None:
+        """Planning alone: everything is complete already, but answers slowly."""
+
+        def ours() -> float:
+            return self.engine.run("Check", salt=next(_SALT), width=planning.OURS)
+
+        pairs = [(ours(), planning.luigi_s()) for _ in range(self.repeat)]
+        planning.show([mine for mine, _ in pairs], [theirs for _, theirs in pairs])
 
     def answers(self, width: int) -> None:
         """How long a question waits while one task with many requirements is planned and run."""
@@ -187,6 +197,7 @@ def workloads(bench: Bench, quick: bool) -> Iterator[tuple[str, Callable[[], Non
             lambda: rival.layers(10, 1000),
         ),
     )
+    yield "planning", bench.planning
     yield "latency", bench.latency
     yield "answers", lambda: bench.answers(10_000 if quick else 100_000)
 

@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from typing import ClassVar
 
 import flow
+from tests.bench.planning import ANSWER_S
 
 
 class Empty(flow.Task):
@@ -161,3 +162,34 @@ class BlockedFan(flow.Task):
 
     def run(self) -> None:
         """Do nothing."""
+
+
+class _SlowTarget(flow.Target):
+    """Exists, but takes 5 ms to say so."""
+
+    def exists(self) -> bool:
+        """Answer late."""
+        time.sleep(ANSWER_S)
+        return True
+
+
+class Present(flow.Task):
+    """Complete already."""
+
+    salt = flow.IntParameter()
+    n = flow.IntParameter()
+
+    def output(self) -> flow.Target:
+        """Answer late."""
+        return _SlowTarget()
+
+
+class Check(flow.Task):
+    """Only has its requirements checked."""
+
+    salt = flow.IntParameter()
+    width = flow.IntParameter()
+
+    def requires(self) -> Iterable[flow.Task]:
+        """Require tasks that are complete."""
+        return [Present(salt=self.salt, n=n) for n in range(self.width)]
