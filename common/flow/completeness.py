@@ -11,8 +11,10 @@ import collections
 import threading
 import time
 from collections.abc import Iterable, Sequence
+from typing import Any
 
-from flow.task import MixinNaiveBulkComplete, Task, WrapperTask, flatten, has_completeness
+from flow.dialects import dialect_of
+from flow.task import Task, flatten, has_completeness
 
 #: Checks slower than this on average are made in threads.
 SLOW_S = 0.0005
@@ -28,12 +30,18 @@ Answer = bool | BaseException
 
 def ask(task: Task) -> bool:
     """Call ``complete()`` where it can be true. Raises what it raises, TypeError for a non-bool."""
-    if not has_completeness(task):
+    dialect = dialect_of(type(task))
+    if not has_completeness(task, dialect.task):
         return False
     answer = task.complete()
-    if answer is not True and answer is not False:
-        raise TypeError(f"complete() returned {answer!r:.200}, it must return True or False")
-    return answer
+    if answer is True or answer is False:
+        return answer
+    return dialect.as_answer(answer)
+
+
+def is_plain_wrapper(cls: Any) -> bool:
+    """Tell whether tasks of this class are complete when what they require is."""
+    return cls.complete is dialect_of(cls).wrapper.complete  # type: ignore[attr-defined]
 
 
 class Checker:
@@ -46,7 +54,7 @@ class Checker:
         """Ask all of them; the answers come in the order of the tasks."""
         self._bulk(tasks)
         todo = {task.task_id: task for task in tasks if task.task_id not in self._known}
-        wrappers = [task for task in todo.values() if type(task).complete is WrapperTask.complete]
+        wrappers = [task for task in todo.values() if is_plain_wrapper(type(task))]
         for task in wrappers:
             del todo[task.task_id]
         self._check(list(todo.values()))
@@ -85,7 +93,10 @@ class Checker:
     def _bulk(self, tasks: Sequence[Task]) -> None:
         families: dict[type[Task], list[Task]] = {}
         for task in tasks:
-            if _answers_in_bulk(type(task)) and task.task_id not in self._known:
+            if (
+                dialect_of(type(task)).answers_in_bulk(type(task))
+                and task.task_id not in self._known
+            ):
                 families.setdefault(type(task), []).append(task)
         for cls, members in families.items():
             if len(members) >= BULK_MIN:
@@ -140,9 +151,3 @@ class Checker:
             self._known[task.task_id] = ask(task)
         except BaseException as e:  # user code, sys.exit() included
             self._known[task.task_id] = e
-
-
-def _answers_in_bulk(cls: type[Task]) -> bool:
-    function = getattr(cls.bulk_complete, "__func__", None)
-    naive = (Task.bulk_complete.__func__, MixinNaiveBulkComplete.bulk_complete.__func__)  # type: ignore[attr-defined]
-    return function not in naive

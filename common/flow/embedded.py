@@ -105,6 +105,7 @@ def build(
     Raises:
         KeyboardInterrupt: Ctrl-C; what ran has finished, or was killed at the second press.
     """
+    from flow.dialects import module_of, strings_of
     from flow.execution import Root, Work, execute
 
     _refuse_while_loading("build")
@@ -115,7 +116,7 @@ def build(
     options = {name: keywords[name] for name in known if keywords.get(name) is not None}
     if workers is not None:
         options["workers"] = workers
-    roots = [Root(each.task_module, each.task_family, each.to_str_params()) for each in wanted]
+    roots = [Root(module_of(each), each.task_family, strings_of(each)) for each in wanted]
     here = any(each.module == MAIN for each in roots)
     work = Work(roots, options, path=_search_path(), here=here, library=True)
     if in_process:
@@ -179,7 +180,7 @@ def _run(words: list[str], main_task_cls: type[Task] | None) -> RunResult:
     if not family:
         raise UsageError("no task given", hint=_help(""))
     if not module:
-        module = _class(family).task_module
+        module = _module_of(family)
     line.options.pop("local_scheduler", None)
     root = Root(module, family, line.params)
     work = Work([root], line.options, path=_search_path(), here=module == MAIN)
@@ -213,19 +214,27 @@ def _options() -> tuple[Option, ...]:
 
 
 def _class(family: str) -> Any:
-    from flow.registry import find
+    from flow.loading import classes_of
+    from flow.registry import choose, find
 
-    return find(family)
+    return choose(family, classes_of(family)) if classes_of(family) else find(family)
+
+
+def _module_of(family: str) -> str:
+    from flow.dialects import dialect_of
+
+    cls = _class(family)
+    return dialect_of(cls).module(cls)
 
 
 def _help(family: str) -> str:
     """Describe the tasks of this script."""
     from flow.cli.listing import describe_task
-    from flow.registry import Register, find
+    from flow.registry import Register
 
     script = os.path.basename(sys.argv[0])
     if family:
-        return describe_task(find(family), f"python {script} {family}")
+        return describe_task(_class(family), f"python {script} {family}")
     names = ", ".join(Register.task_names()) or "none"
     return f"python {script} TASK [--param VALUE ...]\nIts tasks: {names}"
 

@@ -16,22 +16,28 @@ from importlib.machinery import SourceFileLoader
 from types import FunctionType, ModuleType
 from typing import Any, Final
 
-from flow import blame, registry
+from flow import blame, dialects, registry
 from flow.errors import SchedulingError
+from flow.extras import DISTRIBUTION
 from flow.packing import unpack_params
 from flow.parameters import errors
-from flow.registry import FILE_PREFIX, Register
-from flow.task import Task
+from flow.registry import FILE_PREFIX
 
 _SCRIPT_MODULE_PREFIX: Final = "_flow_script_"
 _SCRIPT_HASH_CHARS: Final = 12
 #: Top-level packages in which no task of a user is looked for.
 _NOT_TASKS: Final = frozenset(sys.stdlib_module_names) | {"flow_worker", "flow_coordinator"}
 
+#: Libraries that pipelines are written with -> what installs them.
+_LIBRARIES: Final = {
+    "luigi": f"'{DISTRIBUTION}[luigi]'",
+    "gokart": f"'{DISTRIBUTION}[luigi]' gokart",
+}
+
 #: Modules being imported right now, the innermost last.
 _loading: list[str] = []
 #: (module, family) -> (generation of the registry, class).
-_found: dict[tuple[str, str], tuple[int, type[Task]]] = {}
+_found: dict[tuple[str, str], tuple[int, Any]] = {}
 
 
 class ImportFailed(SchedulingError):
@@ -81,7 +87,7 @@ def load_module(name: str) -> ModuleType:
         _loading.pop()
 
 
-def load_task_class(module: str, family: str) -> type[Task]:
+def load_task_class(module: str, family: str) -> Any:
     """Import a module and return the task class of a family.
 
     The class may be defined there, imported there by name, or be defined in a module that this one
@@ -94,14 +100,14 @@ def load_task_class(module: str, family: str) -> type[Task]:
     """
     key = (module, family)
     found = _found.get(key)
-    if found is not None and found[0] == registry.generation:
+    if found is not None and found[0] == _generation():
         return found[1]
-    cls: Any = _find(module, load_module(module), family)
-    _found[key] = (registry.generation, cls)
-    return cls  # type: ignore[no-any-return]
+    cls = _find(module, load_module(module), family)
+    _found[key] = (_generation(), cls)
+    return cls
 
 
-def load_task(module: str, family: str, str_params: Mapping[str, str]) -> Task:
+def load_task(module: str, family: str, str_params: Mapping[str, str]) -> Any:
     """Make a task from what a message or a command line says.
 
     Raises:
@@ -109,8 +115,9 @@ def load_task(module: str, family: str, str_params: Mapping[str, str]) -> Task:
         ParameterError: A parameter is missing, unknown, or has a value that cannot be read.
     """
     cls = load_task_class(module, family)
-    cls._flow_signature.check_names(str_params)
-    task = cls.from_str_params(str_params)
+    dialect = dialects.dialect_of(cls)
+    dialect.check_names(cls, str_params)
+    task = dialect.make(cls, str_params)
     if not task.initialized():
         raise errors.BadDeclaration(
             f"{family} is not initialized: did you override __init__ and forget to call super()?"
@@ -118,41 +125,69 @@ def load_task(module: str, family: str, str_params: Mapping[str, str]) -> Task:
     return task
 
 
-def load_packed_task(module: str, family: str, packed: bytes) -> Task:
+def load_packed_task(module: str, family: str, packed: bytes) -> Any:
     """Make a task from the packed parameters of a message."""
     return load_task(module, family, unpack_params(packed))
 
 
-def _find(module: str, loaded: ModuleType, family: str) -> Register:
+def families_of(module: str) -> list[str]:
+    """Return the families that a loaded module defines, in the order of definition."""
+    found = registry.families_of(module)
+    for other in dialects.others():
+        found += other.families_of(module)
+    return list(dict.fromkeys(found))
+
+
+def classes_of(family: str) -> list[Any]:
+    """Return the classes of a family, of every library, in the order of definition."""
+    found = list(registry.classes_of(family))
+    for other in dialects.others():
+        found += other.classes_of(family)
+    return found
+
+
+def _generation() -> int:
+    found = registry.generation
+    for other in dialects.others():
+        found += other.generation()
+    return found
+
+
+def _find(module: str, loaded: ModuleType, family: str) -> Any:
     if module.startswith(FILE_PREFIX):
         module = FILE_PREFIX + os.path.abspath(module[len(FILE_PREFIX) :])
-    classes = registry.classes_of(family)
-    own = [cls for cls in classes if cls.task_module == module]
+    classes = classes_of(family)
+    own = [cls for cls in classes if _module(cls) == module]
     if own:
         return registry.choose(family, own)
-    offered = [
-        value
-        for value in vars(loaded).values()
-        if isinstance(value, Register) and value.task_family == family
-    ]
+    named = [value for value in vars(loaded).values() if dialects.is_task_class(value)]
+    offered = [cls for cls in named if cls.get_task_family() == family]
     if offered:
         return registry.choose(family, offered)
-    reachable = _reachable(loaded)
-    near = [cls for cls in classes if cls.__module__ in reachable]
+    near = [cls for cls in classes if dialects.dialect_of(cls).is_library(cls)]
+    if classes and not near:
+        reachable = _reachable(loaded)
+        near = [cls for cls in classes if cls.__module__ in reachable]
     if near:
         return registry.choose(family, near)
-    families = registry.families_of(module)
-    for value in vars(loaded).values():
-        if isinstance(value, Register) and value in registry.classes_of(value.task_family):
-            families.append(value.task_family)
-    families = list(dict.fromkeys(families))
-    elsewhere = ", ".join(cls.task_module for cls in classes)
+    known = dict.fromkeys(cls.get_task_family() for cls in named)
+    families = [*families_of(module), *[each for each in known if classes_of(each)]]
+    elsewhere = ", ".join(_module(cls) for cls in classes)
     raise registry.unknown_task(
         f"module {module} has no task",
         family,
-        families,
+        list(dict.fromkeys(families)),
         hint=f"there is one in {elsewhere}" if elsewhere else "",
     )
+
+
+def _module(cls: Any) -> str:
+    return dialects.dialect_of(cls).module(cls)
+
+
+def reachable_from(module: str) -> dict[str, None]:
+    """Return the names of the modules that a loaded module imports, directly or not."""
+    return _reachable(sys.modules[module])
 
 
 def _reachable(loaded: ModuleType) -> dict[str, None]:
@@ -214,6 +249,8 @@ def _load_script(path: str) -> ModuleType:
     except (Exception, SystemExit) as error:  # importing runs user code
         del sys.modules[private]
         raise _failed(name, error) from error
+    for other in dialects.others():
+        other.on_script(private, name)
     return module
 
 
@@ -224,7 +261,16 @@ def _failed(name: str, error: BaseException) -> ImportFailed:
         f"{text}  ({where})" if where else text,
         where=where,
         trace=blame.bounded_trace(error),
+        hint=_installing(error),
     )
+
+
+def _installing(error: BaseException) -> str:
+    """Return what to type if what is missing is a library that pipelines are written with."""
+    missing = (getattr(error, "name", None) or "").partition(".")[0]
+    if not isinstance(error, ModuleNotFoundError) or missing not in _LIBRARIES:
+        return ""
+    return f"where tasks run: pip install {_LIBRARIES[missing]}"
 
 
 def _not_found(name: str, error: ModuleNotFoundError) -> ImportFailed:

@@ -224,11 +224,16 @@ def choose(family: str, classes: Sequence[Register]) -> Register:
     newest = classes[-1]
     if all(issubclass(newest, cls) for cls in classes):
         return newest
-    places = ", ".join(f"{cls._flow_module}.{cls.__qualname__}" for cls in classes)
+    places = ", ".join(f"{_place(cls)}.{cls.__qualname__}" for cls in classes)
     raise AmbiguousTask(
         f"task {family} is ambiguous, these classes have that name: {places}",
         hint="rename one of them, or give it a task_namespace",
     )
+
+
+def _place(cls: Any) -> str:
+    # Classes of other libraries are chosen from as well.
+    return str(getattr(cls, "_flow_module", cls.__module__))
 
 
 def find(family: str) -> Register:

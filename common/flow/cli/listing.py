@@ -13,8 +13,7 @@ _INDENT = "    "
 
 def load(module: str) -> list[str]:
     """Import a module here, as a task process would; return the families it defines."""
-    from flow.loading import load_module
-    from flow.registry import families_of
+    from flow.loading import families_of, load_module
 
     _add_path()
     load_module(module)
@@ -56,8 +55,8 @@ def describe_task(cls: Any, usage: str) -> str:
     params = cls.get_params()
     lines += ["", "Parameters:" if params else "It has no parameters."]
     for name, param in params:
-        default = _configured(cls.get_task_family(), name) or _default(param)
-        lines.append(f"  --{name.replace('_', '-')}  {_kind(param)}  {default}".rstrip())
+        default = _default(cls, name, param)
+        lines.append(f"  --{name.replace('_', '-')}  {_kind(cls, param)}  {default}".rstrip())
         if param.description:
             lines.append(f"{_INDENT}{printable(param.description)}")
     return "\n".join(lines)
@@ -75,25 +74,24 @@ def _first_line(cls: Any) -> str:
     return about.strip().splitlines()[0] if about.strip() else ""
 
 
-def _kind(param: Any) -> str:
-    return f"({type(param).__name__}: {param.what})"
+def _kind(cls: Any, param: Any) -> str:
+    from flow.dialects import dialect_of
+
+    what = dialect_of(cls).what(param)
+    return f"({type(param).__name__}: {what})" if what else f"({type(param).__name__})"
 
 
-def _configured(family: str, name: str) -> str:
-    """Name the default that the settings give, which is stronger than the class's."""
-    from flow.parameters.defaults import settings
-
-    text = settings().task_default(family, name)
-    return "" if text is None else f"[default: {printable(text)}, from [task.{family}]]"
-
-
-def _default(param: Any) -> str:
+def _default(cls: Any, name: str, param: Any) -> str:
+    from flow.dialects import dialect_of
     from flow.parameters.base import NO_VALUE
 
-    if param.default is NO_VALUE:
+    source, value = dialect_of(cls).default_of(cls, name, param)
+    if source:
+        return f"[default: {printable(value)}, from {source}]"
+    if value is NO_VALUE:
         return "required"
     try:
-        text = param.serialize(param.default)
+        text = param.serialize(value)
     except Exception:  # serialize() may be a user's
-        text = repr(param.default)
+        text = repr(value)
     return f"[default: {printable(text)}]" if text else '[default: ""]'

@@ -16,12 +16,11 @@ from typing import Any
 
 import msgspec
 
-from flow.completeness import Checker, ask
-from flow.dynamic import DynamicRequirements
+from flow.completeness import Checker, ask, is_plain_wrapper
+from flow.dialects import Dialect, dialect_of, is_dynamic, is_task
 from flow.events import Event
 from flow.messages.shared import Grant, Outcome, Stub
-from flow.packing import packed_params
-from flow.task import Task, WrapperTask, flatten, getpaths, is_external
+from flow.task import Task, flatten, getpaths, is_external
 from flow_worker.process.failure import Complaint, Failure, Terminated, failure_of
 from flow_worker.process.kill import Entry
 
@@ -52,6 +51,7 @@ class Attempt:
     """A task that runs, or whose generator is parked."""
 
     __slots__ = (
+        "_dialect",
         "_generator",
         "_passing",
         "_shape",
@@ -68,6 +68,7 @@ class Attempt:
         self.grant = grant
         self.task = task
         self._passing = passing
+        self._dialect: Dialect = dialect_of(type(task))
         #: How often it was parked.
         self.number = 0
         #: Time spent in its code so far.
@@ -116,9 +117,11 @@ class Attempt:
 
     def _first(self) -> Ending | list[Stub]:
         task = self.task
-        cls = type(task)
+        cls: Any = type(task)
+        self._dialect.enter(task)
+        base: Any = self._dialect.task
         # A plain wrapper is done when its requirements are, and a grant says they are.
-        wraps = cls.complete is WrapperTask.complete and cls.run is Task.run
+        wraps = is_plain_wrapper(cls) and cls.run is base.run
         if not wraps and ask(task):
             return _SKIPPED
         if is_external(task):
@@ -140,7 +143,7 @@ class Attempt:
             self._yields += 1
             if self._yields > YIELDS_MAX:
                 raise Complaint(f"run() yielded more than {YIELDS_MAX:,} times")
-            dynamic = isinstance(yielded, DynamicRequirements)
+            dynamic = is_dynamic(yielded)
             shape = _settled(yielded.requirements if dynamic else yielded)
             tasks = _tasks_of(shape)
             checker = Checker()
@@ -158,10 +161,11 @@ class Attempt:
     def _succeeded(self) -> Ending:
         task = self.task
         self._generator = None
-        if type(task).output is not Task.output:
+        base: Any = self._dialect.task
+        if type(task).output is not base.output and self._dialect.outputs_checked():
             missing = [target for target in flatten(task.output()) if not target.exists()]
             # A complete() of its own may be content without some output.
-            if missing and (type(task).complete is Task.complete or not ask(task)):
+            if missing and (type(task).complete is base.complete or not ask(task)):
                 named = ", ".join(f"{target!r:.300}" for target in missing[:NAMED_OUTPUTS_MAX])
                 more = len(missing) - NAMED_OUTPUTS_MAX
                 named += f" and {more:,} more" if more > 0 else ""
@@ -186,7 +190,9 @@ class Attempt:
 
 def stub_of(task: Task) -> Stub:
     """Name a task so that another process can make it again."""
-    return Stub(task.task_id, task.task_module, task.task_family, packed_params(task))
+    dialect = dialect_of(type(task))
+    module = dialect.module(type(task))
+    return Stub(task.task_id, module, task.task_family, dialect.packed(task))
 
 
 def _leave_if_forked(pid: int, error: BaseException | None = None) -> None:
@@ -212,7 +218,7 @@ def _settled(shape: Any) -> Any:
     if isinstance(shape, list | tuple):
         parts = [_settled(value) for value in shape]
         return shape._make(parts) if hasattr(shape, "_make") else shape.__class__(parts)
-    if isinstance(shape, Iterable) and not isinstance(shape, str | Task):
+    if isinstance(shape, Iterable) and not isinstance(shape, str) and not is_task(shape):
         return [_settled(value) for value in shape]
     return shape
 
@@ -223,7 +229,7 @@ def _tasks_of(shape: Any) -> list[Task]:
         count = f"{len(tasks):,} tasks at once, at most {YIELDED_TASKS_MAX:,} are allowed"
         raise Complaint(f"run() yielded {count}")
     for task in tasks:
-        if not isinstance(task, Task):
+        if not is_task(task):
             kind = type(task).__name__
             raise Complaint(f"run() must yield Task objects but yielded {task!r:.200} ({kind})")
     return tasks

@@ -12,6 +12,7 @@ from typing import Any
 import msgspec
 
 from flow.completeness import Answer, Checker
+from flow.dialects import dialect_of, is_task, others
 from flow.errors import UsageError
 from flow.loading import load_task_class
 from flow.messages.codec import encode_chunk
@@ -65,6 +66,9 @@ class Planner:
     def on_expand(self, frame: Expand) -> None:
         """Begin a request; the same one again changes nothing."""
         if frame.request not in self._requests:
+            if not self._requests and self._instances is None:
+                for other in others():
+                    other.planning()
             self._requests[frame.request] = _Request(frame, self._instances)
 
     def on_more(self, frame: More) -> None:
@@ -187,8 +191,9 @@ class _Walk:
         cls = self._load(stub.module, stub.family)
         named = unpack_params(stub.params)
         try:
-            cls._flow_signature.check_names(named)
-            task = cls.from_str_params(named)
+            dialect = dialect_of(cls)
+            dialect.check_names(cls, named)
+            task: Task = dialect.make(cls, named)
             initialized = task.initialized()
         except UsageError:
             raise
@@ -282,6 +287,7 @@ class _Walk:
     def _policy(self, task: Task) -> int:
         """Return the number of this task's policy in the answer; most tasks share a few."""
         resources = task.process_resources()
+        task = dialect_of(type(task)).policy(task)
         key = (
             task.priority,
             tuple(resources.items()) if resources else (),
@@ -328,7 +334,7 @@ def _requirements(task: Task) -> list[Task]:
     """Return what a task requires, without repetitions; raises for what is no task."""
     required = {}
     for child in task.deps():
-        if not isinstance(child, Task):
+        if not isinstance(child, Task) and not is_task(child):
             if hasattr(child, "exists"):
                 raise Complaint(
                     "requires() can not return Target objects. Wrap it in an ExternalTask class"

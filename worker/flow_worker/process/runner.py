@@ -11,11 +11,11 @@ import resource
 import time
 from collections.abc import Callable
 
+from flow.dialects import NATIVE, dialect_of
 from flow.ids import Token, token_seq
 from flow.loading import load_task_class
 from flow.messages.shared import Grant, Outcome, Report, Stub
 from flow.packing import unpack_params
-from flow.registry import Register
 from flow.task import Task
 from flow_worker.process import output
 from flow_worker.process.attempt import Attempt, Ending, Passing
@@ -173,7 +173,7 @@ class Runner:
         except BaseException as e:  # the module is user code
             return Ending(Outcome.REFUSED, failure_of(e))
         try:
-            task = cls.from_str_params(unpack_params(grant.params))
+            task = dialect_of(cls).make(cls, unpack_params(grant.params))
             task_id = task.task_id
         except Terminated:
             raise
@@ -242,9 +242,13 @@ class Runner:
     def _forget(self, task: Task) -> None:
         """Drop what a task attached to itself: instances are kept for reuse by ``flow.task``."""
         cls = type(task)
+        dialect = dialect_of(cls)
+        if dialect is not NATIVE:
+            dialect.forget()
+            return
         known = self._known.get(cls)
         if known is None:
             known = _OURS.union(name for name, _ in cls.get_params())
             self._known[cls] = known
         if not known.issuperset(task.__dict__):
-            Register.clear_instance_cache()
+            dialect.forget()

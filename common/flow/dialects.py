@@ -1,0 +1,199 @@
+"""The seam between the engine and the library that a task was written with.
+
+Most tasks are flow's own. Those of the real ``luigi`` package (and of gokart, which builds on it)
+are run by the same engine; what differs is asked here, of the ``Dialect`` of the task's class. A
+process that never imported luigi does not pay for this: luigi is looked up, never imported.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping
+from typing import Any
+
+from flow import registry
+from flow.dynamic import DynamicRequirements
+from flow.packing import packed_params
+from flow.parameters.base import NO_VALUE
+from flow.task import MixinNaiveBulkComplete, Task, WrapperTask
+
+#: Loaded in every process that has imported luigi.
+_LUIGI = "luigi.task"
+
+
+class Dialect:
+    """How the tasks of one library are found, made, named and judged. This one: flow's own.
+
+    Attributes:
+        task: The base of all tasks.
+        wrapper: The base of tasks that only require others.
+        dynamic: What a generator may yield around its tasks.
+    """
+
+    task: type = Task
+    wrapper: type = WrapperTask
+    dynamic: type = DynamicRequirements
+
+    # ------------------------------------------------------------------ classes
+
+    def generation(self) -> int:
+        """Return a number that changes when classes do."""
+        return registry.generation
+
+    def classes_of(self, family: str) -> list[Any]:
+        """Return the classes of a family, in the order of definition."""
+        return list(registry.classes_of(family))
+
+    def families_of(self, module: str) -> list[str]:
+        """Return the families that a module defines, in the order of definition."""
+        return registry.families_of(module)
+
+    def module(self, cls: Any) -> str:
+        """Return what another process imports to get a class."""
+        return str(cls.task_module)
+
+    def is_library(self, cls: Any) -> bool:
+        """Tell whether every module offers this class because the library brings it."""
+        return False
+
+    def on_script(self, private_name: str, wire_name: str) -> None:
+        """Be told that a script was loaded under a private name."""
+
+    # ------------------------------------------------------------------ making and naming
+
+    def check_names(self, cls: Any, names: Mapping[str, Any]) -> None:
+        """Raise ``UnknownParameter`` for the first name that is no parameter."""
+        cls._flow_signature.check_names(names)
+
+    def make(self, cls: Any, named: Mapping[str, Any]) -> Any:
+        """Make a task from strings; a list of strings is joined by the ``batch_method``."""
+        return cls.from_str_params(named)
+
+    def strings(self, task: Any) -> dict[str, str]:
+        """Return the parameters from which another process makes this task."""
+        return dict(task.to_str_params())
+
+    def packed(self, task: Any) -> bytes:
+        """Return ``strings``, packed."""
+        return packed_params(task)
+
+    def policy(self, task: Any) -> Any:
+        """Return what has the attributes ``priority``, ``retry_count``, ``resources`` ... of it."""
+        return task
+
+    # ------------------------------------------------------------------ judging
+
+    def as_answer(self, value: Any) -> bool:
+        """Return what ``complete()`` returned as a bool. Raises ``TypeError`` for another type."""
+        if value is True or value is False:
+            return bool(value)
+        raise TypeError(f"complete() returned {value!r:.200}, it must return True or False")
+
+    def answers_in_bulk(self, cls: Any) -> bool:
+        """Tell whether ``bulk_complete`` of this class answers more than it asks."""
+        return getattr(cls.bulk_complete, "__func__", None) not in _NAIVE
+
+    def outputs_checked(self) -> bool:
+        """Tell whether a task whose outputs are missing after ``run()`` has failed."""
+        return True
+
+    # ------------------------------------------------------------------ running
+
+    def planning(self) -> None:
+        """Be told that new tasks are planned, and none is being planned."""
+
+    def enter(self, task: Any) -> None:
+        """Be told that an attempt of this task begins here."""
+
+    def forget(self) -> None:
+        """Drop the instances that this process keeps for reuse."""
+        registry.Register.clear_instance_cache()
+
+    # ------------------------------------------------------------------ describing
+
+    def default_of(self, cls: Any, name: str, param: Any) -> tuple[str, Any]:
+        """Return where a configured default is from and its text, or "" and the class's own.
+
+        The latter is ``NO_VALUE`` for a required parameter.
+        """
+        from flow.parameters.defaults import settings  # only help asks
+
+        family = cls.get_task_family()
+        text = settings().task_default(family, name)
+        if text is not None:
+            return f"[task.{family}]", text
+        return "", param.default
+
+    def what(self, param: Any) -> str:
+        """Say what kind of text a parameter takes; may be empty."""
+        return str(param.what)
+
+
+_NAIVE = (Task.bulk_complete.__func__, MixinNaiveBulkComplete.bulk_complete.__func__)  # type: ignore[attr-defined]
+NATIVE = Dialect()
+_of_class: dict[type, Dialect] = {}
+_luigi: list[Dialect] = []
+
+
+def dialect_of(cls: type) -> Dialect:
+    """Return the dialect of a task class. Cost: one look into a dict."""
+    found = _of_class.get(cls)
+    if found is None:
+        found = NATIVE
+        for other in others():
+            if issubclass(cls, other.task):
+                found = other
+        _of_class[cls] = found
+    return found
+
+
+def others() -> list[Dialect]:
+    """Return the dialects of the libraries that this process has imported, flow's own left out."""
+    if not _luigi and _LUIGI in sys.modules and hasattr(sys.modules[_LUIGI], "WrapperTask"):
+        from flow.luigi_tasks import LuigiDialect  # only processes with luigi need it
+
+        _luigi.append(LuigiDialect())
+    return _luigi
+
+
+def is_task(value: Any) -> bool:
+    """Tell whether this is a task of any library."""
+    return isinstance(value, Task) or any(isinstance(value, each.task) for each in others())
+
+
+def is_task_class(value: Any) -> bool:
+    """Tell whether this is a class of tasks of any library."""
+    return isinstance(value, registry.Register) or (
+        isinstance(value, type) and any(issubclass(value, each.task) for each in others())
+    )
+
+
+def is_dynamic(value: Any) -> bool:
+    """Tell whether a generator yielded its tasks wrapped in ``DynamicRequirements``."""
+    return isinstance(value, DynamicRequirements) or any(
+        isinstance(value, each.dynamic) for each in others()
+    )
+
+
+def strings_of(task: Any) -> dict[str, str]:
+    """Return the parameters from which another process makes this task."""
+    return dialect_of(type(task)).strings(task)
+
+
+def module_of(task: Any) -> str:
+    """Return what another process imports to get the class of this task."""
+    return dialect_of(type(task)).module(type(task))
+
+
+__all__ = [
+    "NATIVE",
+    "NO_VALUE",
+    "Dialect",
+    "dialect_of",
+    "is_dynamic",
+    "is_task",
+    "is_task_class",
+    "module_of",
+    "others",
+    "strings_of",
+]

@@ -1,0 +1,275 @@
+"""Tasks of the real ``luigi`` package, seen by the engine. Loaded once a process imported luigi.
+
+luigi itself makes them, names them and asks them; nothing of it is patched. ``luigi.cfg`` is read
+by luigi as always, in the process that plans or runs, from the directory where that was started.
+Of its options that concern the engine these count, and only where the file sets them:
+``[scheduler] retry_count``, ``retry_delay``, ``disable_window``; ``[worker] timeout``,
+``check_complete_on_run`` (``false`` also turns flow's own look at the outputs off).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Final
+
+import luigi.configuration
+import luigi.parameter
+import luigi.task
+import luigi.task_register
+
+from flow import gokart_tasks
+from flow.dialects import Dialect
+from flow.errors import FlowError
+from flow.packing import pack_params
+from flow.parameters import errors
+from flow.parameters.base import NO_VALUE
+from flow.registry import wire_name
+from flow.task import Task
+
+#: Packages whose task classes every module may name without importing them.
+_LIBRARIES: Final = frozenset({"luigi", "gokart"})
+_MAIN: Final = "__main__"
+# luigi's own types are incomplete.
+Register: Any = luigi.task_register.Register
+_get_config: Any = luigi.configuration.get_config
+_PRIVATE: Final = luigi.parameter.ParameterVisibility.PRIVATE
+_NAIVE: Final = tuple(
+    vars(cls)["bulk_complete"].__func__
+    for cls in (luigi.task.Task, luigi.task.MixinNaiveBulkComplete)
+)
+
+
+class LuigiDialect(Dialect):
+    """How luigi's tasks are found, made, named and judged."""
+
+    task: type = luigi.task.Task
+    wrapper: type = luigi.task.WrapperTask
+    dynamic: type = luigi.task.DynamicRequirements
+
+    def __init__(self) -> None:
+        #: Classes of scripts -> what other processes import to get them.
+        self._script_classes: dict[Any, str] = {}
+        self._modules: dict[str, str] = {}
+
+    # ------------------------------------------------------------------ classes
+
+    def generation(self) -> int:
+        return len(Register._reg)
+
+    def classes_of(self, family: str) -> list[Any]:
+        return [cls for cls in _visible() if cls.get_task_family() == family]
+
+    def families_of(self, module: str) -> list[str]:
+        own = [cls.get_task_family() for cls in _visible() if self.module(cls) == module]
+        return list(dict.fromkeys(own))
+
+    def module(self, cls: Any) -> str:
+        found = self._script_classes.get(cls)
+        if found is not None:
+            return found
+        name = cls.__module__
+        if name == _MAIN:
+            return wire_name(name)
+        return self._modules.get(name) or self._modules.setdefault(name, wire_name(name))
+
+    def is_library(self, cls: Any) -> bool:
+        return str(cls.__module__).partition(".")[0] in _LIBRARIES
+
+    def on_script(self, private_name: str, wire_name: str) -> None:
+        # Its classes say what they would in `python script.py`: gokart makes paths of it.
+        for cls in Register._reg:
+            if cls.__module__ == private_name:
+                cls.__module__ = _MAIN
+                self._script_classes[cls] = wire_name
+
+    # ------------------------------------------------------------------ making and naming
+
+    def check_names(self, cls: Any, names: Mapping[str, Any]) -> None:
+        known = [name for name, _ in cls.get_params()]
+        for name in names:
+            if name not in known:
+                raise errors.unknown(cls.get_task_family(), name, known)
+
+    def make(self, cls: Any, named: Mapping[str, Any]) -> Any:
+        """Make a task from strings, naming the parameter if one is to blame."""
+        gokart_tasks.import_for(cls, named)
+        try:
+            return cls.from_str_params(named)
+        except FlowError:
+            raise
+        except luigi.task_register.TaskClassAmbigiousException:
+            # A warm process knows tasks of many pipelines. This one's own are meant.
+            return _among(cls.__module__, lambda: cls.from_str_params(named))
+        except Exception as error:  # parameters and constructors are user code
+            _blame_parameter(cls, named, error)
+            raise
+
+    def strings(self, task: Any) -> dict[str, str]:
+        named = dict(task.to_str_params())
+        for name, param in task.get_params():
+            text = gokart_tasks.wire_text(param, task.param_kwargs.get(name))
+            if text is not None and name in named:
+                named[name] = text
+            if name in named and not isinstance(named[name], str):
+                reason = f"serialize() returned {errors.shown(named[name])}, not text"
+                raise errors.bad(task.task_family, name, reason, type(param).__name__)
+        return named
+
+    def packed(self, task: Any) -> bytes:
+        return pack_params(self.strings(task), task.task_family)
+
+    def policy(self, task: Any) -> Any:
+        return _Policy(task)
+
+    # ------------------------------------------------------------------ judging
+
+    def as_answer(self, value: Any) -> bool:
+        """Take what equals True or False, as luigi does: 1, ``numpy.bool_``."""
+        if value in (True, False):
+            return bool(value)
+        return super().as_answer(value)
+
+    def answers_in_bulk(self, cls: Any) -> bool:
+        # luigi itself calls it only for one varying parameter; what is written for that may take
+        # tuples of several for something else.
+        if getattr(cls.bulk_complete, "__func__", None) in _NAIVE:
+            return False
+        return len(cls.get_params()) == 1
+
+    def outputs_checked(self) -> bool:
+        return configured("worker", "check_complete_on_run", _as_bool) is not False
+
+    # ------------------------------------------------------------------ running
+
+    def planning(self) -> None:
+        # gokart's rerun=True is forgotten by an instance once it was asked; a new plan is new.
+        self.forget()
+
+    def enter(self, task: Any) -> None:
+        gokart_tasks.settle(task)
+
+    def forget(self) -> None:
+        if getattr(Register, "_Register__instance_cache", None) is not None:
+            Register.clear_instance_cache()
+
+    # ------------------------------------------------------------------ describing
+
+    def default_of(self, cls: Any, name: str, param: Any) -> tuple[str, Any]:
+        family = cls.get_task_family()
+        config = _get_config()
+        if config.has_option(family, name):
+            return f"[{family}] of luigi's configuration", str(config.get(family, name))
+        missing = param._default == luigi.parameter._no_value
+        return "", NO_VALUE if missing else param._default
+
+    def what(self, param: Any) -> str:
+        return ""
+
+
+class _Policy:
+    """A luigi task with the attributes that a task of flow has besides, and luigi.cfg's say."""
+
+    __slots__ = ("_task",)
+
+    def __init__(self, task: Any) -> None:
+        self._task = task
+
+    def __getattr__(self, name: str) -> Any:
+        default = getattr(Task, name, None)
+        return getattr(self._task, name, None if callable(default) else default)
+
+    @property
+    def retry_count(self) -> Any:
+        return _first(self._task, "retry_count", "scheduler", int)
+
+    @property
+    def retry_delay(self) -> Any:
+        return _first(self._task, "retry_delay", "scheduler", float)
+
+    @property
+    def disable_window(self) -> Any:
+        return _first(self._task, "disable_window", "scheduler", float)
+
+    @property
+    def worker_timeout(self) -> Any:
+        own = self._task.worker_timeout
+        return configured("worker", "timeout", float) if own is None else own
+
+    def owner_list(self) -> list[str]:
+        """Return the addresses of ``owner_email``."""
+        return [str(owner) for owner in self._task._owner_list()]
+
+
+def configured(section: str, option: str, read: Any) -> Any:
+    """Return an option of luigi's configuration if a file sets it, else None."""
+    config = _get_config()
+    if not config.has_option(section, option):
+        return None
+    text = config.get(section, option)
+    try:
+        return read(text)
+    except ValueError:
+        raise errors.BadParameter(
+            f"luigi's configuration has [{section}] {option} = {errors.shown(text)}"
+        ) from None
+
+
+def _first(task: Any, name: str, section: str, read: Any) -> Any:
+    own = getattr(task, name, None)
+    return configured(section, name, read) if own is None else own
+
+
+def _as_bool(text: Any) -> bool:
+    if str(text).lower() not in ("true", "false", "1", "0", "yes", "no", "on", "off"):
+        raise ValueError
+    return str(text).lower() in ("true", "1", "yes", "on")
+
+
+def _visible() -> list[Any]:
+    return [cls for cls in Register._reg if cls._visible_in_registry]
+
+
+def _among(module: str, make: Any) -> Any:
+    """Call ``make`` while only those classes are registered that a module can know."""
+    from flow.loading import reachable_from  # loading asks dialects
+
+    names = reachable_from(module)
+    everything = Register._reg
+    Register._reg = [
+        cls
+        for cls in everything
+        if cls.__module__ in names or str(cls.__module__).partition(".")[0] in _LIBRARIES
+    ]
+    try:
+        return make()
+    finally:
+        Register._reg = everything
+
+
+def _blame_parameter(cls: Any, named: Mapping[str, Any], error: Exception) -> None:
+    """Raise a ``ParameterError`` if the error is about one parameter; return if it is not."""
+    family = cls.get_task_family()
+    for name, param in cls.get_params():
+        kind = type(param).__name__
+        if name in named:
+            text = named[name]
+            try:
+                param.normalize(
+                    param._parse_list(text) if isinstance(text, list) else param.parse(text)
+                )
+            except Exception as own:  # parse() may be a user's
+                reason = str(own) if isinstance(own, ValueError) else errors.shown(own)
+                raise errors.bad(family, name, reason, kind) from error
+            continue
+        try:
+            given = param.has_task_value(family, name)
+        except Exception as own:  # the same, of what luigi.cfg says
+            raise errors.bad(family, name, str(own), kind, source="its default") from error
+        if not given and isinstance(error, luigi.parameter.MissingParameterException):
+            if param.visibility == _PRIVATE:
+                raise errors.BadParameter(
+                    f"{family} {errors.flag(name)}: private values do not leave the process that "
+                    f"has them, and it has no default here ({kind})",
+                    hint=f"set [{family}] {name} in luigi.cfg on the workers",
+                ) from error
+            raise errors.missing(family, name, "a value", kind) from error
