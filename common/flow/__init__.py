@@ -78,6 +78,7 @@ _HOMES = {
     "DictParameter": "parameters.container",
     "ChoiceParameter": "parameters.choice",
     "EnumParameter": "parameters.choice",
+    "Artifact": "artifacts.artifact",
     "Target": "targets.base",
     "LocalTarget": "targets.local",
     "run": "embedded",
@@ -92,6 +93,7 @@ if TYPE_CHECKING:
     from flow import task as task
     from flow import tools as tools
     from flow import util as util
+    from flow.artifacts.artifact import Artifact as Artifact
     from flow.dynamic import DynamicRequirements as DynamicRequirements
     from flow.events import Event as Event
     from flow.parameters import *  # noqa: F403

@@ -149,7 +149,7 @@ class Children:
                 stderr=log,
                 pass_fds=keep,
                 start_new_session=True,
-                env={**os.environ, "FLOW_WORKER": WORKER_MARK_ROOM},
+                env={**os.environ, **_storage(), "FLOW_WORKER": WORKER_MARK_ROOM},
             )
 
     def _last_lines(self, name: str) -> str:
@@ -161,6 +161,12 @@ class Children:
         except OSError:
             return ""
         return "\n".join(["its last lines:", *lines[-LOG_LINES_SHOWN:]]) if lines else ""
+
+
+def _storage() -> dict[str, str]:
+    """Say where this program's artifacts are, if it has asked for one."""
+    location = sys.modules.get("flow.artifacts.location")
+    return location.inherited() if location is not None else {}
 
 
 def _pipe() -> tuple[int, int]:

@@ -226,8 +226,7 @@ def _import(name: str) -> ModuleType:
 
 
 def _load_script(path: str) -> ModuleType:
-    digest = hashlib.sha256(path.encode("utf-8", "surrogateescape")).hexdigest()
-    private = f"{_SCRIPT_MODULE_PREFIX}{digest[:_SCRIPT_HASH_CHARS]}"
+    private = private_name(path)
     known = sys.modules.get(private)
     if known is not None:
         return known
@@ -252,6 +251,12 @@ def _load_script(path: str) -> ModuleType:
     for other in dialects.others():
         other.on_script(private, name)
     return module
+
+
+def private_name(path: str) -> str:
+    """Return what a script is called in ``sys.modules`` of the processes that load it."""
+    digest = hashlib.sha256(path.encode("utf-8", "surrogateescape")).hexdigest()
+    return f"{_SCRIPT_MODULE_PREFIX}{digest[:_SCRIPT_HASH_CHARS]}"
 
 
 def _failed(name: str, error: BaseException) -> ImportFailed:

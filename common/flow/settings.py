@@ -88,6 +88,14 @@ class RetrySettings(Section, frozen=True):
     timeout_s: Seconds = 0.0  #: of one attempt; 0: none
 
 
+class StorageSettings(Section, frozen=True):
+    """``[storage]``: where ``task.artifact()`` puts what tasks make."""
+
+    #: A directory or any fsspec URL, the same for all hosts; empty: a directory of this user,
+    #: ``$XDG_DATA_HOME/flow/artifacts``, which only this host sees.
+    root: str = ""
+
+
 class Settings(Section, frozen=True):
     """Everything, checked, with where each value came from."""
 
@@ -95,6 +103,7 @@ class Settings(Section, frozen=True):
     coordinator: CoordinatorSettings = CoordinatorSettings()
     worker: WorkerSettings = WorkerSettings()
     retry: RetrySettings = RetrySettings()
+    storage: StorageSettings = StorageSettings()
     resources: dict[str, float] = {}
     task: dict[str, dict[str, str]] = {}
     sources: dict[str, str] = {}  #: "section.key" -> place, for values that are not defaults
@@ -253,7 +262,9 @@ def _prepared(layer: Layer, section: str, key: str, value: Any) -> Any:
         parts = value.split(os.pathsep) if isinstance(value, str) else value
         if isinstance(parts, (list, tuple)):
             return [_path(layer, part) for part in parts if part]
-    if key in ("state_dir", "log_dir") and value:
+    if (section, key) == ("storage", "root") and isinstance(value, str) and "://" in value:
+        return value
+    if key in ("state_dir", "log_dir", "root") and value:
         return _path(layer, value)
     if key in ("coordinator", "bind") and isinstance(value, str) and "://" not in value:
         return f"tcp://{value}"

@@ -17,6 +17,8 @@ from flow.structure import flatten, getpaths
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from flow.artifacts.artifact import Artifact
+
 __all__ = [
     "BulkCompleteNotImplementedError",
     "Config",
@@ -101,6 +103,8 @@ class Task(metaclass=Register):
     use_cmdline_section: Any = True
     #: Beats ``namespace()``.
     task_namespace: Any = None
+    #: True: ``artifact()`` has another path when one of a requirement's artifacts has.
+    artifact_follows_requirements: Any = False
     #: Settings under ``[task.Family]`` that are no parameters but are wanted there.
     ignore_unconsumed: Any = frozenset()
 
@@ -173,6 +177,28 @@ class Task(metaclass=Register):
     def input(self) -> Any:
         """Return the outputs of ``requires()`` in its shape."""
         return getpaths(self.requires())
+
+    def artifact(self, name: str = ".json", *, temporary: bool = False) -> Artifact:
+        """Return a target whose place follows from this task: a changed parameter, a new output.
+
+        Its path is ``<storage.root>/<Family>/<summary>_<hash>/<name>``; the hash counts the family,
+        every significant parameter (HIDDEN ones too, PRIVATE ones not), the class attribute
+        ``version`` where there is one, and with ``artifact_follows_requirements = True`` all that
+        of what ``requires()`` returns, as far as it follows in turn.
+
+        Args:
+            name: ``"report.csv"``, ``"parts/a.json"``, a directory ``"model/"``, or only a suffix,
+                which is put behind the name of the class. The suffix says what ``dump()`` takes
+                and ``load()`` returns: .txt .bin .json .jsonl .csv .parquet .pkl, each also
+                with .gz behind it.
+            temporary: Remove it when every task that requires this one is done.
+
+        Raises:
+            BadArtifactName: The name would lead out of this task's folder.
+        """
+        from flow.artifacts.artifact import artifact_of  # most tasks name their own paths
+
+        return artifact_of(self, name, temporary)
 
     def clone(self, cls: type[_TaskT] | None = None, **kwargs: Any) -> Any:
         """Make a task of ``cls`` (default: the same) with this one's values where names agree."""

@@ -276,3 +276,16 @@ def test_prepare_state_path_makes_parents_of_the_default_only(
     assert not path.exists()
     named = machine.load({"coordinator.state_dir": str(machine.home / "typo" / "state")})
     assert not named.prepare_state_path(machine.env).parent.exists()
+
+
+@pytest.mark.parametrize(
+    ("written", "read"),
+    [("data", "{project}/data"), ("/data", "/data"), ("s3://b/x", "s3://b/x"), ("", "")],
+)
+def test_load_of_a_storage_root_starts_where_it_is_written(
+    machine: Machine, written: str, read: str
+) -> None:
+    machine.write(machine.project / "flow.toml", f"[storage]\nroot = '{written}'\n")
+    assert machine.load(cwd=machine.project).storage.root == read.format(project=machine.project)
+    machine.env["FLOW_STORAGE__ROOT"] = written
+    assert machine.load().storage.root == read.format(project=Path.cwd())
