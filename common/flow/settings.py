@@ -96,6 +96,18 @@ class StorageSettings(Section, frozen=True):
     root: str = ""
 
 
+class SqlSettings(Section, frozen=True):
+    """``[sql]``: targets in databases."""
+
+    marker_table: str = "table_updates"  #: says which loads are complete
+
+
+class RedisSettings(Section, frozen=True):
+    """``[redis]``: targets in Redis."""
+
+    marker_prefix: str = "luigi"  #: of the keys; what Luigi marked counts
+
+
 class Settings(Section, frozen=True):
     """Everything, checked, with where each value came from."""
 
@@ -104,6 +116,8 @@ class Settings(Section, frozen=True):
     worker: WorkerSettings = WorkerSettings()
     retry: RetrySettings = RetrySettings()
     storage: StorageSettings = StorageSettings()
+    sql: SqlSettings = SqlSettings()
+    redis: RedisSettings = RedisSettings()
     resources: dict[str, float] = {}
     task: dict[str, dict[str, str]] = {}
     sources: dict[str, str] = {}  #: "section.key" -> place, for values that are not defaults
