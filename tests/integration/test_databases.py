@@ -56,6 +56,14 @@ def rows_in(url: str, table: str = "cities") -> list[Any]:
         engine.dispose()
 
 
+def test_targets_package_offers_the_names_when_they_are_used() -> None:
+    import flow.targets
+
+    assert flow.targets.SQLTarget is SQLTarget
+    assert flow.targets.CopyToTable is CopyToTable
+    assert flow.targets.RedisTarget is RedisTarget
+
+
 def test_target_touched_exists_with_luigis_columns(database_url: str) -> None:
     target = SQLTarget(database_url, "cities", "Load_1_abc")
     assert not target.exists()
