@@ -86,7 +86,7 @@ _HOMES = {
 }
 
 #: Modules that are attributes without having been imported, as Luigi's are.
-_MODULES = frozenset({"contrib", "task", "tools", "util"})
+_MODULES = frozenset({"contrib", "events", "task", "tools", "util"})
 
 if TYPE_CHECKING:
     from flow import contrib as contrib

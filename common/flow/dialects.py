@@ -73,6 +73,10 @@ class Dialect:
         """Return the parameters from which another process makes this task."""
         return dict(task.to_str_params())
 
+    def home(self, task: Any) -> str:
+        """Return what another process imports to make this task: its class, and what it names."""
+        return str(task.task_module)
+
     def packed(self, task: Any) -> bytes:
         """Return ``strings``, packed."""
         return packed_params(task)
@@ -101,6 +105,8 @@ class Dialect:
 
     def planning(self) -> None:
         """Be told that new tasks are planned, and none is being planned."""
+        # What tasks remember on themselves, as ranges do, is of an earlier plan.
+        self.forget()
 
     def enter(self, task: Any) -> None:
         """Be told that an attempt of this task begins here."""
@@ -181,8 +187,8 @@ def strings_of(task: Any) -> dict[str, str]:
 
 
 def module_of(task: Any) -> str:
-    """Return what another process imports to get the class of this task."""
-    return dialect_of(type(task)).module(type(task))
+    """Return what another process imports to make this task."""
+    return dialect_of(type(task)).home(task)
 
 
 __all__ = [

@@ -1,8 +1,19 @@
-"""What can happen to a task, as names that handlers are registered for."""
+"""What can happen to a task, as names that handlers are registered for.
+
+A handler is called in the process where the event happens: a planner's for what planning finds, the
+task's own for what running brings. The program that waits for the run (``flow.build``,
+``flow.run``) calls its own handlers too, on a task made again from its parameters, for what it
+hears: FAILURE, TIMEOUT, PROCESS_FAILURE and BROKEN_TASK at once, SUCCESS, DEPENDENCY_PRESENT and
+DEPENDENCY_MISSING when the run has ended, for at most as many tasks as its summary names. A handler
+that both processes have is so called in both; ``is_observing()`` is true in the second case.
+What a handler raises is logged.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import contextlib
+from collections.abc import Callable, Iterator
+from contextvars import ContextVar
 from typing import Any, Final
 
 Handler = Callable[..., Any]
@@ -26,6 +37,29 @@ class Event:
 
 #: class -> event -> handlers, in the order they were added.
 _handlers: dict[type, dict[str, list[Handler]]] = {}
+
+
+_observing = ContextVar("observing", default=False)
+
+
+def is_observing() -> bool:
+    """Tell a handler whether it is called by a program that only heard of the event."""
+    return _observing.get()
+
+
+@contextlib.contextmanager
+def observing() -> Iterator[None]:
+    """Make ``is_observing()`` true for the handlers called inside."""
+    token = _observing.set(True)
+    try:
+        yield
+    finally:
+        _observing.reset(token)
+
+
+def any_handlers() -> bool:
+    """Tell whether this process has any handler at all."""
+    return bool(_handlers)
 
 
 def add_handler(cls: type, event: str, handler: Handler) -> None:

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from flow.cli.views import View
     from flow.client import Client
     from flow.messages.client import Failure
+    from flow.observing import Observer
 
 #: Serves tasks in the calling process. Named, not imported: flow imports neither side.
 SERVE_MODULE = "flow_worker.process.serve"
@@ -118,7 +119,8 @@ def _submit_and_follow(work: Work, children: Children, interrupts: Interrupts) -
         except Unreachable:
             children.check()  # says more, if that is why
             raise
-        policy = Draining(children, view)
+        observer = _observer(work)
+        policy = Draining(children, view, observer)
         timeout_s = options.get("timeout")
         with contextlib.nullcontext() if work.here else interrupts:
             try:
@@ -130,7 +132,20 @@ def _submit_and_follow(work: Work, children: Children, interrupts: Interrupts) -
             if ended.summary is None and not policy.killed:
                 ended = _so_far(client, submitted.run, ended)
         last_words(view, ended, work)
+    if observer is not None:
+        observer.ended(ended.summary)
     return ended
+
+
+def _observer(work: Work) -> Observer | None:
+    """Make what calls this program's event handlers, unless it cannot have any."""
+    import sys
+
+    if "flow.task" not in sys.modules:
+        return None
+    from flow.observing import Observer
+
+    return Observer(here=work.here)
 
 
 def _so_far(client: Client, run: str, ended: Ended) -> Ended:
@@ -158,8 +173,8 @@ def last_words(view: View, ended: Ended, work: Work) -> None:
 class Draining:
     """Ctrl-C finishes what runs; a second one kills; the clock kills too."""
 
-    def __init__(self, children: Children, view: View) -> None:
-        self._children, self._view = children, view
+    def __init__(self, children: Children, view: View, observer: Observer | None) -> None:
+        self._children, self._view, self._observer = children, view, observer
         self._draining = False
         self.attempts = Attempts(children.log_dir)
         #: nothing more can be asked: the processes are about to be killed
@@ -184,8 +199,10 @@ class Draining:
         return None
 
     def heard(self, failures: list[Failure]) -> None:
-        """Their output was shown with them."""
+        """Their output was shown with them; handlers are called."""
         self.attempts.failed.update((each.task_id, each.attempt) for each in failures)
+        if self._observer is not None:
+            self._observer.failed(failures)
 
     def timed_out(self) -> int:
         """The run ends with this process."""

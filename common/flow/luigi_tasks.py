@@ -115,6 +115,13 @@ class LuigiDialect(Dialect):
                 raise errors.bad(task.task_family, name, reason, type(param).__name__)
         return named
 
+    def home(self, task: Any) -> str:
+        """A range of the library is made where the task it repeats is known."""
+        repeated = getattr(task, "of", None)
+        if self.is_library(type(task)) and isinstance(repeated, Register):
+            return self.module(repeated)
+        return self.module(type(task))
+
     def packed(self, task: Any) -> bytes:
         return pack_params(self.strings(task), task.task_family)
 

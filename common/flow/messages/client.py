@@ -58,6 +58,8 @@ class Failure(Value, frozen=True):
     again_in_s: float = -1.0  #: below 0: not tried again
     trace: str = ""
     code: int = 0  #: exit code this cause asks for (2 for an unknown task, ...); 0: by state
+    family: str = ""  #: empty: the parameters are too long to send
+    params: dict[str, str] = {}
 
 
 class Example(Value, frozen=True):

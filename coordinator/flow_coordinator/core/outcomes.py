@@ -7,8 +7,10 @@ holds it. Counted are failures and timeouts (against ``retry_count``) and crashe
 
 from __future__ import annotations
 
+import msgspec
+
 from flow.messages.client import Failure
-from flow.messages.shared import Outcome, Report
+from flow.messages.shared import Outcome, Report, unpack_params
 from flow.states import TERMINAL, TaskState
 from flow_coordinator.core import graph, leases, tally
 from flow_coordinator.core.records import LeaseRecord, TaskRecord, WorkerRecord
@@ -17,6 +19,8 @@ from flow_coordinator.core.transitions import TaskEvent
 
 #: Weight of the newest measurement in a family's mean run time.
 MEAN_WEIGHT = 0.2
+#: A failure of a task with longer parameters does not carry them.
+FAILURE_PARAMS_BYTES_MAX = 4_096
 #: Failures of one run kept for display.
 FAILURES_MAX = 200
 #: Wait before a task that its worker refused is offered again.
@@ -224,6 +228,7 @@ def note_failure(
         again_in_s,
         report.trace[-TRACE_CHARACTERS_MAX:] if report else "",
         code,
+        *_named(task),
     )
     task.more().failure = failure
     for run in task.runs:
@@ -234,6 +239,16 @@ def note_failure(
         if run.options.fail_fast and again_in_s < 0 and not run.failed_fast:
             run.failed_fast = True
             s.timer(s.now, "fail_fast", run)
+
+
+def _named(task: TaskRecord) -> tuple[str, dict[str, str]]:
+    """Name a task so that who watches can make it again, if that is short enough."""
+    if len(task.params) > FAILURE_PARAMS_BYTES_MAX:
+        return "", {}
+    try:
+        return task.family.family, unpack_params(task.params)
+    except msgspec.MsgspecError:
+        return "", {}
 
 
 def cancel(s: State, task: TaskRecord, why: str) -> bool:

@@ -16,6 +16,7 @@ from typing import Any
 
 import msgspec
 
+from flow import blame
 from flow.completeness import Checker, ask, is_plain_wrapper
 from flow.dialects import Dialect, dialect_of, is_dynamic, is_task
 from flow.events import Event
@@ -28,6 +29,8 @@ from flow_worker.process.kill import Entry
 YIELDS_MAX = 1_000
 #: Tasks in one yield.
 YIELDED_TASKS_MAX = 100_000
+#: Of what ``on_failure()`` returned.
+EXPLANATION_CHARS_MAX = 4_000
 #: Missing outputs named in an error.
 NAMED_OUTPUTS_MAX = 3
 
@@ -55,6 +58,7 @@ class Attempt:
         "_generator",
         "_passing",
         "_shape",
+        "_since",
         "_yields",
         "grant",
         "kept",
@@ -80,6 +84,7 @@ class Attempt:
         self._generator: Any = None
         self._shape: Any = None
         self._yields = 0
+        self._since = 0.0
 
     def begin(self) -> Ending | list[Stub]:
         """Run from the top; a list of stubs means: parked until these are done."""
@@ -99,7 +104,7 @@ class Attempt:
             return
 
     def _guarded(self, work: Callable[[], Ending | list[Stub]]) -> Ending | list[Stub]:
-        started = time.perf_counter()
+        self._since = time.perf_counter()
         pid = os.getpid()
         try:
             ended = work()
@@ -113,7 +118,7 @@ class Attempt:
                 self.close()
             return self._failed(e)
         finally:
-            self.run_s += time.perf_counter() - started
+            self.run_s += time.perf_counter() - self._since
 
     def _first(self) -> Ending | list[Stub]:
         task = self.task
@@ -170,7 +175,8 @@ class Attempt:
                 more = len(missing) - NAMED_OUTPUTS_MAX
                 named += f" and {more:,} more" if more > 0 else ""
                 raise Complaint(f"said it ran, but its output is missing: {named}")
-        task.trigger_event(Event.PROCESSING_TIME, task, self.run_s)
+        took_s = self.run_s + time.perf_counter() - self._since
+        task.trigger_event(Event.PROCESSING_TIME, task, took_s)
         task.on_success()
         task.trigger_event(Event.SUCCESS, task)
         return _DONE
@@ -179,7 +185,7 @@ class Attempt:
         failure = failure_of(error)
         try:
             self.task.trigger_event(Event.FAILURE, self.task, error)
-            self.task.on_failure(error)
+            failure = self._explained(failure, self.task.on_failure(error))
         except Terminated:
             raise
         except BaseException as second:  # user code; the first error is the one that matters
@@ -187,12 +193,23 @@ class Attempt:
             failure = Failure(failure.error, failure.where, also)
         return Ending(Outcome.FAILED, failure)
 
+    def _explained(self, failure: Failure, said: Any) -> Failure:
+        """Add what an ``on_failure()`` of the task's own returned."""
+        base: Any = self._dialect.task
+        if said is None or type(self.task).on_failure is base.on_failure:
+            return failure
+        trace = f"{failure.trace}\non_failure() said: {_explanation(said)}"
+        return Failure(failure.error, failure.where, trace)
+
+
+def _explanation(said: Any) -> str:
+    return blame.cut_middle(said if isinstance(said, str) else repr(said), EXPLANATION_CHARS_MAX)
+
 
 def stub_of(task: Task) -> Stub:
     """Name a task so that another process can make it again."""
     dialect = dialect_of(type(task))
-    module = dialect.module(type(task))
-    return Stub(task.task_id, module, task.task_family, dialect.packed(task))
+    return Stub(task.task_id, dialect.home(task), task.task_family, dialect.packed(task))
 
 
 def _leave_if_forked(pid: int, error: BaseException | None = None) -> None:

@@ -12,8 +12,9 @@ from typing import Any
 import msgspec
 
 from flow.completeness import Answer, Checker
-from flow.dialects import dialect_of, is_task, others
+from flow.dialects import NATIVE, dialect_of, is_task, others
 from flow.errors import UsageError
+from flow.events import Event
 from flow.loading import load_task_class
 from flow.messages.codec import encode_chunk
 from flow.messages.shared import PlanChunk, PlanError, Policy, Spec, SpecStatus, Stub
@@ -67,8 +68,8 @@ class Planner:
         """Begin a request; the same one again changes nothing."""
         if frame.request not in self._requests:
             if not self._requests and self._instances is None:
-                for other in others():
-                    other.planning()
+                for dialect in (NATIVE, *others()):
+                    dialect.planning()
             self._requests[frame.request] = _Request(frame, self._instances)
 
     def on_more(self, frame: More) -> None:
@@ -226,6 +227,7 @@ class _Walk:
             raise answer
         if isinstance(answer, BaseException):
             self._add_error(index, "complete", failure_of(answer))
+            task.trigger_event(Event.DEPENDENCY_MISSING, task)
             yield from self._full()
             return
         kind = "requires"
@@ -233,8 +235,10 @@ class _Walk:
             policy = self._policy(task)
             if answer:
                 self._add_spec(Spec(index, SpecStatus.COMPLETE, policy))
+                task.trigger_event(Event.DEPENDENCY_PRESENT, task)
             elif is_external(task):
                 self._add_spec(Spec(index, SpecStatus.EXTERNAL, policy))
+                task.trigger_event(Event.DEPENDENCY_MISSING, task)
             else:
                 required = _requirements(task)
                 edges = []
@@ -248,6 +252,7 @@ class _Walk:
                         below.append((known, child))
                         yield from self._full()
                     edges.append(known)
+                    task.trigger_event(Event.DEPENDENCY_DISCOVERED, task, child)
                 for at in range(0, len(edges), EDGES_MAX):
                     piece = edges[at : at + EDGES_MAX]
                     self._chunk.edges.append((index, piece))
@@ -260,6 +265,7 @@ class _Walk:
             if isinstance(e, GeneratorExit):
                 raise
             self._add_error(index, kind, failure_of(e))
+            task.trigger_event(Event.BROKEN_TASK, task, e)
         yield from self._full()
 
     # ------------------------------------------------------------ the chunk

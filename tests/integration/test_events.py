@@ -1,0 +1,245 @@
+"""Events reach the handlers: where the task is planned, where it runs, and where its run began."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import textwrap
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+TIMEOUT_S = 60.0
+
+PIPELINE = textwrap.dedent(
+    """
+    import json, os, time
+    import flow
+
+    HERE = os.path.dirname(os.path.abspath(__file__))
+
+    def note(event):
+        def handler(task, *more):
+            said = ["" if x is None else x if isinstance(x, str) else type(x).__name__
+                    for x in more]
+            line = json.dumps([event, task.task_family, said, flow.events.is_observing()])
+            with open(os.path.join(HERE, "events"), "a") as file:
+                file.write(line + "\\n")
+        return handler
+
+    EVENTS = {name: value for name, value in vars(flow.Event).items() if name.isupper()}
+    for name, value in EVENTS.items():
+        flow.Task.event_handler(value)(note(name))
+
+    @flow.Task.event_handler(flow.Event.START)
+    def raises(task):
+        raise RuntimeError("a handler of a user")
+
+    class File(flow.Task):
+        def output(self):
+            return flow.LocalTarget(os.path.join(HERE, self.task_id))
+
+        def run(self):
+            with self.output().open("w") as out:
+                out.write("x")
+
+    class There(File):
+        def complete(self):
+            return True
+
+    class Missing(flow.ExternalTask):
+        def output(self):
+            return flow.LocalTarget("/nowhere/at/all")
+
+    class Good(File):
+        def requires(self):
+            return There()
+
+        def on_success(self):
+            note("on_success")(self)
+
+    class Slow(File):
+        def run(self):
+            time.sleep(0.2)
+            super().run()
+
+    class Generating(File):
+        def run(self):
+            yield Good()
+            super().run()
+
+    class Bad(flow.Task):
+        def run(self):
+            raise ValueError("bad")
+
+        def on_failure(self, exception):
+            note("on_failure")(self)
+            return "call the owner"
+
+    class NeedsMissing(File):
+        def requires(self):
+            return Missing()
+
+    class Broken(flow.Task):
+        def requires(self):
+            raise KeyError("broken")
+
+    class BrokenComplete(flow.Task):
+        def complete(self):
+            raise KeyError("broken")
+
+    class Sleepy(flow.Task):
+        worker_timeout = 0.5
+
+        def run(self):
+            time.sleep(1000)
+
+    class Dies(flow.Task):
+        def run(self):
+            os._exit(3)
+
+    class Own(flow.Task):
+        def run(self):
+            self.trigger_event("my.event", self, 1)
+
+    @Own.event_handler("my.event")
+    def mine(task, number):
+        note("mine")(task, str(number))
+    """
+)
+
+PROGRAM = textwrap.dedent(
+    """
+    import sys
+    import flow
+    import events_pipeline
+
+    result = flow.build([getattr(events_pipeline, sys.argv[1])()], retry=1, quiet=True)
+    print(int(result.exit_code))
+    """
+)
+
+
+@pytest.fixture
+def place(tmp_path: Path) -> Path:
+    (tmp_path / "events_pipeline.py").write_text(PIPELINE)
+    (tmp_path / "program.py").write_text(PROGRAM)
+    return tmp_path
+
+
+def events_of(place: Path, *words: str) -> tuple[list[list[Any]], list[list[Any]]]:
+    """Run, and return what handlers noted where it happened, and what the program observed."""
+    done = subprocess.run(
+        [sys.executable, *words], cwd=place, capture_output=True, text=True, timeout=TIMEOUT_S
+    )
+    path = place / "events"
+    assert path.exists(), done.stdout + done.stderr
+    noted = [json.loads(line) for line in path.read_text().splitlines()]
+    direct = [each[:3] for each in noted if not each[3]]
+    return direct, [each[:3] for each in noted if each[3]]
+
+
+def test_success_fires_in_luigis_order_and_again_at_the_program(place: Path) -> None:
+    direct, observed = events_of(place, "program.py", "Good")
+    assert direct == [
+        ["DEPENDENCY_DISCOVERED", "Good", ["There"]],
+        ["DEPENDENCY_PRESENT", "There", []],
+        ["START", "Good", []],
+        ["PROCESSING_TIME", "Good", ["float"]],
+        ["on_success", "Good", []],
+        ["SUCCESS", "Good", []],
+    ]
+    assert sorted(observed) == [["DEPENDENCY_PRESENT", "There", []], ["SUCCESS", "Good", []]]
+
+
+def test_generator_starts_once_and_its_requirement_succeeds_between(place: Path) -> None:
+    direct, _ = events_of(place, "-m", "flow", "run", "events_pipeline", "Generating")
+    fired = [(event, family) for event, family, _ in direct]
+    assert fired.count(("START", "Generating")) == 1
+    assert fired.index(("SUCCESS", "Good")) < fired.index(("SUCCESS", "Generating"))
+
+
+def test_command_without_the_classes_observes_nothing(place: Path) -> None:
+    _, observed = events_of(place, "-m", "flow", "run", "events_pipeline", "Good")
+    assert observed == []
+
+
+def test_failure_has_the_exception_and_then_asks_on_failure(place: Path) -> None:
+    direct, observed = events_of(place, "program.py", "Bad")
+    assert direct == [
+        ["START", "Bad", []],
+        ["FAILURE", "Bad", ["ValueError"]],
+        ["on_failure", "Bad", []],
+    ]
+    assert observed == [["FAILURE", "Bad", ["TaskFailure"]]]
+
+
+def test_missing_external_data_is_a_missing_dependency(place: Path) -> None:
+    direct, observed = events_of(place, "program.py", "NeedsMissing")
+    assert direct == [
+        ["DEPENDENCY_DISCOVERED", "NeedsMissing", ["Missing"]],
+        ["DEPENDENCY_MISSING", "Missing", []],
+    ]
+    assert observed == [["DEPENDENCY_MISSING", "Missing", []]]
+
+
+def test_broken_requires_is_a_broken_task(place: Path) -> None:
+    direct, observed = events_of(place, "program.py", "Broken")
+    assert direct == [["BROKEN_TASK", "Broken", ["KeyError"]]]
+    assert observed == [["BROKEN_TASK", "Broken", ["TaskFailure"]]]
+
+
+def test_broken_complete_is_a_missing_dependency(place: Path) -> None:
+    direct, _ = events_of(place, "program.py", "BrokenComplete")
+    assert direct == [["DEPENDENCY_MISSING", "BrokenComplete", []]]
+
+
+def test_timeout_is_observed_by_the_program(place: Path) -> None:
+    direct, observed = events_of(place, "program.py", "Sleepy")
+    assert direct == [["START", "Sleepy", []]]
+    [[event, family, [message]]] = observed
+    assert (event, family) == ("TIMEOUT", "Sleepy")
+    assert "0.5" in message or "0:00" in message or "timed out" in message
+
+
+def test_death_of_the_process_is_observed_by_the_program(place: Path) -> None:
+    direct, observed = events_of(place, "program.py", "Dies")
+    assert ["START", "Dies", []] in direct
+    assert observed[0][0] == "PROCESS_FAILURE"
+    assert {each[1] for each in observed} == {"Dies"}
+
+
+def test_event_of_ones_own_is_any_string(place: Path) -> None:
+    direct, _ = events_of(place, "program.py", "Own")
+    assert ["mine", "Own", ["1"]] in direct
+
+
+def test_in_process_every_event_fires_once(place: Path) -> None:
+    (place / "inside.py").write_text(PROGRAM.replace("retry=1", "retry=1, in_process=True"))
+    direct, observed = events_of(place, "inside.py", "Good")
+    assert [each[0] for each in direct].count("SUCCESS") == 1
+    assert observed == []
+
+
+def test_tasks_of_a_script_without_a_file_fire_once(place: Path) -> None:
+    script = "from events_pipeline import *\nclass Mine(Good):\n    pass\nflow.build([Mine()])\n"
+    direct, observed = events_of(place, "-c", script)
+    assert [each for each in direct if each[0] == "SUCCESS"] == [["SUCCESS", "Mine", []]]
+    assert observed == []
+
+
+def test_processing_time_is_the_time_of_run(place: Path) -> None:
+    (place / "timing.py").write_text(
+        "import flow, events_pipeline\n"
+        "@flow.Task.event_handler(flow.Event.PROCESSING_TIME)\n"
+        "def took(task, seconds):\n"
+        "    print('took', seconds)\n"
+        "flow.build([events_pipeline.Slow()], in_process=True, quiet=True)\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "timing.py"], cwd=place, capture_output=True, text=True, timeout=TIMEOUT_S
+    )
+    [line] = [line for line in done.stdout.splitlines() if line.startswith("took")]
+    assert float(line.split()[1]) >= 0.2
