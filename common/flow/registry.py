@@ -53,6 +53,7 @@ class Register(ABCMeta):
     _flow_signature: Signature
     _flow_family: str
     _flow_module: str
+    _flow_space: str
     _flow_plain: bool
     _flow_young: dict[Any, Any]
     _flow_old: dict[Any, Any]
@@ -61,6 +62,8 @@ class Register(ABCMeta):
         body.setdefault("__module__", _module_of_caller())
         cls = super().__new__(mcs, name, bases, body, **kw)
         type.__setattr__(cls, "_flow_module", wire_name(cls.__module__))
+        # What namespace() says later is for classes declared later.
+        type.__setattr__(cls, "_flow_space", namespace_of(cls.__module__))
         cls._flow_read()
         if body.get("_visible_in_registry", True):
             _register(cls)
@@ -150,7 +153,7 @@ class Register(ABCMeta):
         return sorted(family for family, classes in _classes.items() if classes)
 
 
-_READ_AGAIN_FOR: Final = frozenset({"task_namespace", "__init__", "__new__"})
+_READ_AGAIN_FOR: Final = frozenset({"__init__", "__name__", "__new__", "task_namespace"})
 
 
 def wrapped(original: Any, body: dict[str, Any]) -> Any:
@@ -161,9 +164,9 @@ def wrapped(original: Any, body: dict[str, Any]) -> Any:
     return type(original)(original.__name__, (original,), {**named, **kept, **body})
 
 
-def namespace(name: str | None = None, scope: str = "") -> None:
+def namespace(namespace: str | None = None, scope: str = "") -> None:
     """Put tasks declared after this call into a namespace: those of modules under ``scope``."""
-    _namespaces[scope] = name or ""
+    _namespaces[scope] = namespace or ""
 
 
 def auto_namespace(scope: str = "") -> None:

@@ -11,7 +11,7 @@ from flow import events
 from flow.dynamic import DynamicRequirements
 from flow.identity import spell
 from flow.parameters.base import Parameter, ParameterVisibility
-from flow.registry import Register, auto_namespace, namespace, namespace_of, wrapped
+from flow.registry import Register, auto_namespace, namespace, wrapped
 from flow.structure import flatten, getpaths
 
 if TYPE_CHECKING:
@@ -241,6 +241,19 @@ class Task(metaclass=Register):
             """All parameters by name, as the constructor got them."""
             return dict(zip(type(self)._flow_signature.names, self._flow_values, strict=True))
 
+    @property
+    def param_args(self) -> tuple[Any, ...]:
+        """All parameters by position. Deprecated, as in Luigi: use ``param_kwargs``."""
+        warnings.warn("Use of param_args has been deprecated.", DeprecationWarning, stacklevel=2)
+        return self._flow_values
+
+    @property
+    def disable_window_seconds(self) -> Any:
+        """The old name of ``disable_window``. Deprecated, as in Luigi."""
+        text = "Use of disable_window_seconds has been deprecated, it is disable_window now."
+        warnings.warn(text, DeprecationWarning, stacklevel=2)
+        return self.disable_window
+
     @_OnFirstUse
     def _flow_texts(self) -> tuple[str, ...]:
         return type(self)._flow_signature.strings(self._flow_values)
@@ -260,7 +273,7 @@ class Task(metaclass=Register):
         """Return the namespace: ``task_namespace``, or what ``namespace()`` said."""
         if cls.task_namespace is not None:
             return str(cls.task_namespace)
-        return namespace_of(cls.__module__)
+        return cls._flow_space
 
     @classmethod
     def get_task_family(cls) -> str:

@@ -415,3 +415,41 @@ def test_import_flow_loads_nothing_heavy():
 def test_every_public_name_can_be_imported():
     for name in flow.__all__:
         assert getattr(flow, name) is not None
+
+
+def test_namespace_is_the_one_in_force_when_the_class_was_made():
+    flow.namespace("inforce", scope=__name__)
+    try:
+
+        class SpacedBase(flow.Task):
+            extra = flow.Parameter(default="")
+
+    finally:
+        flow.namespace(scope=__name__)
+    SpacedBase.another = flow.Parameter(default="")  # read again: still the same family
+
+    assert SpacedBase.get_task_namespace() == "inforce"
+    assert SpacedBase().task_family == "inforce.SpacedBase"
+
+
+def test_old_names_still_answer_with_a_warning():
+    class Old(flow.Task):
+        a = flow.IntParameter()
+        b = flow.Parameter(default="x")
+        disable_window = 7
+
+    with pytest.warns(DeprecationWarning, match="param_args"):
+        assert Old(3).param_args == (3, "x")
+    with pytest.warns(DeprecationWarning, match="disable_window"):
+        assert Old(3).disable_window_seconds == 7
+
+
+def test_renamed_class_is_found_by_its_new_name():
+    class Unnamed(flow.Task):
+        pass
+
+    Unnamed.__name__ = "NamedLater"
+
+    assert registry.find("NamedLater") is Unnamed
+    assert Unnamed().task_id.startswith("NamedLater_")
+    assert registry.classes_of("Unnamed") == []

@@ -168,7 +168,8 @@ class Attempt:
         self._generator = None
         base: Any = self._dialect.task
         if type(task).output is not base.output and self._dialect.outputs_checked():
-            missing = [target for target in flatten(task.output()) if not target.exists()]
+            targets = [each for each in flatten(task.output()) if hasattr(each, "exists")]
+            missing = [target for target in targets if not target.exists()]
             # A complete() of its own may be content without some output.
             if missing and (type(task).complete is base.complete or not ask(task)):
                 named = ", ".join(f"{target!r:.300}" for target in missing[:NAMED_OUTPUTS_MAX])
