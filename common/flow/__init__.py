@@ -86,10 +86,16 @@ _HOMES = {
 }
 
 #: Modules that are attributes without having been imported, as Luigi's are.
-_MODULES = frozenset({"contrib", "events", "task", "tools", "util"})
+_MODULES = frozenset(
+    {"contrib", "events", "format", "local_target", "mock", "target", "task", "tools", "util"}
+)
 
 if TYPE_CHECKING:
     from flow import contrib as contrib
+    from flow import format as format
+    from flow import local_target as local_target
+    from flow import mock as mock
+    from flow import target as target
     from flow import task as task
     from flow import tools as tools
     from flow import util as util

@@ -149,7 +149,12 @@ class Children:
                 stderr=log,
                 pass_fds=keep,
                 start_new_session=True,
-                env={**os.environ, **_storage(), "FLOW_WORKER": WORKER_MARK_ROOM},
+                env={
+                    "FLOW_MOCK_DIR": f"{self.directory}/mock",  # one for all its task processes
+                    **os.environ,
+                    **_storage(),
+                    "FLOW_WORKER": WORKER_MARK_ROOM,
+                },
             )
 
     def _last_lines(self, name: str) -> str:

@@ -224,7 +224,7 @@ def test_mock_target_is_atomic_and_mirrors(capsys):
     with pytest.raises(KeyError), target.open("w") as out:
         out.write("seen")
         raise KeyError
-    assert capsys.readouterr().err == "seen"
+    assert capsys.readouterr().err == "mirrored: seen"
     assert not target.exists()
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import secrets
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from os import PathLike, fspath
 from typing import IO, Any, Final
@@ -59,8 +59,8 @@ class FileSystem(ABC):
         """Tell whether a path is a directory."""
         raise NotImplementedError(f"{type(self).__name__} has no isdir()")
 
-    def listdir(self, path: str) -> Iterator[str]:
-        """Yield the paths of all files under a directory, at any depth."""
+    def listdir(self, path: str) -> Iterable[str]:
+        """Give the paths of all files under a directory, at any depth."""
         raise NotImplementedError(f"{type(self).__name__} cannot list directories")
 
     def move(self, path: str, dest: str) -> None:

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from os import PathLike
 from typing import IO, Any, Final, cast
 
+from flow.targets.atomic import AtomicFile
 from flow.targets.base import (
     FileAlreadyExists,
     FileSystem,
@@ -99,78 +100,6 @@ class LocalFileSystem(FileSystem):
             self.mkdir(parent)
 
 
-class AtomicFile:
-    """A file that appears at its path when it is closed, unless an exception ends its block.
-
-    Until then it is a temporary file beside the path. What is dropped without ``close()`` never
-    appears.
-    """
-
-    def __init__(self, path: str, form: Format) -> None:
-        self.path = path
-        self.tmp_path = temporary_beside(path)
-        self._done = True  # nothing to take back until the file is there
-        raw = open(self.tmp_path, "xb")  # noqa: SIM115  closed by close() or abort()
-        self._done = False
-        self._stream: IO[Any] = form.pipe_writer(raw)
-        self.write = self._stream.write
-
-    def close(self) -> None:
-        """Finish the file and put it in its place. A second call does nothing."""
-        if self._done:
-            return
-        try:
-            self._stream.close()
-            os.replace(self.tmp_path, self.path)
-        except BaseException:
-            self.abort()
-            raise
-        self._done = True
-
-    def abort(self) -> None:
-        """Drop the file; what was at the path stays."""
-        if self._done:
-            return
-        self._done = True
-        try:
-            self._stream.close()
-        except (OSError, ValueError):
-            pass  # a full disk: the file goes anyway
-        finally:
-            try:
-                os.remove(self.tmp_path)
-            except FileNotFoundError:
-                pass
-
-    @property
-    def closed(self) -> bool:
-        """Whether the file is in its place, or was dropped."""
-        return self._done
-
-    @property
-    def name(self) -> str:
-        """The path the file will have."""
-        return self.path
-
-    def __getattr__(self, name: str) -> Any:
-        if name == "_stream":
-            raise AttributeError(name)
-        return getattr(self._stream, name)
-
-    def __enter__(self) -> AtomicFile:
-        return self
-
-    def __exit__(self, kind: Any, error: Any, trace: Any) -> None:
-        if kind is None:
-            self.close()
-        else:
-            self.abort()
-
-    def __del__(self) -> None:
-        if not self.__dict__.get("_done", True):
-            self.abort()
-
-
 class LocalTarget(FileSystemTarget):
     """A file, or a directory, of this host.
 
@@ -180,7 +109,7 @@ class LocalTarget(FileSystemTarget):
         is_tmp: Remove the file when this object goes.
     """
 
-    _fs = LocalFileSystem()
+    fs: LocalFileSystem = LocalFileSystem()
 
     def __init__(
         self,
@@ -196,11 +125,6 @@ class LocalTarget(FileSystemTarget):
         super().__init__(path)
         self.format = format or get_default_format()
         self.is_tmp = is_tmp
-
-    @property
-    def fs(self) -> LocalFileSystem:
-        """The file system of this host."""
-        return self._fs
 
     def open(self, mode: str = "r") -> IO[Any]:
         """Open for reading ("r") or writing ("w"). A written file appears when it is closed."""
@@ -227,6 +151,14 @@ class LocalTarget(FileSystemTarget):
     def copy(self, new_path: str, raise_if_exists: bool = False) -> None:
         """Copy the file."""
         self.fs.copy(self.path, new_path, raise_if_exists)
+
+    @property
+    def fn(self) -> str:
+        """The path. Deprecated, as in Luigi."""
+        import warnings
+
+        warnings.warn("use LocalTarget.path instead of .fn", DeprecationWarning, stacklevel=2)
+        return self.path
 
     def __del__(self) -> None:
         if self.__dict__.get("is_tmp") and os.path.exists(self.path):

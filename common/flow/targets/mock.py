@@ -1,7 +1,14 @@
 """Targets for tests: no files of their own, yet seen by every process of a run.
 
-The content lies in a private temporary directory, named in the environment so that the processes a
-run starts find it, and removed when the process that made it ends.
+The content lies in one private temporary directory, whose name processes inherit in their
+environment. So it is shared
+
+* within a process, and between it and all processes it starts or forks after importing this;
+* between the task processes of ``flow run``, for as long as the run;
+* between a program and the tasks of its ``flow.build(...)``, before, during and after it.
+
+It is not shared between hosts, and on a ``flow-worker`` each task process has its own: targets for
+tests are for runs on one machine.
 """
 
 from __future__ import annotations
@@ -12,22 +19,23 @@ import secrets
 import shutil
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, MutableMapping
 from os import PathLike
 from typing import IO, Any, Final, cast
 from urllib.parse import quote, unquote
 
+from flow.targets.atomic import AtomicFile
 from flow.targets.base import TEMPORARY_MARK, FileAlreadyExists, FileSystem, FileSystemTarget
-from flow.targets.formats import Format, get_default_format
-from flow.targets.local import AtomicFile
+from flow.targets.formats import Format, Nop, get_default_format
 
 #: Names the directory with the contents, for this process and those it starts.
 DIRECTORY: Final = "FLOW_MOCK_DIR"
 
 
-def _announce() -> None:
-    if DIRECTORY in os.environ:
-        return
+def _announce() -> str:
+    """Name the directory, in the environment too if this is the first process that asks."""
+    if os.environ.get(DIRECTORY):
+        return os.environ[DIRECTORY]
     name = f"flow-mock-{os.getpid()}-{secrets.token_hex(4)}"
     directory = os.path.join(tempfile.gettempdir(), name)
     os.environ[DIRECTORY] = directory
@@ -38,11 +46,17 @@ def _announce() -> None:
             shutil.rmtree(directory, ignore_errors=True)
 
     atexit.register(clean)
+    return directory
 
 
 # At import: processes started later inherit the environment, and an output() that is first asked
 # for in one of them must not make a directory of its own.
-_announce()
+_announced: Final = _announce()
+
+
+def _directory() -> str:
+    """Where the contents are now; a task process forgets variables that a task's import set."""
+    return os.environ.get(DIRECTORY) or _announced
 
 
 class MockFileSystem(FileSystem):
@@ -51,43 +65,43 @@ class MockFileSystem(FileSystem):
     def get_data(self, path: str) -> bytes:
         """Return the content. Raises ``KeyError`` if there is none."""
         try:
-            with open(self._place(path), "rb") as stream:
+            with open(_place(path), "rb") as stream:
                 return stream.read()
         except FileNotFoundError:
             raise KeyError(path) from None
 
-    def get_all_data(self) -> dict[str, bytes]:
-        """Return all contents by name."""
-        return {name: self.get_data(name) for name in self._names()}
+    def get_all_data(self) -> MutableMapping[str, bytes]:
+        """Return all contents by name; what is changed there is changed here."""
+        return _Contents()
 
     def clear(self) -> None:
         """Forget everything."""
-        for name in self._names():
-            os.remove(self._place(name))
+        self.get_all_data().clear()
 
     def exists(self, path: str) -> bool:
-        return os.path.exists(self._place(path))
+        return os.path.exists(_place(path))
 
     def remove(self, path: str, recursive: bool = True) -> None:
+        """Remove one content, or every one whose name starts with ``path``."""
         if recursive:
-            for name in self._names():
-                if name.startswith(path):
-                    os.remove(self._place(name))
+            for name in self.listdir(path):
+                os.remove(_place(name))
         else:
-            os.remove(self._place(path))
+            os.remove(_place(path))
 
     def move(self, path: str, dest: str, raise_if_exists: bool = False) -> None:
         if raise_if_exists and self.exists(dest):
             raise FileAlreadyExists(dest)
-        os.replace(self._place(path), self._place(dest))
+        os.replace(_place(path), _place(dest))
 
     def copy(self, path: str, dest: str, raise_if_exists: bool = False) -> None:
         if raise_if_exists and self.exists(dest):
             raise FileAlreadyExists(dest)
-        shutil.copyfile(self._place(path), self._place(dest))
+        shutil.copyfile(_place(path), _place(dest))
 
-    def listdir(self, path: str) -> Iterator[str]:
-        return (name for name in self._names() if name.startswith(path))
+    def listdir(self, path: str) -> list[str]:
+        """Return the names that start with ``path``."""
+        return [name for name in _Contents() if name.startswith(path)]
 
     def isdir(self, path: str) -> bool:
         return any(self.listdir(path))
@@ -95,23 +109,41 @@ class MockFileSystem(FileSystem):
     def mkdir(self, path: str, parents: bool = True, raise_if_exists: bool = False) -> None:
         """Do nothing: directories are only prefixes of names."""
 
-    def _place(self, path: str) -> str:
-        directory = os.environ[DIRECTORY]
-        os.makedirs(directory, mode=0o700, exist_ok=True)
-        return os.path.join(directory, quote(str(path), safe=""))
 
-    def _names(self) -> list[str]:
+class _Contents(MutableMapping[str, bytes]):
+    """The directory as a mapping."""
+
+    def __getitem__(self, name: str) -> bytes:
+        return MockFileSystem().get_data(name)
+
+    def __setitem__(self, name: str, data: bytes) -> None:
+        with AtomicFile(_place(name), Nop) as out:
+            out.write(data)
+
+    def __delitem__(self, name: str) -> None:
         try:
-            names = os.listdir(os.environ[DIRECTORY])
+            os.remove(_place(name))
         except FileNotFoundError:
-            return []
-        return sorted(unquote(name) for name in names if TEMPORARY_MARK not in name)
+            raise KeyError(name) from None
+
+    def __iter__(self) -> Iterator[str]:
+        try:
+            names = os.listdir(_directory())
+        except FileNotFoundError:
+            return iter(())
+        return iter(sorted(unquote(name) for name in names if TEMPORARY_MARK not in name))
+
+    def __len__(self) -> int:
+        return sum(1 for _ in self)
+
+    def __repr__(self) -> str:
+        return repr(dict(self))
 
 
 class MockTarget(FileSystemTarget):
     """A target for tests. ``mirror_on_stderr`` shows what is written to it."""
 
-    _fs = MockFileSystem()
+    fs: MockFileSystem = MockFileSystem()
 
     def __init__(
         self,
@@ -124,35 +156,51 @@ class MockTarget(FileSystemTarget):
         self.format = format or get_default_format()
         self._mirror_on_stderr = mirror_on_stderr
 
-    @property
-    def fs(self) -> MockFileSystem:
-        """The contents that all mock targets share."""
-        return self._fs
+    def exists(self) -> bool:
+        """Tell whether there is content of this name, which is never a pattern."""
+        return self.fs.exists(self.path)
 
     def open(self, mode: str = "r") -> IO[Any]:
         """Open for reading ("r") or writing ("w"); what is written appears when it is closed."""
-        place = self.fs._place(self.path)
         plain = mode.replace("b", "").replace("t", "")
         if plain == "r":
-            return self.format.pipe_reader(open(place, "rb"))
+            try:
+                return self.format.pipe_reader(open(_place(self.path), "rb"))
+            except FileNotFoundError:
+                raise FileNotFoundError(f"nothing was written to {self!r}") from None
         if plain != "w":
             raise ValueError(f"cannot open {self.path} with mode {mode!r}: expected 'r' or 'w'")
-        written = AtomicFile(place, self.format)
+        written = AtomicFile(_place(self.path), self.format)
         if self._mirror_on_stderr:
-            _mirror(written)
+            _mirror(written, self.path)
         return cast(IO[Any], written)
 
     def move(self, path: str, raise_if_exists: bool = False) -> None:
         """Give the content another name."""
         self.fs.move(self.path, path, raise_if_exists)
 
+    def rename(self, path: str, raise_if_exists: bool = False) -> None:
+        """Give the content another name."""
+        self.move(path, raise_if_exists)
 
-def _mirror(written: AtomicFile) -> None:
+
+def _place(path: str) -> str:
+    directory = _directory()
+    os.makedirs(directory, mode=0o700, exist_ok=True)
+    return os.path.join(directory, quote(str(path), safe=""))
+
+
+def _mirror(written: AtomicFile, name: str) -> None:
+    """Show every line with the target's name before it."""
     write = written.write
+    starts = True
 
     def both(data: Any) -> int:
+        nonlocal starts
         text = data.decode("utf-8", "replace") if isinstance(data, bytes) else data
-        sys.stderr.write(text)
+        for line in text.splitlines(keepends=True):
+            sys.stderr.write(f"{name}: {line}" if starts else line)
+            starts = line.endswith("\n")
         return write(data)
 
     written.write = both

@@ -1,0 +1,45 @@
+"""Formats under the name they have in Luigi: ``flow.format.UTF8``, ``Text >> Gzip``, pipes."""
+
+from flow.targets.formats import (
+    UTF8,
+    Bzip2,
+    Bzip2Format,
+    ChainFormat,
+    Format,
+    Gzip,
+    GzipFormat,
+    MixedUnicodeBytes,
+    MixedUnicodeBytesFormat,
+    NewlineFormat,
+    Nop,
+    NopFormat,
+    SysNewLine,
+    Text,
+    TextFormat,
+    WrappedFormat,
+    get_default_format,
+)
+from flow.targets.pipes import InputPipeProcessWrapper, OutputPipeProcessWrapper, PipeFailed
+
+__all__ = [
+    "UTF8",
+    "Bzip2",
+    "Bzip2Format",
+    "ChainFormat",
+    "Format",
+    "Gzip",
+    "GzipFormat",
+    "InputPipeProcessWrapper",
+    "MixedUnicodeBytes",
+    "MixedUnicodeBytesFormat",
+    "NewlineFormat",
+    "Nop",
+    "NopFormat",
+    "OutputPipeProcessWrapper",
+    "PipeFailed",
+    "SysNewLine",
+    "Text",
+    "TextFormat",
+    "WrappedFormat",
+    "get_default_format",
+]
