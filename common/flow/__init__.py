@@ -79,6 +79,18 @@ _HOMES = {
     "ChoiceParameter": "parameters.choice",
     "EnumParameter": "parameters.choice",
     "Artifact": "artifacts.artifact",
+    "OptionalParameterTypeWarning": "parameters.optional",
+    "TaskInstanceParameter": "parameters.task",
+    "TaskParameter": "parameters.task",
+    "EnumListParameter": "parameters.choice",
+    "ChoiceListParameter": "parameters.choice",
+    "OptionalChoiceParameter": "parameters.choice",
+    "OptionalDictParameter": "parameters.container",
+    "OptionalTupleParameter": "parameters.container",
+    "OptionalListParameter": "parameters.container",
+    "OptionalPathParameter": "parameters.scalar",
+    "OptionalNumericalParameter": "parameters.number",
+    "NumericalParameter": "parameters.number",
     "Target": "targets.base",
     "LocalTarget": "targets.local",
     "run": "embedded",
@@ -87,7 +99,19 @@ _HOMES = {
 
 #: Modules that are attributes without having been imported, as Luigi's are.
 _MODULES = frozenset(
-    {"contrib", "events", "format", "local_target", "mock", "target", "task", "tools", "util"}
+    {
+        "contrib",
+        "date_interval",
+        "events",
+        "format",
+        "local_target",
+        "mock",
+        "registry",
+        "target",
+        "task",
+        "tools",
+        "util",
+    }
 )
 
 if TYPE_CHECKING:

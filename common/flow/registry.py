@@ -133,9 +133,11 @@ class Register(ABCMeta):
         if not cls._flow_plain:
             return type.__call__(cls, *args, **kwargs)
         # Nobody overrides the constructor: the values need not be bound a second time.
+        signature = cls._flow_signature
+        signature.check_texts(values)
         task: Any = object.__new__(cls)  # type: ignore[arg-type]
         attributes = task.__dict__
-        attributes.update(zip(cls._flow_signature.names, values, strict=True))
+        attributes.update(zip(signature.names, values, strict=True))
         attributes["_flow_values"] = values
         return task
 

@@ -124,6 +124,7 @@ class Task(metaclass=Register):
         values = signature.bind(args, kwargs)
         self.__dict__.update(zip(signature.names, values, strict=True))
         self.__dict__["_flow_values"] = values
+        signature.check_texts(values)
 
     # ------------------------------------------------------------------ to override
 
@@ -233,8 +234,7 @@ class Task(metaclass=Register):
         def task_id(self) -> str:
             """``Family_summary_hash`` of the significant public parameters."""
             signature = type(self)._flow_signature
-            texts = self._flow_texts
-            return spell(signature.family, [(name, texts[i]) for name, i in signature.identity])
+            return spell(signature.family, signature.pairs(self._flow_values, self._flow_texts))
 
         @_OnFirstUse
         def param_kwargs(self) -> dict[str, Any]:

@@ -38,6 +38,19 @@ _HOMES = {
     "DictParameter": "container",
     "ChoiceParameter": "choice",
     "EnumParameter": "choice",
+    "NumericalParameter": "number",
+    "OptionalNumericalParameter": "number",
+    "OptionalPathParameter": "scalar",
+    "OptionalListParameter": "container",
+    "OptionalTupleParameter": "container",
+    "OptionalDictParameter": "container",
+    "OptionalChoiceParameter": "choice",
+    "ChoiceListParameter": "choice",
+    "EnumListParameter": "choice",
+    "TaskParameter": "task",
+    "TaskInstanceParameter": "task",
+    "OptionalParameterTypeWarning": "optional",
+    "UnconsumedParameterWarning": "errors",
     "ParameterError": "errors",
     "MissingParameter": "errors",
     "UnknownParameter": "errors",
@@ -52,8 +65,21 @@ _HOMES = {
 
 if TYPE_CHECKING:
     from flow.parameters.base import Parameter, ParameterVisibility
-    from flow.parameters.choice import ChoiceParameter, EnumParameter
-    from flow.parameters.container import DictParameter, ListParameter, TupleParameter
+    from flow.parameters.choice import (
+        ChoiceListParameter,
+        ChoiceParameter,
+        EnumListParameter,
+        EnumParameter,
+        OptionalChoiceParameter,
+    )
+    from flow.parameters.container import (
+        DictParameter,
+        ListParameter,
+        OptionalDictParameter,
+        OptionalListParameter,
+        OptionalTupleParameter,
+        TupleParameter,
+    )
     from flow.parameters.duration import TimeDeltaParameter
     from flow.parameters.errors import (
         BadDeclaration,
@@ -64,10 +90,13 @@ if TYPE_CHECKING:
         MissingParameterException,
         ParameterError,
         ParameterException,
+        UnconsumedParameterWarning,
         UnknownParameter,
         UnknownParameterException,
     )
     from flow.parameters.interval import DateIntervalParameter
+    from flow.parameters.number import NumericalParameter, OptionalNumericalParameter
+    from flow.parameters.optional import OptionalParameterTypeWarning
     from flow.parameters.scalar import (
         BoolParameter,
         FloatParameter,
@@ -76,10 +105,12 @@ if TYPE_CHECKING:
         OptionalFloatParameter,
         OptionalIntParameter,
         OptionalParameter,
+        OptionalPathParameter,
         OptionalStrParameter,
         PathParameter,
         StrParameter,
     )
+    from flow.parameters.task import TaskInstanceParameter, TaskParameter
     from flow.parameters.temporal import (
         DateHourParameter,
         DateMinuteParameter,
@@ -94,6 +125,7 @@ __all__ = [
     "BadDeclaration",
     "BadParameter",
     "BoolParameter",
+    "ChoiceListParameter",
     "ChoiceParameter",
     "DateHourParameter",
     "DateIntervalParameter",
@@ -103,6 +135,7 @@ __all__ = [
     "DictParameter",
     "DuplicateParameter",
     "DuplicateParameterException",
+    "EnumListParameter",
     "EnumParameter",
     "FloatParameter",
     "IntParameter",
@@ -110,20 +143,31 @@ __all__ = [
     "MissingParameter",
     "MissingParameterException",
     "MonthParameter",
+    "NumericalParameter",
     "OptionalBoolParameter",
+    "OptionalChoiceParameter",
     "OptionalDateParameter",
+    "OptionalDictParameter",
     "OptionalFloatParameter",
     "OptionalIntParameter",
+    "OptionalListParameter",
+    "OptionalNumericalParameter",
     "OptionalParameter",
+    "OptionalParameterTypeWarning",
+    "OptionalPathParameter",
     "OptionalStrParameter",
+    "OptionalTupleParameter",
     "Parameter",
     "ParameterError",
     "ParameterException",
     "ParameterVisibility",
     "PathParameter",
     "StrParameter",
+    "TaskInstanceParameter",
+    "TaskParameter",
     "TimeDeltaParameter",
     "TupleParameter",
+    "UnconsumedParameterWarning",
     "UnknownParameter",
     "UnknownParameterException",
     "YearParameter",

@@ -3,12 +3,20 @@
 from __future__ import annotations
 
 import ast
+import importlib.util
 import json
-from collections.abc import Iterator, Mapping
-from typing import Any
+import warnings
+from collections.abc import Iterable, Iterator, Mapping
+from typing import TYPE_CHECKING, Any
 
-from flow.parameters.base import NO_VALUE, Parameter
-from flow.parameters.errors import BadDeclaration
+from flow.parameters.base import NO_VALUE, Parameter, S, T
+from flow.parameters.errors import shown
+from flow.parameters.optional import OptionalMixin
+
+if TYPE_CHECKING:
+    from typing import Unpack
+
+    from flow.parameters.base import Options
 
 
 class FrozenOrderedDict(Mapping[Any, Any]):
@@ -35,7 +43,7 @@ class FrozenOrderedDict(Mapping[Any, Any]):
         return self._hash
 
     def __repr__(self) -> str:
-        return f"FrozenOrderedDict({self._items!r})"
+        return repr(self._items)
 
     def get_wrapped(self) -> dict[Any, Any]:
         """Return a new ordinary dict of the top level."""
@@ -63,22 +71,44 @@ def recursively_unfreeze(value: Any) -> Any:
     return value
 
 
-class _JsonParameter(Parameter[Any]):
-    """What list, tuple and dict share. ``schema`` is a JSON schema or an object with validate()."""
+class _JsonParameter(Parameter[T, S]):
+    """What list, tuple and dict share: JSON as text, frozen values, a schema.
+
+    Args:
+        schema: A JSON schema, or an object with ``validate(value)``; the values are checked against
+            it wherever they come from. A JSON schema needs the package jsonschema; without it a
+            warning says, once at the declaration, that nothing is checked.
+    """
 
     exact_type = None
     ambiguous = True
 
-    def __init__(self, default: Any = NO_VALUE, *, schema: Any = None, **options: Any) -> None:
+    def __init__(
+        self,
+        default: Any = NO_VALUE,
+        *,
+        schema: Any = None,
+        **options: Unpack[Options],
+    ) -> None:
         super().__init__(default, **options)
         self.schema = schema
+        if schema is None or hasattr(schema, "validate"):
+            return
+        if importlib.util.find_spec("jsonschema") is None:
+            self.schema = None
+            warnings.warn(
+                "The 'jsonschema' package is not installed, so values are not checked against the "
+                "schema: pip install 'flow-workflows[schema]'",
+                UserWarning,
+                stacklevel=2,
+            )
 
     def parse(self, text: Any) -> Any:
         if not isinstance(text, str):
             return text
         try:
             return json.loads(text)
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise ValueError(f"{self.reject(text)}: {error}") from None
 
     def serialize(self, value: Any) -> str:
@@ -86,9 +116,11 @@ class _JsonParameter(Parameter[Any]):
 
     def normalize(self, value: Any) -> Any:
         frozen = self.freeze(value)
-        if self.schema is not None:
-            self._validate(recursively_unfreeze(frozen))
-        return frozen
+        if self.schema is None:
+            return frozen
+        plain = recursively_unfreeze(frozen)
+        self._validate(plain)
+        return self.freeze(plain)  # what validates may also fill in defaults
 
     def freeze(self, value: Any) -> Any:
         """Check the kind of the value and make it immutable."""
@@ -98,24 +130,24 @@ class _JsonParameter(Parameter[Any]):
         if hasattr(self.schema, "validate"):
             self.schema.validate(value)
             return
+        import jsonschema  # type: ignore[import-untyped]
+
         try:
-            import jsonschema  # type: ignore[import-untyped]
-        except ImportError:
-            raise BadDeclaration(
-                f"a schema of {type(self).__name__} needs the package jsonschema",
-                hint="pip install jsonschema",
-            ) from None
-        jsonschema.validate(value, self.schema)
+            jsonschema.validate(value, self.schema)
+        except jsonschema.ValidationError as error:
+            place = "".join(f"[{key!r}]" for key in error.absolute_path)
+            where = f" at {place}" if place else ""
+            raise ValueError(f"{error.message}{where}, says its schema") from None
 
 
-class ListParameter(_JsonParameter):
+class ListParameter(_JsonParameter["tuple[Any, ...]", Iterable[Any]]):
     """A list, written as JSON and held as a tuple, nested ones too."""
 
     what = "a list, expected JSON like [1, 2]"
 
     def freeze(self, value: Any) -> Any:
         if isinstance(value, (list, tuple, set, frozenset)):
-            return recursively_freeze(value)
+            return _frozen(value)
         raise self.reject(value)
 
 
@@ -135,12 +167,67 @@ class TupleParameter(ListParameter):
             return value
 
 
-class DictParameter(_JsonParameter):
-    """A map, written as JSON in its order (which counts for identity), held immutable."""
+class DictParameter(_JsonParameter[Mapping[str, Any], Mapping[str, Any]]):
+    """A map, written as JSON in its order (which counts for identity), held immutable.
+
+    Its keys are text, as JSON has it: another process would get text for any other key.
+    """
 
     what = 'a map, expected JSON like {"a": 1}'
 
     def freeze(self, value: Any) -> Any:
         if isinstance(value, Mapping):
-            return recursively_freeze(value)
+            return _frozen(value)
         raise self.reject(value)
+
+
+class OptionalListParameter(
+    OptionalMixin["tuple[Any, ...] | None", "Iterable[Any] | None"], ListParameter
+):
+    """A list or nothing."""
+
+    def __init__(
+        self, default: Any = None, *, schema: Any = None, **options: Unpack[Options]
+    ) -> None:
+        _JsonParameter.__init__(self, default, schema=schema, **options)
+
+
+class OptionalTupleParameter(
+    OptionalMixin["tuple[Any, ...] | None", "Iterable[Any] | None"], TupleParameter
+):
+    """A tuple or nothing."""
+
+    def __init__(
+        self, default: Any = None, *, schema: Any = None, **options: Unpack[Options]
+    ) -> None:
+        _JsonParameter.__init__(self, default, schema=schema, **options)
+
+
+class OptionalDictParameter(
+    OptionalMixin["Mapping[str, Any] | None", "Mapping[str, Any] | None"], DictParameter
+):
+    """A map or nothing."""
+
+    def __init__(
+        self, default: Any = None, *, schema: Any = None, **options: Unpack[Options]
+    ) -> None:
+        _JsonParameter.__init__(self, default, schema=schema, **options)
+
+
+def _frozen(value: Any) -> Any:
+    _check_keys(value)
+    return recursively_freeze(value)
+
+
+def _check_keys(value: Any) -> None:
+    """Refuse keys that JSON would turn into text."""
+    if isinstance(value, Mapping):
+        for key, item in value.items():
+            if not isinstance(key, str):
+                raise ValueError(
+                    f"the key {shown(key)} of a map is not text, and would be in another process"
+                )
+            _check_keys(item)
+    elif isinstance(value, (list, tuple)):
+        for item in value:
+            _check_keys(item)

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import datetime
 import re
+import warnings
 from typing import Any, Final
 
-from flow.parameters.base import Parameter
+from flow.parameters.base import FRAMES_TO_CALLER, Parameter
+from flow.parameters.errors import plain
 
 _UNITS: Final = ("weeks", "days", "hours", "minutes", "seconds")
 _ISO: Final = re.compile(
@@ -63,3 +65,12 @@ class TimeDeltaParameter(Parameter[datetime.timedelta]):
         if isinstance(value, (str, int, float)) and not isinstance(value, bool):
             return self.parse(str(value))
         raise self.reject(value)
+
+    def warn_of(self, family: str, name: str, value: Any) -> None:
+        if value is not None and not isinstance(value, datetime.timedelta):
+            warnings.warn(
+                f'Parameter "{name}" with value "{plain(value)}" is not of type timedelta. '
+                f"{family} has it converted",
+                UserWarning,
+                stacklevel=FRAMES_TO_CALLER,
+            )

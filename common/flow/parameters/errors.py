@@ -47,6 +47,10 @@ class BadDeclaration(ParameterError):
     """A parameter was declared with options that cannot work."""
 
 
+class UnconsumedParameterWarning(UserWarning):
+    """Settings of a task name something that is no parameter of it."""
+
+
 def shown(value: Any) -> str:
     """Spell a value for an error message: bounded, on one line, whatever the value is."""
     try:
@@ -56,6 +60,12 @@ def shown(value: Any) -> str:
     if len(text) > SHOWN_CHARS_MAX:
         text = f"{text[:SHOWN_CHARS_MAX]}... ({len(text)} characters)"
     return text
+
+
+def plain(value: Any) -> str:
+    """Spell a value as ``shown``, a text without its quotes."""
+    text = shown(value)
+    return text[1:-1] if isinstance(value, str) and text[-1] == text[0] else text
 
 
 def flag(name: str) -> str:

@@ -4,14 +4,22 @@ from __future__ import annotations
 
 import operator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from flow.parameters.base import NO_VALUE, Parameter, T
-from flow.parameters.errors import shown
+from flow.parameters.base import NO_VALUE, NoValue, Parameter
+from flow.parameters.errors import BadDeclaration, shown
+from flow.parameters.optional import OptionalMixin
+
+if TYPE_CHECKING:
+    from typing import Unpack
+
+    from flow.parameters.base import Options
 
 
 class StrParameter(Parameter[str]):
     """Text; other values are written with ``str()``."""
+
+    exact_type = str
 
     def normalize(self, value: Any) -> str:
         if value is None:
@@ -63,22 +71,33 @@ class FloatParameter(Parameter[float]):
 class BoolParameter(Parameter[bool]):
     """True or false; false unless a default says otherwise.
 
-    ``parsing`` tells the command line whether ``--name`` alone means true (``IMPLICIT_PARSING``) or
-    a value may follow (``EXPLICIT_PARSING``).
+    Args:
+        parsing: ``IMPLICIT_PARSING`` or ``EXPLICIT_PARSING``, as luigi has them. flow's command
+            line reads both forms: ``--name`` alone means true, and a value may follow.
     """
 
     IMPLICIT_PARSING = "implicit"
     EXPLICIT_PARSING = "explicit"
-    #: For all that are declared without it.
+    #: For all that are declared, from then on, without it.
     parsing = IMPLICIT_PARSING
 
     what = "true or false"
     exact_type = bool
 
-    def __init__(self, default: Any = False, *, parsing: str | None = None, **options: Any) -> None:
+    def __init__(
+        self,
+        default: Any = False,
+        *,
+        parsing: str | None = None,
+        **options: Unpack[Options],
+    ) -> None:
         super().__init__(False if default is NO_VALUE else default, **options)
-        if parsing is not None:
-            self.parsing = parsing
+        self.parsing = type(self).parsing if parsing is None else parsing
+        if self.parsing not in (self.IMPLICIT_PARSING, self.EXPLICIT_PARSING):
+            raise BadDeclaration(
+                f"unknown parsing {shown(self.parsing)}",
+                hint="use BoolParameter.IMPLICIT_PARSING or BoolParameter.EXPLICIT_PARSING",
+            )
 
     def parse(self, text: str) -> bool:
         word = str(text).strip().lower()
@@ -94,7 +113,7 @@ class BoolParameter(Parameter[bool]):
         return self.parse(value)
 
 
-class PathParameter(Parameter[Path]):
+class PathParameter(Parameter[Path, "Path | str"]):
     """A path of the file system, as ``pathlib.Path``.
 
     Args:
@@ -107,11 +126,11 @@ class PathParameter(Parameter[Path]):
 
     def __init__(
         self,
-        default: Any = NO_VALUE,
+        default: Path | str | NoValue = NO_VALUE,
         *,
         absolute: bool = False,
         exists: bool = False,
-        **options: Any,
+        **options: Unpack[Options],
     ) -> None:
         super().__init__(default, **options)
         self.absolute = absolute
@@ -132,52 +151,54 @@ class PathParameter(Parameter[Path]):
         return path
 
 
-class OptionalMixin(Parameter[T]):
-    """Adds "or nothing" to a parameter: ``None`` in code, the empty string as text."""
-
-    def __init__(self, default: Any = None, **options: Any) -> None:
-        super().__init__(default, **options)
-
-    def parse(self, text: str) -> Any:
-        return super().parse(text) if text else None
-
-    def serialize(self, value: Any) -> str:
-        return "" if value is None else super().serialize(value)
-
-    def normalize(self, value: Any) -> Any:
-        return None if value is None else super().normalize(value)
-
-    def read(self, text: str) -> Any:
-        return self.normalize(self.parse(text))
-
-    def next_in_enumeration(self, value: Any) -> Any:
-        return None if value is None else super().next_in_enumeration(value)
-
-
-class OptionalParameter(OptionalMixin["str | None"]):
+class OptionalParameter(OptionalMixin["str | None"], StrParameter):
     """Text or nothing."""
 
     what = "a string or None"
-
-    def normalize(self, value: Any) -> Any:
-        return value if value is None else str(value)
+    expected_type = str
 
 
-class OptionalStrParameter(OptionalParameter):
+class OptionalStrParameter(OptionalMixin["str | None"], StrParameter):
     """Text or nothing."""
+
+    what = "a string or None"
+    expected_type = str
 
 
 class OptionalIntParameter(OptionalMixin["int | None"], IntParameter):
     """A whole number or nothing."""
 
+    expected_type = int
+
 
 class OptionalFloatParameter(OptionalMixin["float | None"], FloatParameter):
     """A number or nothing."""
+
+    expected_type = float
 
 
 class OptionalBoolParameter(OptionalMixin["bool | None"], BoolParameter):
     """True, false or nothing."""
 
-    def __init__(self, default: Any = None, *, parsing: str | None = None, **options: Any) -> None:
-        Parameter.__init__(self, default, **options)
-        self.parsing = parsing or self.EXPLICIT_PARSING
+    def __init__(
+        self,
+        default: bool | None = None,
+        *,
+        parsing: str | None = None,
+        **options: Unpack[Options],
+    ) -> None:
+        BoolParameter.__init__(self, default, parsing=parsing, **options)
+
+
+class OptionalPathParameter(OptionalMixin["Path | None", "Path | str | None"], PathParameter):
+    """A path or nothing."""
+
+    def __init__(
+        self,
+        default: Path | str | None = None,
+        *,
+        absolute: bool = False,
+        exists: bool = False,
+        **options: Unpack[Options],
+    ) -> None:
+        PathParameter.__init__(self, default, absolute=absolute, exists=exists, **options)  # type: ignore[arg-type]

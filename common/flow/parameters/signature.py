@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Final
 
+from flow.errors import FlowError
 from flow.parameters import errors
 from flow.parameters.base import NO_VALUE, Parameter, ParameterVisibility
 from flow.parameters.defaults import resolve_default
+
+_OWN_PACKAGE: Final = "flow.parameters."
 
 
 class Signature:
@@ -22,6 +24,8 @@ class Signature:
         "_bindings",
         "_by_hash",
         "_by_text",
+        "_foreign",
+        "_identified",
         "_position",
         "_serializers",
         "batched",
@@ -59,6 +63,16 @@ class Signature:
                 if param.significant and param.visibility == ParameterVisibility.PUBLIC
             )
         )
+        #: Indices whose text is not what counts for the task id.
+        self._identified = {
+            index: param
+            for index, (_, param) in enumerate(ordered)
+            if type(param).identify is not Parameter.identify
+        }
+        #: Whether kinds are among them of which flow does not know that every value has a text.
+        self._foreign = any(
+            not type(param).__module__.startswith(_OWN_PACKAGE) for _, param in ordered
+        )
         self.batched = tuple(name for name, param in ordered if param.batch_method is not None)
 
     def bind(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> tuple[Any, ...]:
@@ -89,6 +103,20 @@ class Signature:
         except Exception as error:  # serialize() may be a user's
             raise self._unwritable(values, error) from error
 
+    def check_texts(self, values: tuple[Any, ...]) -> tuple[str, ...] | None:
+        """Write values that may have no text, when a task is made. Raises ``BadParameter``."""
+        return self.strings(values) if self._foreign else None
+
+    def pairs(self, values: tuple[Any, ...], texts: tuple[str, ...]) -> list[tuple[str, str]]:
+        """Return (name, text) of what makes the task id, by name."""
+        found = [(name, texts[index]) for name, index in self.identity]
+        if self._identified:
+            for place, (name, index) in enumerate(self.identity):
+                param = self._identified.get(index)
+                if param is not None:
+                    found[place] = (name, param.identify(values[index], texts[index]))
+        return found
+
     def strings(self, values: tuple[Any, ...]) -> tuple[str, ...]:
         """Serialize all values."""
         try:
@@ -112,7 +140,7 @@ class Signature:
                 continue
             try:
                 if isinstance(text, list):
-                    values[name] = _joined(param, text)
+                    values[name] = param.join(text)
                 else:
                     values[name] = param.read(text)
             except errors.ParameterError:
@@ -150,13 +178,7 @@ class Signature:
         return self._accept(name, param, value, source="the default")
 
     def _accept(self, name: str, param: Parameter[Any], value: Any, *, source: str = "") -> Any:
-        if type(param) is Parameter and value is not None and not isinstance(value, str):
-            warnings.warn(
-                f'Parameter "{name}" of {self.family} with value {errors.shown(value)} is not of '
-                f"type string; another process will get it as one",
-                UserWarning,
-                stacklevel=4,
-            )
+        param.warn_of(self.family, name, value)
         try:
             return param.accept(value)
         except errors.ParameterError:
@@ -167,7 +189,8 @@ class Signature:
     def _bad(
         self, name: str, param: Parameter[Any], error: Exception, *, source: str = ""
     ) -> errors.BadParameter:
-        reason = str(error) if isinstance(error, ValueError) else f"{type(error).__name__}: {error}"
+        ours = isinstance(error, (ValueError, FlowError))
+        reason = str(error) if ours else f"{type(error).__name__}: {error}"
         return errors.bad(self.family, name, reason, type(param).__name__, source=source)
 
     def _unwritable(self, values: tuple[Any, ...], error: Exception) -> errors.BadParameter:
@@ -189,9 +212,3 @@ def exact_type(param: Parameter[Any]) -> type | None:
         if "normalize" in cls.__dict__ or "accept" in cls.__dict__:
             return None
     return None
-
-
-def _joined(param: Parameter[Any], texts: list[str]) -> Any:
-    if param.batch_method is None:
-        raise ValueError("got a list, but has no batch_method")
-    return param.accept(param.batch_method([param.read(text) for text in texts]))

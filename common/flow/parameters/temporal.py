@@ -4,17 +4,26 @@ from __future__ import annotations
 
 import datetime
 import warnings
-from typing import Any, Final, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar
 
-from flow.parameters.base import NO_VALUE, Parameter
-from flow.parameters.scalar import OptionalMixin
+from flow.parameters.base import NO_VALUE, NoValue, Parameter
+from flow.parameters.optional import OptionalMixin
+
+if TYPE_CHECKING:
+    from typing import Unpack
+
+    from flow.date_interval import Month, Year
+    from flow.parameters.base import Options
+
+    _Day = datetime.date | Month | Year
 
 _EPOCH_DAY: Final = datetime.date(1970, 1, 1)
 _EPOCH: Final = datetime.datetime(1970, 1, 1)
 _Moment = TypeVar("_Moment", bound=datetime.date)
+_Given = TypeVar("_Given")
 
 
-class _Interval(Parameter[_Moment], Generic[_Moment]):
+class _Interval(Parameter[_Moment, _Given], Generic[_Moment, _Given]):
     """What all share: a format, and values cut down to every ``interval``-th unit since ``start``.
 
     Args:
@@ -27,11 +36,11 @@ class _Interval(Parameter[_Moment], Generic[_Moment]):
 
     def __init__(
         self,
-        default: Any = NO_VALUE,
+        default: _Given | NoValue = NO_VALUE,
         *,
         interval: int = 1,
-        start: Any = None,
-        **options: Any,
+        start: datetime.date | None = None,
+        **options: Unpack[Options],
     ) -> None:
         super().__init__(default, **options)
         self.interval = interval
@@ -51,7 +60,7 @@ class _Interval(Parameter[_Moment], Generic[_Moment]):
         return _written(value, self.date_format)
 
 
-class DateParameter(_Interval[datetime.date]):
+class DateParameter(_Interval[datetime.date, "_Day"]):
     """A day, ``YYYY-MM-DD``."""
 
     what = "a date, expected YYYY-MM-DD"
@@ -98,8 +107,16 @@ class DateParameter(_Interval[datetime.date]):
 class OptionalDateParameter(OptionalMixin["datetime.date | None"], DateParameter):
     """A day or nothing."""
 
-    def serialize(self, value: Any) -> str:
-        return "" if value is None else DateParameter.serialize(self, value)
+    def __init__(
+        self,
+        default: datetime.date | None = None,
+        *,
+        interval: int = 1,
+        start: datetime.date | None = None,
+        **options: Unpack[Options],
+    ) -> None:
+        chosen: Any = default
+        DateParameter.__init__(self, chosen, interval=interval, start=start, **options)
 
 
 class MonthParameter(DateParameter):
@@ -134,7 +151,7 @@ class YearParameter(DateParameter):
         return datetime.date(value.year + self.interval, 1, 1)
 
 
-class _MomentParameter(_Interval[datetime.datetime]):
+class _MomentParameter(_Interval[datetime.datetime, datetime.date]):
     """A moment, cut to ``unit``. Time zones are dropped: only the clock reading counts."""
 
     unit: datetime.timedelta
