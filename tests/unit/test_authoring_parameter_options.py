@@ -119,12 +119,15 @@ class Size(enum.Enum):
     L = 2
 
 
+DIGIT = {"var_type": int, "min_value": 0, "max_value": 9}
+
+
 @pytest.mark.parametrize(
     ("parameter", "value", "text"),
     [
-        (flow.NumericalParameter(var_type=int, min_value=0, max_value=9), 9, "9 is not int in [0, 9)"),
-        (flow.NumericalParameter(var_type=int, min_value=0, max_value=9), 1.5, "1.5 is not int in"),
-        (flow.NumericalParameter(var_type=int, min_value=0, max_value=9), None, "None is not int"),
+        (flow.NumericalParameter(**DIGIT), 9, "9 is not int in [0, 9)"),
+        (flow.NumericalParameter(**DIGIT), 1.5, "1.5 is not int in"),
+        (flow.NumericalParameter(**DIGIT), None, "None is not int"),
         (flow.ChoiceListParameter(choices=["a"]), ["a", "b"], "'b' is not one of a"),
         (flow.ChoiceListParameter(choices=["a"]), 5, "5 is not a list, each one of a"),
         (flow.EnumListParameter(enum=Size), [Size.S, 1], "1 is not one of S, L"),
