@@ -20,6 +20,7 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
+from flow import luigi_config
 from flow.errors import ConfigError, ExitCode, FlowError
 
 #: Of a Unix socket address. Source: sun_path in unix(7), with its final zero.
@@ -153,6 +154,7 @@ class Children:
                     "FLOW_MOCK_DIR": f"{self.directory}/mock",  # one for all its task processes
                     **os.environ,
                     **_storage(),
+                    **luigi_config.inherited(),
                     "FLOW_WORKER": WORKER_MARK_ROOM,
                 },
             )

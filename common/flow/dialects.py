@@ -108,6 +108,9 @@ class Dialect:
         # What tasks remember on themselves, as ranges do, is of an earlier plan.
         self.forget()
 
+    def planning_elsewhere(self) -> None:
+        """Be told that other processes will plan and run tasks of this one."""
+
     def enter(self, task: Any) -> None:
         """Be told that an attempt of this task begins here."""
 

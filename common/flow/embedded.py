@@ -105,7 +105,7 @@ def build(
     Raises:
         KeyboardInterrupt: Ctrl-C; what ran has finished, or was killed at the second press.
     """
-    from flow.dialects import module_of, strings_of
+    from flow.dialects import module_of, others, strings_of
     from flow.execution import Root, Work, execute
 
     _refuse_while_loading("build")
@@ -116,6 +116,8 @@ def build(
     options = {name: keywords[name] for name in known if keywords.get(name) is not None}
     if workers is not None:
         options["workers"] = workers
+    for library in others():
+        library.planning_elsewhere()
     roots = [Root(module_of(each), each.task_family, strings_of(each)) for each in wanted]
     here = any(each.module == MAIN for each in roots)
     work = Work(roots, options, path=_search_path(), here=here, library=True)

@@ -9,6 +9,8 @@ Of its options that concern the engine these count, and only where the file sets
 
 from __future__ import annotations
 
+import os
+import sys
 from collections.abc import Mapping
 from typing import Any, Final
 
@@ -17,7 +19,7 @@ import luigi.parameter
 import luigi.task
 import luigi.task_register
 
-from flow import gokart_tasks
+from flow import gokart_tasks, luigi_config
 from flow.dialects import Dialect
 from flow.errors import FlowError
 from flow.packing import pack_params
@@ -28,10 +30,13 @@ from flow.task import Task
 
 #: Packages whose task classes every module may name without importing them.
 _LIBRARIES: Final = frozenset({"luigi", "gokart"})
+#: Set in the processes of workers.
+WORKER_MARK: Final = "FLOW_WORKER"
 _MAIN: Final = "__main__"
 # luigi's own types are incomplete.
 Register: Any = luigi.task_register.Register
 _get_config: Any = luigi.configuration.get_config
+_add_config_path: Any = luigi.configuration.add_config_path
 _PRIVATE: Final = luigi.parameter.ParameterVisibility.PRIVATE
 _NAIVE: Final = tuple(
     vars(cls)["bulk_complete"].__func__
@@ -50,6 +55,9 @@ class LuigiDialect(Dialect):
         #: Classes of scripts -> what other processes import to get them.
         self._script_classes: dict[Any, str] = {}
         self._modules: dict[str, str] = {}
+        self._ready = False
+        for path in filter(None, os.environ.get(luigi_config.ADDED, "").split(os.pathsep)):
+            _add_config_path(path)
 
     # ------------------------------------------------------------------ classes
 
@@ -92,6 +100,7 @@ class LuigiDialect(Dialect):
 
     def make(self, cls: Any, named: Mapping[str, Any]) -> Any:
         """Make a task from strings, naming the parameter if one is to blame."""
+        share_mocks()
         gokart_tasks.import_for(cls, named)
         try:
             return cls.from_str_params(named)
@@ -152,12 +161,22 @@ class LuigiDialect(Dialect):
         # gokart's rerun=True is forgotten by an instance once it was asked; a new plan is new.
         self.forget()
 
+    def planning_elsewhere(self) -> None:
+        share_mocks()
+
     def enter(self, task: Any) -> None:
+        if not self._ready:
+            self._ready = True
+            _log()
         gokart_tasks.settle(task)
 
     def forget(self) -> None:
         if getattr(Register, "_Register__instance_cache", None) is not None:
             Register.clear_instance_cache()
+        simulate: Any = sys.modules.get("luigi.contrib.simulate")
+        if simulate is not None:
+            # "Done" is meant for one run of a pipeline, and takes this process for its whole life.
+            simulate.RunAnywayTarget.unique.value = 0
 
     # ------------------------------------------------------------------ describing
 
@@ -205,6 +224,36 @@ class _Policy:
     def owner_list(self) -> list[str]:
         """Return the addresses of ``owner_email``."""
         return [str(owner) for owner in self._task._owner_list()]
+
+
+def share_mocks() -> None:
+    """Keep what luigi's ``MockTarget`` holds where all processes of a run see it.
+
+    luigi itself has a process for that, which its forks inherit, and other processes cannot find.
+    """
+    mock: Any = sys.modules.get("luigi.mock")
+    if mock is None or mock.MockFileSystem._data.__class__.__module__.startswith("flow."):
+        return
+    from flow.targets.mock import MockFileSystem  # few pipelines use it
+
+    contents = MockFileSystem().get_all_data()
+    contents.update(mock.MockFileSystem._data or {})
+    mock.MockFileSystem._data = contents
+
+
+def _log() -> None:
+    """Show what luigi logs, as its own worker would, in the output of the attempt."""
+    if WORKER_MARK not in os.environ:
+        return  # a program around has its own way of logging
+    import luigi.interface  # not for planners
+    import luigi.setup_logging
+
+    setup: Any = luigi.setup_logging.InterfaceLogging.setup
+    core: Any = luigi.interface.core
+    options = core()
+    if configured("core", "log_level", str) is None:
+        options.log_level = "INFO"
+    setup(options)
 
 
 def configured(section: str, option: str, read: Any) -> Any:

@@ -32,7 +32,6 @@ __all__ = [
     "flatten",
     "flatten_output",
     "getpaths",
-    "has_completeness",
     "is_external",
     "namespace",
 ]
@@ -426,20 +425,6 @@ class MixinNaiveBulkComplete:
 def is_external(task: Task) -> bool:
     """Tell whether nothing here can run the task."""
     return task.run is None or task.run is NotImplemented
-
-
-def has_completeness(task: Task, base: Any = Task) -> bool:
-    """Tell whether ``complete()`` can ever be true: outputs, or a ``complete()`` of its own.
-
-    Where it is false, the end of ``run()`` is all there is to check. ``base`` is what the task
-    inherits from if it overrides nothing.
-    """
-    cls = type(task)
-    if cls.complete is not base.complete or "complete" in task.__dict__:
-        return True
-    if cls.output is base.output and "output" not in task.__dict__:
-        return False
-    return bool(flatten(task.output()))
 
 
 def externalize(taskclass_or_taskobject: Any) -> Any:

@@ -12,6 +12,7 @@ import pytest
 
 import flow
 from flow import registry
+from flow.completeness import ask
 from flow.dynamic import DynamicRequirements
 from flow.parameters import DuplicateParameter, MissingParameter, UnknownParameter
 from flow.parameters.defaults import NO_VALUE, add_resolver
@@ -21,7 +22,6 @@ from flow.task import (
     BulkCompleteNotImplementedError,
     externalize,
     flatten_output,
-    has_completeness,
     is_external,
 )
 
@@ -272,20 +272,26 @@ def test_complete_without_outputs_is_false_and_warns_once_a_family():
         assert NoOutput(2).complete() is False
 
 
-def test_has_completeness_is_false_only_without_outputs_and_own_complete():
-    class OwnComplete(flow.Task):
-        def complete(self):
-            return False
+def test_ask_default_complete_asks_for_the_outputs_once_and_warns_of_none(recwarn):
+    asked = []
+
+    class Twice(flow.Task):
+        def output(self):
+            asked.append(self)
+            return [flow.LocalTarget("/"), flow.LocalTarget("/nowhere")]
 
     class EmptyOutput(flow.Task):
         def output(self):
             return []
 
-    assert not has_completeness(Plain())
-    assert not has_completeness(EmptyOutput())
-    assert has_completeness(Leaf())
-    assert has_completeness(OwnComplete())
-    assert has_completeness(WrapsTwo())
+    class OwnComplete(flow.Task):
+        def complete(self):
+            return True
+
+    assert [ask(task) for task in (Twice(), EmptyOutput(), Plain())] == [False] * 3
+    assert asked == [Twice()]
+    assert ask(OwnComplete())
+    assert not recwarn.list
 
 
 class WrapsTwo(flow.WrapperTask):
