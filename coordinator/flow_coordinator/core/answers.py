@@ -200,7 +200,7 @@ def _worker_row(s: State, worker: WorkerRecord) -> client.WorkerRow:
         else "active"
     )
     running = [
-        (lease.task.name, s.now - lease.granted_at)
+        (explain.lease_name(lease), s.now - lease.granted_at)
         for lease in list(worker.held.values())[:WORKER_TASKS_MAX]
         if lease.holds
     ]

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from heapq import heapify, heappop, heappush
 
+from flow.messages.shared import Grant
 from flow.messages.worker import Dispatch, Kill, Recall, Resume
 from flow.states import TaskState
 from flow_coordinator.core import leases, outcomes, tally
@@ -30,6 +31,8 @@ OVERHEAD_S = 0.0002
 UNKNOWN_S = 1.0
 #: Grants in one DISPATCH.
 DISPATCH_MAX = 500
+#: Parameters in one DISPATCH; one grant alone may have more.
+DISPATCH_FILL_BYTES = 256 << 10
 #: Grants in one turn: bounds the turn, the next one follows at once.
 GRANTS_MAX = 2_000
 #: What was granted ahead this long ago is taken back when another worker idles, seconds.
@@ -85,9 +88,7 @@ def _grant_ready(s: State) -> bool:
         if demand and _parked_for_resources(s, group):
             continue
         if demand or solo or refused_by:
-            if not _grant_particular(s, group, rooms):
-                continue
-            granted += 1
+            granted += _grant_particular(s, group, rooms)
             continue
         count = _grant_plain(s, group, rooms)
         if not count:
@@ -118,9 +119,10 @@ def _grant_plain(s: State, group: Group, rooms: list[_Room]) -> int:
             return 0
     heappop(rooms)
     task = s.ready.take(group)
-    leases.grant(s, task, worker, expected_s)
+    members = s.ready.join(group, task)
+    leases.grant(s, task, worker, expected_s, members)
     heappush(rooms, (_business(worker), at, worker))
-    return 1
+    return 1 + len(members)
 
 
 def _parked_for_resources(s: State, group: Group) -> bool:
@@ -170,8 +172,11 @@ def is_unmet(s: State, demand: tuple[tuple[str, float], ...]) -> bool:
     return False
 
 
-def _grant_particular(s: State, group: Group, rooms: list[_Room]) -> bool:
-    """Grant one task that only some workers can take; park its group where none has room."""
+def _grant_particular(s: State, group: Group, rooms: list[_Room]) -> int:
+    """Grant what only some workers can take; park its group where none has room.
+
+    Returns how many tasks were granted: one, or a batch.
+    """
     demand, solo, refused_by = group.key
     if leases.refused_by_all(s, demand, refused_by):
         # those who might have taken it are gone: asked again, a refusal is a failure
@@ -191,19 +196,20 @@ def _grant_particular(s: State, group: Group, rooms: list[_Room]) -> bool:
         if shared and head and _better_waits(s, leases.WORKER_ROOM, head, worker):
             continue
         task = s.ready.take(group)
+        members = s.ready.join(group, task)
         mean_s = task.family.mean_run_s
-        leases.grant(s, task, worker, UNKNOWN_S if mean_s < 0 else mean_s + OVERHEAD_S)
+        leases.grant(s, task, worker, UNKNOWN_S if mean_s < 0 else mean_s + OVERHEAD_S, members)
         rooms[:] = [
             (_business(one) if one is worker else business, order, one)
             for business, order, one in rooms
             if one.accepting
         ]
         heapify(rooms)
-        return True
+        return 1 + len(members)
     if solo:
         _reserve(s, group, rooms)
     s.ready.park(group, leases.WORKER_ROOM)
-    return False
+    return 0
 
 
 def _reserve(s: State, group: Group, rooms: list[_Room]) -> None:
@@ -262,13 +268,25 @@ def resume(s: State, worker: WorkerRecord) -> None:
 def speak(s: State, worker: WorkerRecord) -> None:
     """Send what was granted to a worker this turn (unless that ended again meanwhile)."""
     spoken, worker.outbox = worker.outbox, []
-    grants = []
+    grants: list[Grant] = []
+    fill_bytes = 0
     for lease in spoken:
-        if lease.task.lease is lease:
-            lease.sent += 1
-            grants.append(leases.spell_grant(s, lease))
-    for at in range(0, len(grants), DISPATCH_MAX):
-        s.send(worker.peer, Dispatch(worker.session, grants[at : at + DISPATCH_MAX]))
+        if lease.task.lease is not lease:
+            continue
+        lease.sent += 1
+        grant = leases.spell_grant(s, lease)
+        size_bytes = len(grant.params)
+        if lease.members:
+            size_bytes += sum(map(len, grant.members))
+        if grants and (
+            len(grants) >= DISPATCH_MAX or fill_bytes + size_bytes > DISPATCH_FILL_BYTES
+        ):
+            s.send(worker.peer, Dispatch(worker.session, grants))
+            grants, fill_bytes = [], 0
+        grants.append(grant)
+        fill_bytes += size_bytes
+    if grants:
+        s.send(worker.peer, Dispatch(worker.session, grants))
 
 
 def repeat(s: State, worker: WorkerRecord) -> None:
@@ -279,7 +297,7 @@ def repeat(s: State, worker: WorkerRecord) -> None:
     for lease in worker.held.values():
         if s.now - lease.granted_at < s.config.timing.heartbeat_s:
             break
-        if lease.task.doomed:
+        if lease.doomed:
             kills.append(lease.token)
         elif not lease.confirmed and lease.holds:
             if lease.resumed:
@@ -329,5 +347,4 @@ def unreachable(s: State, worker: WorkerRecord, message: Dispatch) -> None:
     for grant in message.grants:
         lease = s.leases.get(grant.token)
         if lease is not None and lease.sent == 1 and lease.uid == worker.uid:
-            leases.end(s, lease)
-            outcomes.lost(s, lease.task, worker.name, False, "it could not be sent")
+            outcomes.release(s, lease, worker.name, False, "it could not be sent")

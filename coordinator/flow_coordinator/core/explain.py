@@ -7,7 +7,7 @@ from itertools import islice
 
 from flow.messages.client import WhyAnswer
 from flow.states import SATISFIED, TERMINAL, TaskState
-from flow_coordinator.core import graph, leases, summaries
+from flow_coordinator.core import batching, graph, leases, summaries
 from flow_coordinator.core.ready import UNMET, Group
 from flow_coordinator.core.records import (
     Demand,
@@ -269,7 +269,7 @@ def _called(s: State, worker: WorkerRecord) -> str:
 def _holders(s: State, name: str, held: Iterable[LeaseRecord]) -> list[str]:
     """Name tasks that hold a resource, or a slot, and for how long."""
     return [
-        f"{lease.task.name} {s.now - lease.granted_at:.0f} s"
+        f"{lease_name(lease)} {s.now - lease.granted_at:.0f} s"
         for lease in held
         if lease.holds and (not name or any(n == name for n, _ in leases.demand_of(lease.task)))
     ][:NAMES_MAX]
@@ -299,5 +299,23 @@ def _held(s: State, task: TaskRecord, lines: list[tuple[str, str]], hints: list[
         )
     if task.extra is not None and task.extra.doom is not None:
         lines.append(("ending", f"its worker was told to kill it: {task.extra.doom[1]}"))
-    if task.state == TaskState.SUSPENDED:
-        lines.append(("suspended", "its generator waits for the tasks it yielded"))
+    if lease.members:
+        lines.append(("batch", _batch(lease, task)))
+    if not lease.holds:
+        whose = "its" if lease.task is task else f"the batch's ({lease.task.name})"
+        lines.append(("suspended", f"{whose} generator waits for the tasks it yielded"))
+
+
+def lease_name(lease: LeaseRecord) -> str:
+    """Name what a lease runs, in short."""
+    more = f" and {len(lease.members)} more as one" if lease.members else ""
+    return lease.task.name + more
+
+
+def _batch(lease: LeaseRecord, task: TaskRecord) -> str:
+    """Say what a task runs with."""
+    others = [one for one in islice(batching.tasks_of(lease), NAMES_MAX + 1) if one is not task]
+    names = " · ".join(one.name for one in others[:NAMES_MAX])
+    count = len(lease.members)
+    more = f" and {count - NAMES_MAX} more" if count > NAMES_MAX else ""
+    return f"runs as one with {count} {'others' if count > 1 else 'other'}: {names}{more}"

@@ -9,6 +9,8 @@ Source: Pearce and Kelly, "A dynamic topological sort algorithm for directed acy
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from flow.messages.client import RootTask
 from flow.messages.shared import Stub, display, pack_params
 from flow.states import SATISFIED, TERMINAL, RunState, TaskState
@@ -154,13 +156,46 @@ def group_key(task: TaskRecord) -> GroupKey:
 def find_cycle(task: TaskRecord, deps: list[TaskRecord]) -> list[TaskRecord] | None:
     """Make room for edges from a task to its requirements, or give the cycle they would close.
 
-    Returns the path from the task back to itself. Changes positions, no edges.
+    Returns the path from the task back to itself. Changes positions, no edges. What waits for a
+    batch that yielded waits for what its first task waits for.
     """
+    lease = task.lease
+    if lease is not None and lease.members:
+        path = _path(task, deps, lease.members)
+        if path is not None:
+            return path
     for dep in deps:
         if dep.order >= task.order:
             path = _reorder(task, dep)
             if path is not None:
                 return path
+        lease = dep.lease
+        if lease is not None and not lease.holds and lease.task is not dep:
+            first = lease.task
+            path = _reorder(task, first) if first.order >= task.order else None
+            if path is not None:
+                return [task, dep, *path[1:]]
+    return None
+
+
+def _path(
+    task: TaskRecord, deps: list[TaskRecord], ends: Mapping[TaskRecord, int]
+) -> list[TaskRecord] | None:
+    """Find a way from a task over its requirements to one of ``ends``. Cost: O(what is above)."""
+    low = min(end.order for end in ends)
+    came: dict[TaskRecord, TaskRecord] = {dep: task for dep in deps if dep.order >= low}
+    stack = list(came)
+    while stack:
+        one = stack.pop()
+        if one in ends:
+            path = [one]
+            while path[-1] is not task:
+                path.append(came[path[-1]])
+            return path[::-1]
+        for up in one.upstream:
+            if up.order >= low and up not in came:
+                came[up] = one
+                stack.append(up)
     return None
 
 
@@ -276,7 +311,7 @@ def release(s: State, waiting: list[TaskRecord], start: int, stop: int) -> None:
 def resume_later(s: State, task: TaskRecord) -> None:
     """Queue a suspended task, all of whose yields are done, at the worker that keeps it."""
     lease = task.lease
-    if lease is None or task.doomed or lease.resumed >= lease.yielded:
+    if lease is None or lease.doomed or lease.resumed >= lease.yielded:
         return
     worker = s.workers.get(lease.uid)
     if worker is not None and task not in worker.resumes:
@@ -314,7 +349,8 @@ def doom(s: State, task: TaskRecord, verdict: str, why: str) -> None:
         extra.doom = (verdict, why)
         s.changes.progress[task] = None
     lease = task.lease
-    if lease is not None:
+    if lease is not None and lease.killed_at != s.now:
+        lease.killed_at = s.now
         s.timer(s.now, "kill", lease.token)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 
 from flow.states import HELD, SATISFIED, TERMINAL, RunState, TaskState
-from flow_coordinator.core import leases
+from flow_coordinator.core import batching, leases
 from flow_coordinator.core.records import TaskRecord
 from flow_coordinator.core.resources import EPSILON
 from flow_coordinator.core.state import State
@@ -22,6 +22,9 @@ def check(s: State) -> None:
     for task in everything:
         _check_task(task, waits[task], blocked[task])
     _check_leases(s)
+    held = sum(1 for task in everything if task.state in HELD)
+    ran = sum(1 + len(lease.members) for lease in s.leases.values())
+    _expect(held == ran, "held tasks are run by one lease each", held, ran)
     _check_resources(s)
     _check_runs(s)
     _check_queue(s, everything)
@@ -71,7 +74,14 @@ def _check_task(task: TaskRecord, waits: int, blocked: int) -> None:
 
 def _check_leases(s: State) -> None:
     for token, lease in s.leases.items():
-        _expect(lease.task.lease is lease, "lease of its task", token)
+        for task in batching.tasks_of(lease):
+            _expect(task.lease is lease, "lease of its task", token, task.task_id)
+        for member in lease.members:
+            running = member.state in (TaskState.LEASED, TaskState.RUNNING)
+            _expect(running, "only the first of a batch is suspended", token, member.task_id)
+            _expect(_may_join(lease.task, member), "a batch is of one kind", member.task_id)
+        places = list(lease.members.values())
+        _expect(places == list(range(1, len(places) + 1)), "places in a batch", token, places)
         worker = s.workers.get(lease.uid)
         if worker is not None:
             _expect(worker.held.get(token) is lease, "held by its worker", token)
@@ -87,6 +97,10 @@ def _check_leases(s: State) -> None:
     for lease in s.leases.values():
         suspended = lease.task.state == TaskState.SUSPENDED
         _expect(lease.holds != suspended, "a suspended lease holds nothing", lease.token)
+
+
+def _may_join(first: TaskRecord, member: TaskRecord) -> bool:
+    return batching.is_batchable(first) and batching.key_of(first) == batching.key_of(member)
 
 
 def _check_resources(s: State) -> None:
@@ -118,6 +132,13 @@ def _check_runs(s: State) -> None:
 def _check_queue(s: State, everything: list[TaskRecord]) -> None:
     ready = sum(1 for task in everything if task.state == TaskState.READY)
     _expect(len(s.ready) == ready, "ready queue", len(s.ready), ready)
+    for key, group in s.ready.groups.items():
+        if group.kindred is not None:
+            alike = [e.task for e in group.heap if e.task.ticket == e.ticket]
+            alike = [task for task in alike if batching.is_batchable(task)]
+            for task in alike:
+                _expect(group.kindred.knows(task), "a batch finds who may join", task.task_id, key)
+            _expect(group.kindred.live == len(alike), "who may join a batch is ready", key)
     for lacks, groups in s.ready.parked.items():
         for group in groups.values():
             _expect(group.parked == lacks and group.live > 0, "parked groups", lacks, group.key)

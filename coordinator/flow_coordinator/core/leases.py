@@ -6,11 +6,11 @@ exactly once. Rules C1 and C2.
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 
 from flow.ids import WorkerUid
 from flow.messages.shared import Grant
-from flow_coordinator.core import tally
+from flow_coordinator.core import batching, tally
 from flow_coordinator.core.records import Demand, LeaseRecord, TaskRecord, WorkerRecord
 from flow_coordinator.core.resources import could_fit, fits
 from flow_coordinator.core.state import State
@@ -27,22 +27,47 @@ def demand_of(task: TaskRecord) -> Demand:
     return task.policy.demand if task.policy is not None else ()
 
 
-def grant(s: State, task: TaskRecord, worker: WorkerRecord, expected_s: float) -> LeaseRecord:
-    """Give a ready task to a worker under a new token."""
+def grant(
+    s: State,
+    task: TaskRecord,
+    worker: WorkerRecord,
+    expected_s: float,
+    members: Sequence[TaskRecord] = (),
+) -> LeaseRecord:
+    """Give a ready task to a worker under a new token, with others that it runs as one.
+
+    An attempt is counted for each.
+    """
     token = s.new_token()
     lease = LeaseRecord(token, task, worker.uid, s.now)
     lease.expected_s = expected_s
-    task.lease = lease
-    task.attempt += 1
+    if members:
+        lease.members = {member: at for at, member in enumerate(members, 1)}
     s.leases[token] = lease
     worker.held[token] = lease
     hold(s, lease, worker)
-    tally.move(s, task, TaskEvent.GRANT)
+    _hand_over(s, lease, task)
+    for member in lease.members:
+        _hand_over(s, lease, member)
     worker.outbox.append(lease)
+    return lease
+
+
+def _hand_over(s: State, lease: LeaseRecord, task: TaskRecord) -> None:
+    task.lease = lease
+    task.attempt += 1
+    tally.move(s, task, TaskEvent.GRANT)
     for run in task.runs:
         run.attempts += 1
-        run.workers[worker.uid] = None
-    return lease
+        run.workers[lease.uid] = None
+
+
+def confirm(s: State, lease: LeaseRecord) -> None:
+    """Its worker has it: what it runs is running. Cost: O(members)."""
+    lease.confirmed = True
+    tally.move(s, lease.task, TaskEvent.START)
+    for member in lease.members:
+        tally.move(s, member, TaskEvent.START)
 
 
 def hold(s: State, lease: LeaseRecord, worker: WorkerRecord | None) -> None:
@@ -104,6 +129,8 @@ def end(s: State, lease: LeaseRecord) -> None:
     let_go(s, lease)
     task = lease.task
     task.lease = None
+    for member in lease.members:
+        member.lease = None
     del s.leases[lease.token]
     worker = s.workers.get(lease.uid)
     if worker is not None:
@@ -164,4 +191,5 @@ def spell_grant(s: State, lease: LeaseRecord) -> Grant:
         s.config.timeout_s if timeout_s is None else timeout_s,
         extra is not None and extra.solo,
         policy.policy.accepts_messages,
+        batching.spell_members(lease),
     )

@@ -11,8 +11,8 @@ import msgspec
 
 from flow.messages.client import Failure
 from flow.messages.shared import Outcome, Report, unpack_params
-from flow.states import TERMINAL, TaskState
-from flow_coordinator.core import graph, leases, tally
+from flow.states import SATISFIED, TERMINAL, TaskState
+from flow_coordinator.core import batching, graph, leases, tally
 from flow_coordinator.core.records import LeaseRecord, TaskRecord, WorkerRecord
 from flow_coordinator.core.state import State
 from flow_coordinator.core.transitions import TaskEvent
@@ -29,20 +29,63 @@ REFUSED_DELAY_S = 1.0
 TRACE_CHARACTERS_MAX = 8_000
 
 
+#: A text that one attempt of several tasks leaves with each of them.
+_OF_A_BATCH = "{error} (one attempt ran {count} tasks)"
+
+
 def report(s: State, worker: WorkerRecord, lease: LeaseRecord, report: Report) -> None:
-    """Apply the report that ends a lease."""
-    task = lease.task
-    leases.end(s, lease)
-    outcome = report.outcome
-    if outcome == Outcome.DONE:
-        succeed(s, task, report.run_s, report.skipped)
+    """Apply the report that ends a lease: its outcome is that of every task it ran."""
+    if report.outcome == Outcome.DONE:
+        leases.end(s, lease)
+        succeed(s, lease.task, report.run_s, report.skipped)
+        for member in lease.members:
+            succeed(s, member, 0.0, True)
         return
+    leases.end(s, lease)
+    if lease.members:
+        _share_doom(s, lease)
+        if report.error:
+            text = _OF_A_BATCH.format(error=report.error, count=1 + len(lease.members))
+            report = msgspec.structs.replace(report, error=text)
+    luck = s.random.random()
+    for task in batching.tasks_of(lease):
+        _ended(s, worker, task, report, luck)
+
+
+def release(s: State, lease: LeaseRecord, worker: str, started: bool, why: str) -> None:
+    """End a lease whose attempt is gone without a report (uncounted)."""
+    leases.end(s, lease)
+    if lease.members:
+        _share_doom(s, lease)
+    for task in batching.tasks_of(lease):
+        lost(s, task, worker, started, why)
+
+
+def _share_doom(s: State, lease: LeaseRecord) -> None:
+    """What a batch yielded ends all of its tasks, not only the first, which waits for it."""
+    extra = lease.task.extra
+    doom = extra.doom if extra is not None else None
+    if doom is None or doom[0] not in ("fail", "upstream"):
+        return
+    upstream = lease.task.upstream if doom[0] == "upstream" else ()
+    bad = [dep for dep in upstream if dep.state in TERMINAL and dep.state not in SATISFIED]
+    for member in lease.members:
+        if not member.doomed:
+            member.more().doom = doom
+            # so that they come back when that does
+            if bad and graph.find_cycle(member, bad) is None:
+                graph.add_edges(s, member, bad)
+
+
+def _ended(s: State, worker: WorkerRecord, task: TaskRecord, report: Report, luck: float) -> None:
+    """Apply the end of an attempt, other than success, to a task that it ran."""
+    outcome = report.outcome
     if task.doomed:
         settle_doom(s, task, worker.name, report)
     elif outcome in (Outcome.FAILED, Outcome.TIMEOUT):
-        fail(s, task, worker.name, report)
+        fail(s, task, worker.name, report, luck)
     elif outcome == Outcome.CRASHED:
-        crash(s, task, worker.name, report)
+        crash(s, task, worker.name, report, luck)
     elif outcome == Outcome.REFUSED:
         refuse(s, task, worker, report)
     else:
@@ -110,7 +153,9 @@ def lost(s: State, task: TaskRecord, worker: str, started: bool, why: str) -> No
         give_back(s, task)
 
 
-def fail(s: State, task: TaskRecord, worker: str, report: Report) -> None:
+def fail(
+    s: State, task: TaskRecord, worker: str, report: Report, luck: float | None = None
+) -> None:
     """A counted failure: again after backoff, or the end."""
     extra = task.more()
     extra.solo = False
@@ -128,12 +173,14 @@ def fail(s: State, task: TaskRecord, worker: str, report: Report) -> None:
         tally.move(s, task, TaskEvent.FAIL)
         graph.ended_badly(s, task)
         return
-    delay_s = backoff_s(s, task, task.failures)
+    delay_s = backoff_s(s, task, task.failures, luck)
     note_failure(s, task, kind, worker, report.run_s, report.error, report, delay_s)
     back_off(s, task, delay_s)
 
 
-def crash(s: State, task: TaskRecord, worker: str, report: Report) -> None:
+def crash(
+    s: State, task: TaskRecord, worker: str, report: Report, luck: float | None = None
+) -> None:
     """The task's process died: next attempt alone on a worker; the third time is the last."""
     extra = task.more()
     task.crashes += 1
@@ -145,7 +192,7 @@ def crash(s: State, task: TaskRecord, worker: str, report: Report) -> None:
         graph.ended_badly(s, task)
         return
     extra.solo = True
-    delay_s = backoff_s(s, task, task.crashes)
+    delay_s = backoff_s(s, task, task.crashes, luck)
     note_failure(s, task, "crashed", worker, report.run_s, report.error, report, delay_s)
     back_off(s, task, delay_s)
 
@@ -189,14 +236,19 @@ def attempts_max(s: State, task: TaskRecord) -> int:
     return max(1, *asked) if asked else max(1, s.config.retry_count)
 
 
-def backoff_s(s: State, task: TaskRecord, failures: int) -> float:
-    """Exponential, capped, with jitter so that what failed together does not return together."""
+def backoff_s(s: State, task: TaskRecord, failures: int, luck: float | None = None) -> float:
+    """Exponential, capped, with jitter so that what failed together does not return together.
+
+    Members of a batch have one ``luck``, 0..1, so that they return as one.
+    """
     base_s = s.config.retry_delay_s
     policy = task.policy.policy if task.policy is not None else None
     if policy is not None and policy.retry_delay_s is not None:
         base_s = policy.retry_delay_s
     delay_s = min(base_s * 2.0 ** min(failures - 1, 30), s.config.retry_delay_max_s)
-    return delay_s * (1.0 + s.config.retry_jitter * (2.0 * s.random.random() - 1.0))
+    if luck is None:
+        luck = s.random.random()
+    return delay_s * (1.0 + s.config.retry_jitter * (2.0 * luck - 1.0))
 
 
 def note_failure(

@@ -9,6 +9,9 @@ it lacks is kept for it: nobody else takes of that before (``owed``).
 Groups that do not fit are parked under the one thing they lack and cost nothing until that is
 given back; 100,000 tasks that wait for one resource are one parked group.
 
+Tasks that may run as one are indexed a second time, see ``batching``. A batch is one turn of its
+run, and goes when its first task does.
+
 Cost: O(log n) to add and to take, n the tasks of one group.
 """
 
@@ -20,6 +23,7 @@ from math import inf
 
 from flow.ids import WorkerUid
 from flow.states import TaskState
+from flow_coordinator.core.batching import Kindred, is_batchable
 from flow_coordinator.core.records import Demand, Entry, Instant, RunRecord, TaskRecord
 
 #: Waiting longer than this lets a task overtake higher priorities, now and then.
@@ -39,7 +43,7 @@ _Place = tuple[float, float, int, "Group"]
 class Group:
     """Ready tasks that need the same."""
 
-    __slots__ = ("by_age", "heap", "key", "live", "parked", "place", "raised")
+    __slots__ = ("by_age", "heap", "key", "kindred", "live", "parked", "place", "raised")
 
     def __init__(self, key: GroupKey) -> None:
         self.key = key
@@ -53,6 +57,8 @@ class Group:
         self.parked: str | None = None
         #: its one valid entry among the open groups
         self.place: _Place | None = None
+        #: those that may run as one; None: what crashed or was refused runs alone
+        self.kindred = None if key[1] or key[2] else Kindred()
 
     def add(self, entry: Entry) -> None:
         """Queue a task."""
@@ -126,14 +132,21 @@ class ReadyQueue:
     def push(self, task: TaskRecord, key: GroupKey, run: RunRecord | None, now: Instant) -> None:
         """Queue a ready task. Its run decides its fair share."""
         self._ticket += 1
-        tag = self._served
-        if run is not None:
-            run.last_tag = tag = max(self._served, run.last_tag) + 1.0
-        task.ticket = self._ticket
         group = self.groups.get(key)
         if group is None:
             group = self.groups[key] = Group(key)
-        group.add(Entry(-task.priority, tag, self._ticket, task, now))
+        kin = group.kindred.of(task) if group.kindred is not None and is_batchable(task) else None
+        tag = self._served
+        if run is not None:
+            if kin is not None and kin.shares_tag(task, run, self._served):
+                tag = kin.tag
+            else:
+                run.last_tag = tag = max(self._served, run.last_tag) + 1.0
+        task.ticket = self._ticket
+        entry = Entry(-task.priority, tag, self._ticket, task, now)
+        group.add(entry)
+        if kin is not None:
+            kin.add(entry, run)
         self._refresh(group)
 
     def reorder(self, task: TaskRecord, key: GroupKey) -> None:
@@ -142,7 +155,10 @@ class ReadyQueue:
         self._ticket += 1
         task.ticket = self._ticket
         group.live -= 1
-        group.add(Entry(-task.priority, self._served, self._ticket, task, task.since))
+        entry = Entry(-task.priority, self._served, self._ticket, task, task.since)
+        group.add(entry)
+        if group.kindred is not None and is_batchable(task):
+            group.kindred.of(task).add(entry, None)
         self._refresh(group)
 
     def drop(self, task: TaskRecord, key: GroupKey) -> None:
@@ -152,6 +168,8 @@ class ReadyQueue:
             head = group.head()
             task.ticket = 0
             group.live -= 1
+            if group.kindred is not None and is_batchable(task):
+                group.kindred.forget(task)
             lacks = group.parked
             if not group.live:
                 self._forget(group)
@@ -233,6 +251,15 @@ class ReadyQueue:
         if not group.live:
             self._forget(group)
         return task
+
+    def join(self, group: Group, first: TaskRecord) -> list[TaskRecord]:
+        """Remove what may run as one with a task just taken, in queue order. O(log n) each."""
+        if group.kindred is None or not is_batchable(first):
+            return []
+        joined = [group.take(entry) for entry in group.kindred.take(first)]
+        if joined and not group.live:
+            self._forget(group)
+        return joined
 
     def park(self, group: Group, lacks: str) -> None:
         """Set the group that ``best`` just gave aside until ``open_parked(lacks)``."""

@@ -5,7 +5,10 @@ Memory holds what is unfinished. A record never points into the store, a socket 
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import NamedTuple
+
+import msgspec
 
 from flow.ids import Session, Token, WorkerUid
 from flow.messages.client import Failure, RootTask, RunSummary, SubmitOptions
@@ -35,11 +38,15 @@ class FamilyRecord:
 class PolicyRecord:
     """An interned policy: thousands of tasks share one."""
 
-    __slots__ = ("demand", "number", "policy")
+    __slots__ = ("demand", "joins", "number", "policy")
 
     def __init__(self, number: int, policy: Policy) -> None:
         self.number = number
         self.policy = policy
+        #: equal for policies whose tasks may run as one (only their priorities differ); empty: none
+        self.joins = b""
+        if policy.batched and policy.batch_max != 1:
+            self.joins = msgspec.msgpack.encode(msgspec.structs.replace(policy, priority=0.0))
         #: what it takes besides a slot, sorted by name
         self.demand: Demand = tuple(sorted(policy.resources.items()))
 
@@ -48,14 +55,24 @@ class PolicyRecord:
 Demand = tuple[tuple[str, float], ...]
 
 
+#: The members of a lease that runs one task.
+ALONE: Mapping[TaskRecord, int] = {}
+
+
 class LeaseRecord:
-    """The right of one worker to run one task."""
+    """The right of one worker to run one task, or several as one.
+
+    Of several the first is ``task``: the slot and the demand are taken once, in its name, and it is
+    the one that is suspended, and waits, when their generator yields.
+    """
 
     __slots__ = (
         "confirmed",
         "expected_s",
         "granted_at",
         "holds",
+        "killed_at",
+        "members",
         "resumed",
         "sent",
         "task",
@@ -67,6 +84,8 @@ class LeaseRecord:
     def __init__(self, token: Token, task: TaskRecord, uid: WorkerUid, now: Instant) -> None:
         self.token = token
         self.task = task
+        #: the other tasks that this one attempt runs, in order, with their places from 1
+        self.members: Mapping[TaskRecord, int] = ALONE
         self.uid = uid
         self.granted_at = now
         #: STARTED arrived: the last DISPATCH or RESUME need not be repeated
@@ -81,6 +100,13 @@ class LeaseRecord:
         self.yielded = 0
         #: number of the last yield that was resumed
         self.resumed = 0
+        #: when its worker was last asked to kill it: once, however many members are cancelled
+        self.killed_at: Instant = -1.0
+
+    @property
+    def doomed(self) -> bool:
+        """Whether the attempt is being killed. Cost: O(members)."""
+        return self.task.doomed or any(member.doomed for member in self.members)
 
 
 class Extra:

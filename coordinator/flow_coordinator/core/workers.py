@@ -26,7 +26,7 @@ from flow.messages.worker import (
     Yield,
 )
 from flow.states import TaskState
-from flow_coordinator.core import dispatch, graph, leases, outcomes, planning, tally
+from flow_coordinator.core import batching, dispatch, graph, leases, outcomes, planning, tally
 from flow_coordinator.core.events import Peer
 from flow_coordinator.core.records import LeaseRecord, TaskRecord, WorkerRecord
 from flow_coordinator.core.state import Known, State
@@ -87,7 +87,7 @@ def join(s: State, peer: Peer, message: Join) -> None:
     for lease in list(worker.held.values()):
         lease.confirmed = True
         task = lease.task
-        if task.doomed:
+        if lease.doomed:
             kill.append(lease.token)
         if task.state == TaskState.SUSPENDED and task.waits == 0:
             graph.resume_later(s, task)
@@ -95,6 +95,8 @@ def join(s: State, peer: Peer, message: Join) -> None:
             lease.confirmed = False
         elif task.state == TaskState.LEASED:
             tally.move(s, task, TaskEvent.START)
+        for member in lease.members:
+            tally.move(s, member, TaskEvent.START)
     s.send(peer, Welcome(message.nonce, worker.session, s.config.timing, kill))
     if s.stopping:
         _extend(s, worker)
@@ -156,10 +158,8 @@ def release(s: State, lease: LeaseRecord, why: str, started: bool) -> None:
 
     ``started``: it may have begun to run (matters where ``on_lost = "hold"``).
     """
-    task = lease.task
     name = s.workers[lease.uid].name if lease.uid in s.workers else lease.uid[:8]
-    leases.end(s, lease)
-    outcomes.lost(s, task, name, started, why)
+    outcomes.release(s, lease, name, started, why)
 
 
 def current(s: State, peer: Peer, session: str) -> WorkerRecord | None:
@@ -249,8 +249,7 @@ def started(s: State, worker: WorkerRecord, message: Started) -> None:
     for token in message.tokens:
         lease = held.get(token)
         if lease is not None and not lease.confirmed and not lease.resumed:
-            lease.confirmed = True
-            tally.move(s, lease.task, TaskEvent.START)
+            leases.confirm(s, lease)
     for token, number in message.resumed:
         lease = held.get(token)
         if lease is not None and lease.resumed == number:
@@ -306,13 +305,16 @@ def _collect(s: State, lease: LeaseRecord, message: Yield) -> bool:
         graph.doom(s, task, "fail", f"run() may yield {YIELDS_MAX} times, {YIELD_TASKS_MAX} tasks")
         return True
     lease.yielded = message.number
-    lease.confirmed = True
+    leases.confirm(s, lease)
     leases.let_go(s, lease)
     tally.move(s, task, TaskEvent.SUSPEND)
     s.changes.progress[task] = None
     deps = []
+    everybody = batching.tasks_of(lease)
+    runs = tuple(dict.fromkeys(run for one in everybody for run in one.runs))
+    priority = max(0.0, *(one.priority for one in everybody))
     for stub in stubs:
-        dep = graph.name_task(s, task.family.project, stub, task.runs, max(task.priority, 0.0))
+        dep = graph.name_task(s, task.family.project, stub, runs, priority)
         if dep.state == TaskState.UNPLANNED and not dep.asked:
             s.frontier.append(dep)
         deps.append(dep)

@@ -93,6 +93,7 @@ def _tasks(s: State, snapshot: Snapshot) -> dict[int, TaskRecord]:
 
 
 def _leases(s: State, snapshot: Snapshot, tasks: dict[int, TaskRecord]) -> None:
+    members: dict[str, list[tuple[int, TaskRecord]]] = {}
     for row in snapshot.progress:
         number, state, attempt, failures, crashes, token, uid, _, blob = row
         task = tasks.get(number)
@@ -109,16 +110,30 @@ def _leases(s: State, snapshot: Snapshot, tasks: dict[int, TaskRecord]) -> None:
         if failures:
             task.more().failed_at = [s.now] * failures
         if task.state in HELD and token is not None and uid is not None:
-            lease = LeaseRecord(token, task, uid, s.now)
-            lease.holds = task.state != TaskState.SUSPENDED
-            lease.yielded, lease.resumed = stored.yielded, stored.resumed
-            lease.sent = 1
-            lease.expected_s = dispatch.UNKNOWN_S
+            if stored.place:
+                members.setdefault(token, []).append((stored.place, task))
+            else:
+                _lease(s, task, token, uid, stored)
+    for token, joined in members.items():
+        # written in one transaction with the first of them, like all that becomes of it
+        lease = s.leases[token]
+        joined.sort(key=lambda one: one[0])
+        lease.members = {task: place for place, task in joined}
+        for task in lease.members:
             task.lease = lease
-            s.leases[token] = lease
-            s.orphans.setdefault(uid, {})[token] = lease
-            if lease.holds:
-                s.resources.take(leases.demand_of(task))
+
+
+def _lease(s: State, task: TaskRecord, token: str, uid: str, stored: rows.ExtraBlob) -> None:
+    lease = LeaseRecord(token, task, uid, s.now)
+    lease.holds = task.state != TaskState.SUSPENDED
+    lease.yielded, lease.resumed = stored.yielded, stored.resumed
+    lease.sent = 1
+    lease.expected_s = dispatch.UNKNOWN_S
+    task.lease = lease
+    s.leases[token] = lease
+    s.orphans.setdefault(uid, {})[token] = lease
+    if lease.holds:
+        s.resources.take(leases.demand_of(task))
 
 
 def _order(s: State, tasks: list[TaskRecord]) -> None:

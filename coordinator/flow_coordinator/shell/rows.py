@@ -42,6 +42,8 @@ class ExtraBlob(msgspec.Struct, array_like=True):
     doom: tuple[str, str] | None = None
     #: without its trace and its tail: those who watched have seen them
     failure: Failure | None = None
+    #: place in the batch that its token runs; 0: the first, whose name the lease is in, or alone
+    place: int = 0
 
 
 def pack_numbers(numbers: Iterable[int]) -> bytes:
@@ -85,17 +87,20 @@ def _task_row(task: TaskRecord) -> TaskRow:
 
 def _progress_row(task: TaskRecord, utc_s: float) -> ProgressRow:
     lease, extra = task.lease, task.extra
+    place = lease.members.get(task, 0) if lease is not None and lease.members else 0
+    first = lease if not place else None
     blob = None
-    if extra is not None or (lease is not None and lease.yielded):
+    if extra is not None or place or (first is not None and first.yielded):
         blob = _encode(
             ExtraBlob(
                 extra.solo if extra else False,
-                lease.yielded if lease else 0,
-                lease.resumed if lease else 0,
+                first.yielded if first else 0,
+                first.resumed if first else 0,
                 extra.why if extra else "",
                 extra.retried if extra else False,
                 extra.doom if extra else None,
                 _brief(extra.failure) if extra else None,
+                place,
             )
         )
     return (

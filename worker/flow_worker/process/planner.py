@@ -6,6 +6,7 @@ still until the coordinator wants more while another request goes on, and Stop s
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -304,6 +305,8 @@ class _Walk:
             task.disabled,
             task.on_lost,
             task.accepts_messages,
+            task.max_batch_size,
+            tuple(task.batch_param_names()) if task.batchable else (),
         )
         number = self._policies.get(key)
         if number is None:
@@ -367,6 +370,8 @@ def _checked_policy(task: Task, resources: Any) -> Policy:
         "disabled": bool(task.disabled),
         "on_lost": task.on_lost,
         "accepts_messages": bool(task.accepts_messages),
+        "batched": list(task.batch_param_names()) if task.batchable else [],
+        "max_batch_size": _batch_max(task) if task.batchable else 0,
     }
     try:
         policy = msgspec.convert(list(values.values()), Policy)
@@ -375,6 +380,20 @@ def _checked_policy(task: Task, resources: Any) -> Policy:
     if policy.on_lost not in ("retry", "hold"):
         raise Complaint(f'on_lost must be "retry" or "hold", it is {policy.on_lost!r:.100}')
     return policy
+
+
+def _batch_max(task: Task) -> Any:
+    """Return how many may run as one, 0 for no limit. Luigi's default is infinity, a float."""
+    most = task.max_batch_size
+    if most is None or most == math.inf:
+        return 0
+    if isinstance(most, float) and most.is_integer():
+        most = int(most)
+    if not isinstance(most, int) or most < 1:
+        raise Complaint(
+            f"{task.task_family}: max_batch_size = {most!r:.100} is no whole number above 0"
+        )
+    return most
 
 
 def _named(error: msgspec.ValidationError, values: dict[str, Any]) -> str:

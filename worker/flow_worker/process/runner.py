@@ -20,8 +20,9 @@ from flow.task import Task
 from flow_worker.process import output
 from flow_worker.process.attempt import Attempt, Ending, Passing
 from flow_worker.process.channel import Abandon, Continue, Execute, Finished, Frame, Parked
-from flow_worker.process.failure import Failure, Terminated, failure_of
+from flow_worker.process.failure import Complaint, Failure, Terminated, failure_of
 from flow_worker.process.instances import Instances
+from flow_worker.process.joining import joined
 from flow_worker.process.slip import Slip
 from flow_worker.process.streams import Output
 from flow_worker.process.surroundings import Identity, Offspring
@@ -182,7 +183,20 @@ class Runner:
         if task_id != grant.task_id:
             text = f"the code here makes {task_id} of what was planned as {grant.task_id}"
             return Ending(Outcome.REFUSED, Failure(text))
-        return Attempt(grant, task, self._passing)
+        return self._joined(grant, cls) if grant.members else Attempt(grant, task, self._passing)
+
+    def _joined(self, grant: Grant, cls: type[Task]) -> Attempt | Ending:
+        """Build the task that runs all members of a grant; its outcome is theirs."""
+        try:
+            return Attempt(grant, joined(cls, grant.members), self._passing)
+        except Terminated:
+            raise
+        except Complaint as e:  # other code than the planner's: another worker may have it
+            return Ending(Outcome.REFUSED, failure_of(e))
+        except BaseException as e:  # parameters and their batch_method are user code
+            why = failure_of(e)
+            text = f"{len(grant.members)} tasks of {grant.family} cannot be joined: {why.error}"
+            return Ending(Outcome.FAILED, Failure(text, why.where, why.trace))
 
     def _settle(self, attempt: Attempt, ended: Ending | list[Stub]) -> None:
         if self._ending():

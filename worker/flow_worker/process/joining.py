@@ -1,0 +1,33 @@
+"""The one task that runs several: built by the ``batch_method`` of their parameters."""
+
+from __future__ import annotations
+
+from flow.packing import unpack_params
+from flow.task import Task
+from flow_worker.process.failure import Complaint
+
+
+def joined(cls: type[Task], members: list[bytes]) -> Task:
+    """Build the task that runs these as one; ``members`` are their packed parameters, in order.
+
+    Each batched parameter is read from the list of its strings, the others are as they are.
+
+    Raises:
+        Complaint: The class here does not join what its members differ in.
+        Exception: Whatever parsing and ``batch_method`` raise.
+    """
+    named = [unpack_params(member) for member in members]
+    batched = set(cls.batch_param_names())
+    first = named[0]
+    for one in named:
+        if one.keys() != first.keys():
+            raise Complaint(f"{cls.__name__}: tasks of one batch have different parameters")
+        for name, text in one.items():
+            if name not in batched and text != first[name]:
+                raise Complaint(
+                    f"{cls.__name__}.{name} has no batch_method in the code here, but was planned"
+                    f" with one: {first[name]!r:.100} and {text!r:.100} cannot be joined"
+                )
+    joint = {name: [one[name] for one in named] if name in batched else first[name]
+             for name in first}  # fmt: skip
+    return cls.from_str_params(joint)
