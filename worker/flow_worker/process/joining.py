@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from flow.dialects import dialect_of
 from flow.packing import unpack_params
 from flow.task import Task
 from flow_worker.process.failure import Complaint
@@ -30,4 +31,5 @@ def joined(cls: type[Task], members: list[bytes]) -> Task:
                 )
     joint = {name: [one[name] for one in named] if name in batched else first[name]
              for name in first}  # fmt: skip
-    return cls.from_str_params(joint)
+    task: Task = dialect_of(cls).make(cls, joint)
+    return task

@@ -132,6 +132,7 @@ class _Walk:
         self._policies: dict[Any, int] = {}
         self._classes: dict[tuple[str, str], type[Task]] = {}
         self._broken: dict[tuple[str, str], Exception] = {}
+        self._joined: dict[type[Task], tuple[str, ...]] = {}
         self._checker = Checker()
         self._chunk = PlanChunk([], [], [], [], [])
         self._bytes = 0
@@ -294,6 +295,7 @@ class _Walk:
     def _policy(self, task: Task) -> int:
         """Return the number of this task's policy in the answer; most tasks share a few."""
         resources = task.process_resources()
+        batched = self._batched(task)
         task = dialect_of(type(task)).policy(task)
         key = (
             task.priority,
@@ -305,16 +307,24 @@ class _Walk:
             task.disabled,
             task.on_lost,
             task.accepts_messages,
-            task.max_batch_size,
-            tuple(task.batch_param_names()) if task.batchable else (),
+            task.max_batch_size if batched else 0,
+            batched,
         )
         number = self._policies.get(key)
         if number is None:
-            policy = _checked_policy(task, resources or {})
+            policy = _checked_policy(task, resources or {}, batched)
             number = self._policies[key] = len(self._policies)
             self._chunk.policies.append(policy)
             self._bytes += _POLICY_BYTES + sum(len(name) for name in policy.resources)
         return number
+
+    def _batched(self, task: Task) -> tuple[str, ...]:
+        """Name the parameters in which a task may differ from what runs as one with it."""
+        cls = type(task)
+        names = self._joined.get(cls)
+        if names is None:
+            names = self._joined[cls] = tuple(cls.batch_param_names())
+        return names if names and task.batchable else ()
 
 
 class _Broken(UsageError):
@@ -354,7 +364,7 @@ def _requirements(task: Task) -> list[Task]:
     return list(required.values())
 
 
-def _checked_policy(task: Task, resources: Any) -> Policy:
+def _checked_policy(task: Task, resources: Any, batched: tuple[str, ...]) -> Policy:
     try:
         demand = parse_demand(resources)
     except (UsageError, AttributeError) as e:
@@ -370,8 +380,8 @@ def _checked_policy(task: Task, resources: Any) -> Policy:
         "disabled": bool(task.disabled),
         "on_lost": task.on_lost,
         "accepts_messages": bool(task.accepts_messages),
-        "batched": list(task.batch_param_names()) if task.batchable else [],
-        "max_batch_size": _batch_max(task) if task.batchable else 0,
+        "batched": list(batched),
+        "max_batch_size": _batch_max(task) if batched else 0,
     }
     try:
         policy = msgspec.convert(list(values.values()), Policy)

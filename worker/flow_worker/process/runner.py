@@ -160,7 +160,7 @@ class Runner:
 
     def _make(self, grant: Grant) -> Attempt | Ending:
         """Build the task, or say why this process cannot."""
-        if self._instances is not None:
+        if self._instances is not None and not grant.members:
             known = self._instances.get(grant.module, grant.family, grant.params)
             if known is not None:
                 return Attempt(grant, known, self._passing)
