@@ -63,9 +63,9 @@ def no_token_check_at_commit(patch: MonkeyPatch) -> None:
     owners: dict[str, TaskRecord] = {}
 
     def remember(
-        s: State, task: TaskRecord, worker: WorkerRecord, expected_s: float
+        s: State, task: TaskRecord, worker: WorkerRecord, expected_s: float, members: Any
     ) -> LeaseRecord:
-        lease = grant(s, task, worker, expected_s)
+        lease = grant(s, task, worker, expected_s, members)
         owners[lease.token] = task
         return lease
 

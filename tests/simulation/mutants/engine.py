@@ -197,9 +197,9 @@ def second_crash_disables(patch: MonkeyPatch) -> None:
     """Two deaths are enough."""
     real = outcomes.crash
 
-    def mutated(s: State, task: TaskRecord, worker: str, report: Any) -> None:
+    def mutated(s: State, task: TaskRecord, worker: str, report: Any, *luck: Any) -> None:
         task.crashes = max(task.crashes, 1)
-        real(s, task, worker, report)
+        real(s, task, worker, report, *luck)
 
     patch.setattr(outcomes, "crash", mutated)
 
@@ -209,8 +209,8 @@ def crashed_task_gets_company(patch: MonkeyPatch) -> None:
     """The attempt after a crash runs beside others."""
     real = outcomes.crash
 
-    def mutated(s: State, task: TaskRecord, worker: str, report: Any) -> None:
-        real(s, task, worker, report)
+    def mutated(s: State, task: TaskRecord, worker: str, report: Any, *luck: Any) -> None:
+        real(s, task, worker, report, *luck)
         task.more().solo = False
 
     patch.setattr(outcomes, "crash", mutated)
