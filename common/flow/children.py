@@ -182,16 +182,18 @@ def _pipe() -> tuple[int, int]:
     return held, watched
 
 
+def private_bases() -> list[str]:
+    """Name the directories, best first, in which each engine of this user makes its own."""
+    runtime = os.environ.get("XDG_RUNTIME_DIR", "")
+    bases = [os.path.join(tempfile.gettempdir(), f"flow-{os.getuid()}"), f"/tmp/flow-{os.getuid()}"]
+    if runtime:
+        bases.append(os.path.join(runtime, "flow"))
+    return list(dict.fromkeys(bases))
+
+
 def _private_directory() -> str:
     """Make a directory only this user can enter, with a path short enough for a socket."""
-    runtime = os.environ.get("XDG_RUNTIME_DIR", "")
-    for base in dict.fromkeys(
-        (
-            os.path.join(tempfile.gettempdir(), f"flow-{os.getuid()}"),
-            f"/tmp/flow-{os.getuid()}",
-            *((os.path.join(runtime, "flow"),) if runtime else ()),
-        )
-    ):
+    for base in private_bases():
         room = SOCKET_PATH_BYTES_MAX - len(os.fsencode(base)) - len("/12345678/c")
         if room >= 0 and _own(base):
             _sweep(base)

@@ -46,6 +46,7 @@ PICKLE_USERS = {
 BROAD_HANDLERS = {
     "flow.blame": "texts of user errors are built by user code",
     "flow.children": "what a child did wrong must not hide what the parent does",
+    "flow.cli.clean": "requires(), output() and remove() are user code",
     "flow.cli.errors": "the last place: every error becomes a sentence and an exit code",
     "flow.cli.listing": "serialize() may be a user's",
     "flow.completeness": "complete() is user code",

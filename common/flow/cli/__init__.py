@@ -1,8 +1,8 @@
 """The ``flow`` command: one file per command, each imported only when it is typed.
 
-``run`` and ``submit`` read their own command line (``taskline``), because it mixes flow's options
-with the parameters of a task; the others are click commands. Nothing here may import zmq, msgspec
-or rich before a command needs it, and nothing here executes tasks.
+``run``, ``submit`` and ``clean`` read their own command line (``taskline``), because it mixes
+flow's options with the parameters of a task; the others are click commands. Nothing here may import
+zmq, msgspec or rich before a command needs it, and nothing here executes tasks.
 """
 
 from __future__ import annotations
@@ -30,6 +30,10 @@ def _dispatch(words: list[str]) -> int:
             from flow.cli.submit import main as submit
 
             return submit(words[1:])
+        case ["clean"]:
+            from flow.cli.clean import main as clean
+
+            return clean(words[1:])
     from flow.cli.group import invoke
 
     return invoke(words)

@@ -18,12 +18,13 @@ COMMANDS = {
     "why": ("why", "Say why a task is in its state, and what to do."),
     "cancel": ("cancel", "Cancel runs or tasks."),
     "retry": ("retry", "Run failed tasks again, now."),
+    "clean": ("clean", "Remove what tasks have made, so that they run again."),
     "workers": ("workers", "Show workers, drain one, or declare one dead."),
     "resources": ("resources", "Show resource limits, or set one."),
 }
 ALIASES = {"worker": "workers"}
 #: These read their own command line.
-MIXED = ("run", "submit")
+MIXED = ("run", "submit", "clean")
 
 
 class LazyGroup(click.Group):

@@ -15,7 +15,7 @@ def load(module: str) -> list[str]:
     """Import a module here, as a task process would; return the families it defines."""
     from flow.loading import families_of, load_module
 
-    _add_path()
+    add_path()
     load_module(module)
     return families_of(module)
 
@@ -41,7 +41,7 @@ def task_text(module: str, family: str) -> str:
     """Describe one task of a module."""
     from flow.loading import load_task_class
 
-    _add_path()
+    add_path()
     cls = load_task_class(module, family)
     return describe_task(cls, f"flow run {module.removeprefix('file:')} {family}")
 
@@ -62,7 +62,7 @@ def describe_task(cls: Any, usage: str) -> str:
     return "\n".join(lines)
 
 
-def _add_path() -> None:
+def add_path() -> None:
     """Find modules in the current directory, as the task processes of ``flow run`` do."""
     here = os.getcwd()
     if here not in sys.path:

@@ -92,7 +92,9 @@ def _by() -> str:
     return f"{user}@{socket.gethostname().partition('.')[0]}"
 
 
-def describe(usage: str, about: str, options: tuple[Option, ...]) -> str:
+def describe(
+    usage: str, about: str, options: tuple[Option, ...], exit_codes: str = EXIT_CODES
+) -> str:
     """Write the help of a command that mixes its options with those of a task."""
     names = {
         each: "    " * (not each.names[0].startswith("--"))
@@ -102,4 +104,4 @@ def describe(usage: str, about: str, options: tuple[Option, ...]) -> str:
     }
     width = max(len(text) for text in names.values())
     lines = [f"  {text.ljust(width)}  {each.help}" for each, text in names.items()]
-    return "\n".join([f"Usage: {usage}", "", about, "", "Options:", *lines, "", EXIT_CODES])
+    return "\n".join([f"Usage: {usage}", "", about, "", "Options:", *lines, "", exit_codes])
