@@ -11,7 +11,7 @@ import sys
 from collections.abc import Mapping
 from typing import Any
 
-from flow import registry
+from flow import events, registry
 from flow.dynamic import DynamicRequirements
 from flow.packing import packed_params
 from flow.parameters.base import NO_VALUE
@@ -113,6 +113,10 @@ class Dialect:
 
     def enter(self, task: Any) -> None:
         """Be told that an attempt of this task begins here."""
+
+    def any_handlers(self) -> bool:
+        """Tell whether this process has any event handler for these tasks."""
+        return events.any_handlers()
 
     def forget(self) -> None:
         """Drop the instances that this process keeps for reuse."""

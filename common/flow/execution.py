@@ -141,7 +141,7 @@ def _observer(work: Work) -> Observer | None:
     """Make what calls this program's event handlers, unless it cannot have any."""
     import sys
 
-    if "flow.task" not in sys.modules:
+    if not {"flow.task", "luigi.task"} & set(sys.modules):
         return None
     from flow.observing import Observer
 

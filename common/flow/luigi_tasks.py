@@ -170,6 +170,9 @@ class LuigiDialect(Dialect):
             _log()
         gokart_tasks.settle(task)
 
+    def any_handlers(self) -> bool:
+        return bool(luigi.task.Task._event_callbacks)
+
     def forget(self) -> None:
         if getattr(Register, "_Register__instance_cache", None) is not None:
             Register.clear_instance_cache()

@@ -12,8 +12,10 @@ from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any, Final
 
 from flow import events, registry
+from flow.dialects import NATIVE, dialect_of, others
 from flow.errors import FlowError
 from flow.events import Event
+from flow.loading import classes_of
 from flow.summary import COMPLETE, MISSING_EXTERNAL, RAN
 
 if TYPE_CHECKING:
@@ -62,7 +64,7 @@ class Observer:
 
     def failed(self, failures: Iterable[Failure]) -> None:
         """These attempts, or the planning of these tasks, failed."""
-        if not events.any_handlers():
+        if not _any_handlers():
             return
         for failure in failures:
             event, as_exception = _FAILED.get(failure.kind, ("", False))
@@ -75,7 +77,7 @@ class Observer:
 
     def ended(self, summary: RunSummary | None) -> None:
         """The run ended like this; a summary names a bounded number of tasks."""
-        if summary is None or self._here or not events.any_handlers():
+        if summary is None or self._here or not _any_handlers():
             return
         for category in summary.categories:
             event = _ENDED.get(category.name)
@@ -86,13 +88,18 @@ class Observer:
                         _tell(task, str(event))
 
 
+def _any_handlers() -> bool:
+    return any(each.any_handlers() for each in (NATIVE, *others()))
+
+
 def _made(family: str, params: Mapping[str, str]) -> Any:
     """Make the task if this program has exactly one class of the family; None: it has not."""
-    if not family or not registry.classes_of(family):
+    classes = classes_of(family) if family else []
+    if not classes:
         return None
     try:
-        cls: Any = registry.find(family)
-        return cls.from_str_params(params)
+        cls = registry.choose(family, classes)
+        return dialect_of(cls).make(cls, params)
     except Exception as error:  # parameters and constructors are user code
         logger.debug("cannot make %s again for its handlers: %s", family, error)
         return None

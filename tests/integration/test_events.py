@@ -243,3 +243,28 @@ def test_processing_time_is_the_time_of_run(place: Path) -> None:
     )
     [line] = [line for line in done.stdout.splitlines() if line.startswith("took")]
     assert float(line.split()[1]) >= 0.2
+
+
+def test_luigi_tasks_have_their_handlers_called_too(place: Path) -> None:
+    (place / "luigi_pipeline.py").write_text(
+        "import luigi\n"
+        "class Bad(luigi.Task):\n"
+        "    n = luigi.IntParameter()\n"
+        "    def run(self):\n"
+        "        raise ValueError\n"
+    )
+    (place / "luigi_program.py").write_text(
+        "import flow, luigi, luigi_pipeline\n"
+        "@luigi_pipeline.Bad.event_handler(luigi.Event.FAILURE)\n"
+        "def failed(task, error):\n"
+        "    print('failed', task, type(error).__name__)\n"
+        "flow.build([luigi_pipeline.Bad(n=3)], retry=1, quiet=True)\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "luigi_program.py"],
+        cwd=place,
+        capture_output=True,
+        text=True,
+        timeout=TIMEOUT_S,
+    )
+    assert done.stdout == "failed Bad(n=3) TaskFailure\n", done.stderr
