@@ -34,6 +34,10 @@ def _dispatch(words: list[str]) -> int:
             from flow.cli.clean import main as clean
 
             return clean(words[1:])
+        case ["graph"]:
+            from flow.cli.graph import main as graph
+
+            return graph(words[1:])
     from flow.cli.group import invoke
 
     return invoke(words)

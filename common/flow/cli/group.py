@@ -13,6 +13,7 @@ from flow.errors import ExitCode, UsageError
 COMMANDS = {
     "run": ("run", "Run a task here, with no server."),
     "submit": ("submit", "Run a task on the workers of a coordinator."),
+    "graph": ("graph", "Show what a task requires, and what of it is complete."),
     "status": ("status", "Show runs, or one run."),
     "tasks": ("tasks", "List tasks."),
     "why": ("why", "Say why a task is in its state, and what to do."),
@@ -24,7 +25,7 @@ COMMANDS = {
 }
 ALIASES = {"worker": "workers"}
 #: These read their own command line.
-MIXED = ("run", "submit", "clean")
+MIXED = ("run", "submit", "clean", "graph")
 
 
 class LazyGroup(click.Group):

@@ -1,0 +1,79 @@
+"""``flow.tools.deps`` and ``deps_tree`` find what luigi's find."""
+
+from __future__ import annotations
+
+import re
+import sys
+from typing import Any
+
+import luigi
+import luigi.task
+import pytest
+
+import flow
+import flow.tools.deps
+import flow.tools.deps_tree
+
+
+def pipeline(library: Any) -> Any:
+    class Source(library.ExternalTask):
+        name = library.Parameter()
+
+        def complete(self) -> bool:
+            return bool(self.name == "a")
+
+    class Clean(library.Task):
+        name = library.Parameter()
+
+        def requires(self) -> Any:
+            return Source(name=self.name)
+
+        def complete(self) -> bool:
+            return False
+
+    class Other(library.Task):
+        def complete(self) -> bool:
+            return True
+
+    class Report(library.Task):
+        day = library.DateParameter(default=None, significant=False)
+
+        def requires(self) -> Any:
+            return {"clean": [Clean(name="a"), Clean(name="b")], "other": Other()}
+
+        def complete(self) -> bool:
+            return False
+
+    return Report()
+
+
+@pytest.fixture
+def luigi_deps(monkeypatch: pytest.MonkeyPatch) -> Any:
+    """luigi's own module imports targets of libraries that are not here."""
+    import types
+
+    for name, attribute in (
+        ("luigi.contrib.postgres", "PostgresTarget"),
+        ("luigi.contrib.s3", "S3Target"),
+        ("luigi.contrib.ssh", "RemoteTarget"),
+    ):
+        stub = types.ModuleType(name)
+        setattr(stub, attribute, type(attribute, (), {}))
+        monkeypatch.setitem(sys.modules, name, stub)
+    import luigi.tools.deps
+
+    return luigi.tools.deps
+
+
+@pytest.mark.parametrize("family", ["Source", "Clean", "Other", "Report", "Nobody", None])
+def test_find_deps_is_luigis(family: str | None, luigi_deps: Any) -> None:
+    ours = flow.tools.deps.find_deps(pipeline(flow), family)
+    theirs = luigi_deps.find_deps(pipeline(luigi), family)
+    assert sorted(map(str, ours)) == sorted(map(str, theirs))
+
+
+def test_tree_is_luigis() -> None:
+    import luigi.tools.deps_tree
+
+    theirs = re.sub(r"\x1b\[\d*m", "", luigi.tools.deps_tree.print_tree(pipeline(luigi)))
+    assert flow.tools.deps_tree.print_tree(pipeline(flow)) == theirs
