@@ -52,6 +52,7 @@ BROAD_HANDLERS = {
     "flow.completeness": "complete() is user code",
     "flow.events": "a handler is user code",
     "flow.execution": "run() is user code; the error is handed to the calling thread",
+    "flow.exploring": "requires() and output() are user code",
     "flow.observing": "parameters and constructors are user code",
     "flow.parameters.errors": "repr() of a user's object",
     "flow.parameters.signature": "parse(), normalize() and serialize() may be a user's",
