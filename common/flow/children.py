@@ -66,9 +66,9 @@ class Children:
             self._held, keep = _pipe()
             state = os.path.abspath(state_dir) if state_dir else f"{self.directory}/state"
             common = ["--parent-fd", str(keep)]
-            self.coordinator = self._start(
-                "coordinator", ["--bind", self.address, "--state-dir", state, *common], [keep]
-            )
+            seen = ["--terminal"] if os.isatty(1) else []  # who sees it needs no mail about it
+            served = ["--bind", self.address, "--state-dir", state, *seen, *common]
+            self.coordinator = self._start("coordinator", served, [keep])
             self.log_dir = f"{self.directory}/logs"
             logs = ["--log-dir", self.log_dir]
             options = ["--coordinator", self.address, "--slots", str(slots), *logs, *common]
@@ -136,6 +136,7 @@ class Children:
             except subprocess.TimeoutExpired:
                 process.kill()
                 process.wait()
+        self._show_lost_mail()
         shutil.rmtree(self.directory, ignore_errors=True)
         if hasattr(self, "_lock"):
             os.close(self._lock)
@@ -158,6 +159,14 @@ class Children:
                     "FLOW_WORKER": WORKER_MARK_ROOM,
                 },
             )
+
+    def _show_lost_mail(self) -> None:
+        """Say what the coordinator could say only to its log, which goes with it."""
+        with contextlib.suppress(OSError), open(f"{self.directory}/coordinator.log") as log:
+            for line in log:
+                _, _, said = line.partition(" ")
+                if said.startswith(("error mail ", "warning mail ")):
+                    print(said, end="", file=sys.stderr)
 
     def _last_lines(self, name: str) -> str:
         """Read the end of a child's log."""

@@ -88,6 +88,35 @@ class RetrySettings(Section, frozen=True):
     timeout_s: Seconds = 0.0  #: of one attempt; 0: none
 
 
+class EmailSettings(Section, frozen=True):
+    """``[email]``: mail about tasks that failed for good, sent by the coordinator."""
+
+    receiver: str = ""  #: addresses, separated by commas; a task's ``owner_email`` gets it as well
+    sender: str = ""  #: empty: flow@ and the host's name
+    prefix: str = ""  #: of every subject
+    format: Literal["plain", "html", "none"] = "plain"  #: none: no mail
+    force_send: bool = False  #: also for ``flow run`` on a terminal
+    failures_max: CountFromOne = 20  #: described in one mail; of others it has the number
+    traceback_characters_max: Count = 5000
+    interval_s: Seconds = 10.0  #: between the mails of one run to one address, at first
+    interval_max_s: Seconds = 900.0  #: ... which doubles up to this
+
+
+class SmtpSettings(Section, frozen=True):
+    """``[smtp]``: the server that takes mail."""
+
+    host: str = "localhost"
+    port: Annotated[int, Meta(ge=0, le=65535)] = 0  #: 0: 25, or 465 with ``ssl``
+    username: str = ""
+    password: str = ""  #: better from FLOW_SMTP__PASSWORD, or a file
+    password_file: str = ""
+    ssl: bool = False  #: encrypted from the first byte
+    no_tls: bool = False  #: no STARTTLS, even if the server offers it
+    verify: bool | None = None  #: of the server's certificate; None: if a password is sent
+    timeout_s: Annotated[float, Meta(gt=0)] = 10.0
+    local_hostname: str = ""  #: how this host introduces itself; empty: by its name
+
+
 class StorageSettings(Section, frozen=True):
     """``[storage]``: where ``task.artifact()`` puts what tasks make."""
 
@@ -116,6 +145,8 @@ class Settings(Section, frozen=True):
     worker: WorkerSettings = WorkerSettings()
     retry: RetrySettings = RetrySettings()
     storage: StorageSettings = StorageSettings()
+    email: EmailSettings = EmailSettings()
+    smtp: SmtpSettings = SmtpSettings()
     sql: SqlSettings = SqlSettings()
     redis: RedisSettings = RedisSettings()
     resources: dict[str, float] = {}
@@ -257,7 +288,8 @@ def _checked_section(layer: Layer, name: str, raw: Any) -> dict[str, Any]:
             section = msgspec.convert({key: value}, kind, strict=False)
         except msgspec.ValidationError as error:
             text = str(error).partition(" - at")[0]
-            raise ConfigError(f"{where}: {text}, got {value!r}", hint="correct it there") from None
+            got = "something else" if key == "password" else repr(value)
+            raise ConfigError(f"{where}: {text}, got {got}", hint="correct it there") from None
         values[key] = getattr(section, key)
     return values
 
@@ -278,7 +310,7 @@ def _prepared(layer: Layer, section: str, key: str, value: Any) -> Any:
             return [_path(layer, part) for part in parts if part]
     if (section, key) == ("storage", "root") and isinstance(value, str) and "://" in value:
         return value
-    if key in ("state_dir", "log_dir", "root") and value:
+    if key in ("state_dir", "log_dir", "root", "password_file") and value:
         return _path(layer, value)
     if key in ("coordinator", "bind") and isinstance(value, str) and "://" not in value:
         return f"tcp://{value}"

@@ -23,6 +23,7 @@ from flow.errors import FlowError
 @click.option("--force", is_flag=True, help="Use a state directory on a network file system.")
 @click.option("--log-level", type=click.Choice(["debug", "info", "warning", "error"]))
 @click.option("--parent-fd", type=int, default=-1, hidden=True)
+@click.option("--terminal", is_flag=True, hidden=True)
 def coordinate(
     bind: str | None,
     state_dir: str | None,
@@ -31,6 +32,7 @@ def coordinate(
     force: bool,
     log_level: str | None,
     parent_fd: int,
+    terminal: bool,
 ) -> None:
     """Resolve dependencies, grant leases, dispatch tasks to workers.
 
@@ -41,18 +43,27 @@ def coordinate(
         "coordinator.state_dir": state_dir,
         "coordinator.lease_profile": lease_profile,
     }
-    sys.exit(serve(flags, insecure, force, log_level or "info", parent_fd))
+    sys.exit(serve(flags, insecure, force, log_level or "info", parent_fd, terminal))
 
 
 def serve(
-    flags: dict[str, object], insecure: bool, force: bool, log_level: str, parent_fd: int
+    flags: dict[str, object],
+    insecure: bool,
+    force: bool,
+    log_level: str,
+    parent_fd: int,
+    terminal: bool = False,
 ) -> int:
-    """Run until stopped; return the exit code. Raises ``FlowError``."""
+    """Run until stopped; return the exit code. Raises ``FlowError``.
+
+    ``terminal``: somebody watches the one run that this is for, and needs no mail about it.
+    """
     from random import Random
 
     from flow import settings as settings_module
     from flow.logs import Log
     from flow.transport import Router
+    from flow_coordinator.notify import notifier
     from flow_coordinator.shell.loop import Loop
     from flow_coordinator.shell.recovery import restore
     from flow_coordinator.shell.settings import core_config
@@ -89,6 +100,7 @@ def serve(
         log,
         history_runs_max=settings.coordinator.history_runs_max,
         parent_fd=parent_fd,
+        notifier=notifier(settings, log, terminal=terminal, hints=parent_fd < 0),
     )
     return loop.run()
 

@@ -27,7 +27,7 @@ from flow.messages.shared import (
 from flow.states import TaskState
 from flow_coordinator.core import invariants
 from flow_coordinator.core.config import CoreConfig
-from flow_coordinator.core.effects import Note, Send, SendNow
+from flow_coordinator.core.effects import Alert, Note, Send, SendNow
 from flow_coordinator.core.events import Event, Received, TurnEnded
 from flow_coordinator.core.machine import Coordinator
 from flow_coordinator.core.records import RunRecord, TaskRecord
@@ -230,6 +230,7 @@ class Env:
         #: planning questions stay in ``said`` for the test to answer
         self.plan_by_hand = False
         self.notes: list[Note] = []
+        self.alerts: list[Alert] = []
         self.said: dict[bytes, list[msgspec.Struct]] = {}
         self.request = 0
 
@@ -344,6 +345,9 @@ class Env:
         for effect in effects:
             if isinstance(effect, Note):
                 self.notes.append(effect)
+                continue
+            if isinstance(effect, Alert):
+                self.alerts.append(effect)
                 continue
             assert isinstance(effect, (Send, SendNow))
             data = codec.encode(effect.message)

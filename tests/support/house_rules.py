@@ -73,7 +73,7 @@ UNITS = {"S", "MS", "NS", "KIB", "MIB", "GIB"}
 LIMITS = {"MAX", "MIN"}
 DIMENSIONLESS = {"SHARE", "WEIGHT", "SIMILARITY", "JITTER", "EPSILON", "LIMIT", "EVERY", "ERROR"}
 IDENTIFIERS = {"MAGIC", "MASK", "ID", "PORT", "EXIT", "PR", "NO", "PROCESS", "VERSION"}
-FIELDS_OF_COUNTS = {"slots", "planners", "count", "capacity"}
+FIELDS_OF_COUNTS = {"slots", "planners", "count", "capacity", "port"}
 
 
 class Source(msgspec.Struct):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import msgspec
 
+from flow.messages.client import Failure
 from flow_coordinator.core.events import Peer
 
 
@@ -23,6 +24,15 @@ class SendNow(Effect, frozen=True):
 
     peer: Peer
     message: msgspec.Struct
+
+
+class Alert(Effect, frozen=True):
+    """Tell people that a task failed for good, or cannot be planned, once that is durable."""
+
+    run: str
+    name: str  #: of the run
+    failure: Failure
+    owners: list[str]  #: addresses that the task names itself
 
 
 class Note(Effect, frozen=True):

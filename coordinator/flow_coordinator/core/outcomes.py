@@ -284,6 +284,8 @@ def note_failure(
     )
     task.more().failure = failure
     for run in task.runs:
+        if again_in_s < 0:
+            s.alert(run, task, failure)
         run.failures.append(failure)
         if len(run.failures) > FAILURES_MAX:
             del run.failures[0]

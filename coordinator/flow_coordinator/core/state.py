@@ -13,9 +13,10 @@ from random import Random
 import msgspec
 
 from flow.ids import Token, WorkerUid, session, token
+from flow.messages.client import Failure
 from flow.messages.shared import Policy
 from flow_coordinator.core.config import CoreConfig
-from flow_coordinator.core.effects import Effect, Note, Send, SendNow
+from flow_coordinator.core.effects import Alert, Effect, Note, Send, SendNow
 from flow_coordinator.core.events import Peer
 from flow_coordinator.core.ready import ReadyQueue
 from flow_coordinator.core.records import (
@@ -151,6 +152,11 @@ class State:
     def note(self, phrase: str, level: str = "info", **fields: object) -> None:
         """Log a constant phrase with fields."""
         self.effects.append(Note(phrase, fields, level))
+
+    def alert(self, run: RunRecord, task: TaskRecord, failure: Failure) -> None:
+        """Tell people that a task of a run failed for good."""
+        owners = task.policy.policy.owners if task.policy is not None else []
+        self.effects.append(Alert(run.id, run.name, failure, owners))
 
     def timer(self, at: Instant, kind: str, what: object) -> None:
         """Ask to be woken."""

@@ -15,13 +15,14 @@ import signal
 import socket
 import time
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 from flow.errors import ProtocolError, StoreFull
 from flow.logs import Log
 from flow.messages import codec
 from flow.messages.worker import Dispatch
 from flow.transport import Poller, Router
-from flow_coordinator.core.effects import Effect, Note, Send, SendNow
+from flow_coordinator.core.effects import Alert, Effect, Note, Send, SendNow
 from flow_coordinator.core.events import (
     Event,
     Received,
@@ -34,6 +35,9 @@ from flow_coordinator.core.events import (
 from flow_coordinator.core.machine import Coordinator
 from flow_coordinator.shell import rows
 from flow_coordinator.store.base import Batch, Store
+
+if TYPE_CHECKING:
+    from flow_coordinator.notify import Notifier
 
 #: Messages handled before the turn is committed.
 TURN_MESSAGES_MAX = 512
@@ -65,6 +69,7 @@ class Loop:
         history_runs_max: int = 1000,
         parent_fd: int = -1,
         clock: Callable[[], float] = time.monotonic,
+        notifier: Notifier | None = None,
     ) -> None:
         self._core = core
         self._store = store
@@ -77,6 +82,9 @@ class Loop:
         #: durable effects whose commit has not succeeded yet
         self._unsaid: list[Send] = []
         self._unwritten: list[Batch] = []
+        self._notifier = notifier
+        #: failures to be told when they are durable
+        self._untold: list[Alert] = []
         self._retry_at: float | None = None
         self._prune_at = clock() + PRUNE_S
         self._malformed = 0
@@ -109,6 +117,8 @@ class Loop:
         self._take_leave()
         self._router.close()
         self._store.close()
+        if self._notifier is not None:
+            self._notifier.close()
         return 0
 
     def _take_leave(self) -> None:
@@ -163,6 +173,9 @@ class Loop:
                 self._unsaid.append(effect)
         elif isinstance(effect, SendNow):
             self._transmit(effect)
+        elif isinstance(effect, Alert):
+            if self._notifier is not None and len(self._untold) < UNSAID_MAX:
+                self._untold.append(effect)
         elif isinstance(effect, Note):
             self._log.say(effect.level, effect.phrase, **effect.fields)
 
@@ -193,6 +206,9 @@ class Loop:
         unsaid, self._unsaid = self._unsaid, []
         for effect in unsaid:
             self._transmit(effect)
+        if self._untold and self._notifier is not None:
+            self._notifier.tell(self._untold)
+            self._untold = []
 
     def _transmit(self, effect: Send | SendNow) -> None:
         message = effect.message

@@ -309,6 +309,7 @@ class _Walk:
             task.accepts_messages,
             task.max_batch_size if batched else 0,
             batched,
+            tuple(task.owner_list()) if task.owner_email else (),
         )
         number = self._policies.get(key)
         if number is None:
@@ -382,6 +383,7 @@ def _checked_policy(task: Task, resources: Any, batched: tuple[str, ...]) -> Pol
         "accepts_messages": bool(task.accepts_messages),
         "batched": list(batched),
         "max_batch_size": _batch_max(task) if batched else 0,
+        "owners": [one for one in task.owner_list() if one] if task.owner_email else [],
     }
     try:
         policy = msgspec.convert(list(values.values()), Policy)
