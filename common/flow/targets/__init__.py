@@ -1,8 +1,9 @@
 """Where results are: a target says whether it exists, and how it is read and written.
 
 ``base`` has what all targets share, ``local`` files of this host (written atomically), ``formats``
-how bytes become text, ``mock`` targets for tests, ``sql`` and ``redis`` what is in databases. Their
-names are imported from here when first used. Nothing here knows messages.
+how bytes become text, ``remote`` files in stores on other hosts, ``mock`` targets for tests,
+``sql`` and ``redis`` what is in databases. Their names are imported from here when first used.
+Nothing here knows messages.
 """
 
 from __future__ import annotations
@@ -12,6 +13,11 @@ from typing import Any
 
 #: Public name -> module that defines it.
 _HOMES = {
+    "LocalTarget": "local",
+    "MockTarget": "mock",
+    "RemoteTarget": "remote",
+    "RunAnywayTarget": "anyway",
+    "open_target": "opening",
     "CopyToTable": "sql",
     "SQLTarget": "sql",
     "RedisTarget": "redis",

@@ -92,7 +92,7 @@ class Written:
             self._complain(error)
         try:
             self._publication.discard()
-        except OSError as error:
+        except Exception as error:  # drivers raise what they like; the first error matters
             self._complain(error)
 
     def _complain(self, error: BaseException) -> None:
