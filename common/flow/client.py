@@ -21,7 +21,19 @@ from flow.errors import (
     Unreachable,
     UsageError,
 )
-from flow.messages.client import Failed, Reply, Request, RunUpdate, Unwatch, Watch
+from flow.ids import new_uid
+from flow.messages.client import (
+    AttemptFound,
+    Failed,
+    FindAttempt,
+    LetterSent,
+    Reply,
+    Request,
+    RunUpdate,
+    SendLetter,
+    Unwatch,
+    Watch,
+)
 from flow.messages.codec import decode_at_client, encode
 from flow.transport import Dealer, Poller
 
@@ -138,6 +150,40 @@ class Client:
         finally:
             if not ended:
                 self._dealer.send(encode(Unwatch(self._next(), run)))
+
+    def send_message(
+        self,
+        task: str,
+        content: str,
+        *,
+        run: str = "",
+        payload: dict[str, str] | None = None,
+        wait_s: float = 0.0,
+    ) -> tuple[AttemptFound, str | None]:
+        """Give a message to the running attempt of a task, once; wait for its reply if asked to.
+
+        Args:
+            task: Its id, or any unambiguous piece.
+            content: What ``SchedulerMessage.content`` is there.
+            run: The task as this run sees it.
+            payload: Further values for programs.
+            wait_s: How long to wait for a reply; 0: not.
+
+        Returns:
+            Who got it, and the reply; None where nobody waited for one.
+
+        Raises:
+            FlowError: Nobody hears it (25), no such task or it does not accept messages (2), its
+                queue is full (61), no reply came in time (124).
+        """
+        found = self.ask(FindAttempt(0, task, run), AttemptFound)
+        letter = SendLetter(0, found.token, new_uid(), content, payload or {})
+        self.ask(letter, LetterSent)
+        if wait_s <= 0:
+            return found, None
+        waits = msgspec.structs.replace(letter, wait_s=wait_s)
+        sent = self.ask(waits, LetterSent, timeout_s=wait_s + REPLY_TIMEOUT_S)
+        return found, sent.reply
 
     def _next(self) -> int:
         self._number += 1

@@ -74,6 +74,7 @@ class WorkerSettings(Section, frozen=True):
     planners: CountFromOne = 1
     runner_tasks_max: CountFromOne = 10_000
     runner_memory_max: Count = 0  #: bytes, or text such as "2GiB"; 0: no bound
+    task_process_context: str = ""  #: dotted class whose instances stand around every run()
 
 
 class RetrySettings(Section, frozen=True):

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Mapping
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, ClassVar, TypeVar, dataclass_transform
 
-from flow import events
+from flow import events, speech
 from flow.dynamic import DynamicRequirements
 from flow.identity import spell
 from flow.parameters.base import Parameter, ParameterVisibility
@@ -108,11 +108,11 @@ class Task(metaclass=Register):
     ignore_unconsumed: Any = frozenset()
 
     #: Functions while ``run()`` runs, None otherwise.
-    set_tracking_url: Any = None
-    set_status_message: Any = None
-    set_progress_percentage: Any = None
-    decrease_running_resources: Any = None
-    scheduler_messages: Any = None
+    set_tracking_url: Any = speech.During()
+    set_status_message: Any = speech.During()
+    set_progress_percentage: Any = speech.During()
+    decrease_running_resources: Any = speech.During()
+    scheduler_messages: Any = speech.During()
 
     _visible_in_registry: ClassVar[bool] = False
     _flow_root: ClassVar[bool] = True
@@ -362,10 +362,9 @@ class Task(metaclass=Register):
 
     @contextmanager
     def no_unpicklable_properties(self) -> Iterator[None]:
-        """Take away, for a while, what exists only inside ``run()``."""
-        names = ("set_tracking_url", "set_status_message", "set_progress_percentage",
-                 "decrease_running_resources", "scheduler_messages")  # fmt: skip
-        held = {name: self.__dict__.pop(name) for name in names if name in self.__dict__}
+        """Take away, for a while, what exists only inside ``run()`` (if somebody put it there)."""
+        names = [name for name in speech.NAMES if name in self.__dict__]
+        held = {name: self.__dict__.pop(name) for name in names}
         try:
             yield
         finally:

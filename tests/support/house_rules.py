@@ -29,6 +29,7 @@ CORE_FLOW = {
 AUTHORING = (
     "flow.task",
     "flow.registry",
+    "flow.speech",
     "flow.identity",
     "flow.events",
     "flow.dynamic",

@@ -1,4 +1,4 @@
-"""``flow status``: the runs, or one run."""
+"""``flow status``: the runs, one run, or one task."""
 
 from __future__ import annotations
 
@@ -10,20 +10,23 @@ from flow.cli.asking import common, connected
 
 if TYPE_CHECKING:
     from flow.client import Client
-    from flow.messages.client import RunRow, Runs, RunShown
+    from flow.messages.client import RunRow, Runs, RunShown, WhyAnswer
 
+#: Width of a task's progress.
+BAR_CHARACTERS = 20
 HEAD = ("RUN", "NAME", "ROOT", "STATE", "DONE", "FAILED", "RUNNING", "ELAPSED", "BY")
 
 
 @click.command("status")
-@click.argument("run", required=False)
+@click.argument("run", required=False, metavar="[RUN|TASK]")
 @click.option("--limit", default=20, show_default=True, help="How many runs at most.")
 @click.option("--follow", "-f", is_flag=True, help="Follow RUN to its end, as flow submit does.")
 @common
 def command(
     run: str | None, limit: int, follow: bool, coordinator: str | None, as_json: bool
 ) -> None:
-    """Show runs, newest first; or one RUN: its id, its name, a piece of them, or "last"."""
+    """Show runs, newest first; or one RUN: its id, its name, a piece of them, or "last"; or one
+    TASK: its id, or "Family(n=1)": where it is, and what it says about its progress."""
     from flow.cli.output import print_json
     from flow.messages.client import ListRuns, Runs, RunShown, ShowRun
 
@@ -32,11 +35,57 @@ def command(
             shown = client.ask(ShowRun(0, run or "last"), RunShown)
             _follow(client, shown.summary.run, shown.summary.name, as_json)
         elif run:
-            shown = client.ask(ShowRun(0, run), RunShown)
-            print_json(shown) if as_json else _show_run(shown)
+            found = _find(client, run)
+            if isinstance(found, RunShown):
+                print_json(found) if as_json else _show_run(found)
+            else:
+                print_json(found) if as_json else _show_task(found)
         else:
             runs = client.ask(ListRuns(0, limit), Runs)
             print_json(runs) if as_json else _show_runs(runs)
+
+
+def _find(client: Client, piece: str) -> RunShown | WhyAnswer:
+    """Ask for a run; where there is none, or a task is written out, for a task."""
+    from flow.errors import UsageError
+    from flow.messages.client import RunShown, ShowRun, Why, WhyShown
+
+    def run() -> RunShown:
+        return client.ask(ShowRun(0, piece), RunShown)
+
+    def task() -> WhyAnswer:
+        return client.ask(Why(0, piece), WhyShown).answer
+
+    first, second = (task, run) if "(" in piece or "=" in piece else (run, task)
+    try:
+        return first()
+    except UsageError as e:
+        if "may be any of" in str(e) and first is run:
+            raise  # several runs are meant
+        try:
+            return second()
+        except UsageError:
+            raise e from None
+
+
+def _show_task(answer: WhyAnswer) -> None:
+    """Print one task: where it is and what it says; not what led to that (``flow why``)."""
+    from flow.cli.output import printable
+    from flow.summary import duration
+
+    lines = [f"{answer.task}   {answer.state.upper()} for {duration(answer.since_s)}"]
+    if answer.progress >= 0:
+        filled = round(answer.progress / 100 * BAR_CHARACTERS)
+        bar = "█" * filled + "░" * (BAR_CHARACTERS - filled)
+        lines.append(f"  {bar}  {answer.progress:.4g} %")
+    lines += [f"  {each}" for each in (answer.status.splitlines() if answer.status else ())]
+    lines += [f"  {answer.tracking_url}"] if answer.tracking_url else []
+    lines += [f"  {name} = {text}" for name, text in answer.statistics.items()]
+    wanted = ("worker", "attempt", "error", "last failure", "runs", "run")
+    lines += [f"  {label}: {text.splitlines()[0]}" for label, text in answer.lines
+              if label in wanted and text]  # fmt: skip
+    lines.append(f"  More:  flow why '{answer.task_id or answer.task}'")
+    print(printable("\n".join(lines)))
 
 
 def _follow(client: Client, run: str, name: str, as_json: bool) -> None:

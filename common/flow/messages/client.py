@@ -7,7 +7,7 @@ one run; they end with ``RunUpdate.ended``.
 
 from __future__ import annotations
 
-from flow.ids import RunId, WorkerUid
+from flow.ids import RunId, Token, WorkerUid
 from flow.messages.shared import PROTOCOL, Value
 from flow.messages.worker import Message
 
@@ -122,6 +122,9 @@ class TaskRow(Value, frozen=True):
     attempt: int
     since_s: float
     reason: str = ""
+    status: str = ""  #: what its last attempt said
+    progress: float = -1.0  #: percent; below 0: nothing said
+    tracking_url: str = ""
 
 
 class WorkerRow(Value, frozen=True):
@@ -160,6 +163,10 @@ class WhyAnswer(Value, frozen=True):
     since_s: float
     lines: list[tuple[str, str]]
     hints: list[str]
+    status: str = ""  #: what its last attempt said
+    progress: float = -1.0  #: percent; below 0: nothing said
+    tracking_url: str = ""
+    statistics: dict[str, str] = {}
 
 
 # ---------------------------------------------------------------- requests
@@ -273,6 +280,25 @@ class About(Message, frozen=True, tag=77):
     request: int
 
 
+class FindAttempt(Message, frozen=True, tag=80):
+    """Ask for the running attempt of a task that accepts messages."""
+
+    request: int
+    task: str
+    run: str = ""
+
+
+class SendLetter(Message, frozen=True, tag=81):
+    """Give this to the attempt with this token, once for each ``id`` however often it is asked."""
+
+    request: int
+    token: Token
+    id: str
+    content: str
+    payload: dict[str, str] = {}
+    wait_s: float = 0.0  #: above 0: answer when the attempt has replied, or after this long
+
+
 # ---------------------------------------------------------------- replies
 
 
@@ -380,6 +406,25 @@ class AboutShown(Message, frozen=True, tag=106):
     slots: int
 
 
+class AttemptFound(Message, frozen=True, tag=110):
+    """Answer to FindAttempt."""
+
+    request: int
+    token: Token
+    task_id: str
+    task: str  #: display
+    attempt: int
+    worker: str
+
+
+class LetterSent(Message, frozen=True, tag=111):
+    """Answer to SendLetter that reached its attempt."""
+
+    request: int
+    replied: bool = False
+    reply: str = ""
+
+
 Request = (
     Submit
     | Watch
@@ -395,6 +440,8 @@ Request = (
     | SetResource
     | WorkerCommand
     | About
+    | FindAttempt
+    | SendLetter
 )
 Reply = (
     Failed
@@ -408,4 +455,6 @@ Reply = (
     | Changed
     | Resources
     | AboutShown
+    | AttemptFound
+    | LetterSent
 )

@@ -11,6 +11,7 @@ import msgspec
 
 from flow.ids import Session, Token, WorkerUid
 from flow.messages.shared import Grant, Report, Stub, Timing, Verdict
+from flow.messages.speech import Fate, Letter, Words
 
 
 class Message(msgspec.Struct, frozen=True, array_like=True, tag=0):
@@ -113,6 +114,21 @@ class Extended(Message, frozen=True, tag=9):
     """EXTEND arrived: this worker waits for the next coordinator."""
 
     session: Session
+
+
+class Said(Message, frozen=True, tag=12):
+    """What attempts say, and their replies (token, letter id, text). Resent until HEARD."""
+
+    session: Session
+    words: list[Words]
+    replies: list[tuple[Token, str, str]] = []
+
+
+class LettersAck(Message, frozen=True, tag=13):
+    """What became of letters: (token, letter id, fate). Said again when a letter comes again."""
+
+    session: Session
+    fates: list[tuple[Token, str, Fate]]
 
 
 # ---------------------------------------------------------------- coordinator -> worker
@@ -231,7 +247,34 @@ class Drain(Message, frozen=True, tag=46):
     session: Session
 
 
-ToCoordinator = Hello | Join | Heartbeat | Started | Results | Yield | Planned | Drained | Extended
+class Heard(Message, frozen=True, tag=48):
+    """Words (token, number) that are durable, and replies (token, letter id) that arrived."""
+
+    session: Session
+    words: list[tuple[Token, int]]
+    replies: list[tuple[Token, str]] = []
+
+
+class Letters(Message, frozen=True, tag=49):
+    """Put these into the queues of their attempts, each once; answered with LETTERS_ACK."""
+
+    session: Session
+    letters: list[Letter]
+
+
+ToCoordinator = (
+    Hello
+    | Join
+    | Heartbeat
+    | Started
+    | Results
+    | Yield
+    | Planned
+    | Drained
+    | Extended
+    | Said
+    | LettersAck
+)
 ToWorker = (
     Challenge
     | Denied
@@ -248,4 +291,6 @@ ToWorker = (
     | PlanEnd
     | Extend
     | Drain
+    | Heard
+    | Letters
 )

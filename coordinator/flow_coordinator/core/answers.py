@@ -16,7 +16,16 @@ from flow.messages import client
 from flow.messages.client import Changed, Failed
 from flow.messages.shared import PROTOCOL
 from flow.states import RunState, TaskState
-from flow_coordinator.core import ended, explain, outcomes, runs, summaries, workers
+from flow_coordinator.core import (
+    ended,
+    explain,
+    letters,
+    outcomes,
+    runs,
+    summaries,
+    words,
+    workers,
+)
 from flow_coordinator.core.events import Peer
 from flow_coordinator.core.finding import find_ended, find_runs, find_tasks, is_run_id, near
 from flow_coordinator.core.ready import UNMET
@@ -27,6 +36,8 @@ from flow_coordinator.core.state import State
 MATCHES_MAX = 10
 #: Rows of one listing.
 ROWS_MAX = 1_000
+#: Status, progress and tracking URL of a task that said nothing.
+_SILENT = ("", -1.0, "")
 #: Running tasks shown per worker.
 WORKER_TASKS_MAX = 5
 
@@ -173,6 +184,8 @@ def _list_tasks(s: State, peer: Peer, message: client.ListTasks) -> None:
 def _task_row(s: State, task: TaskRecord) -> client.TaskRow:
     uid = task.lease.uid if task.lease is not None else ""
     worker = s.workers[uid].name if uid in s.workers else uid[:8]
+    said = words.of(task)
+    status, progress, url = (said.status, said.progress, said.tracking_url) if said else _SILENT
     return client.TaskRow(
         task.task_id,
         task.name,
@@ -181,6 +194,9 @@ def _task_row(s: State, task: TaskRecord) -> client.TaskRow:
         task.attempt,
         s.now - task.since,
         explain.briefly(s, task),
+        status,
+        progress,
+        url,
     )
 
 
@@ -240,6 +256,32 @@ def _why(s: State, peer: Peer, message: client.Why) -> None:
         task = _one_task(s, peer, message.request, message.task, run)
         if task is not None:
             s.send_now(peer, client.WhyShown(message.request, explain.why(s, task)))
+
+
+def _find_attempt(s: State, peer: Peer, message: client.FindAttempt) -> None:
+    run = None
+    if message.run:
+        run = _one_run(s, peer, message.request, message.run)
+        if run is None:
+            return
+    task = _one_task(s, peer, message.request, message.task, run)
+    if task is None:
+        return
+    hint = f"flow status '{task.task_id}'"
+    if task.policy is not None and not task.policy.policy.accepts_messages:
+        error = f"{task.name} does not accept messages: its class needs accepts_messages = True"
+        _fail(s, peer, message.request, error)
+    elif task.lease is None or task.doomed:
+        error = f"nobody hears it: {task.name} is {task.state.label}"
+        s.send(peer, Failed(message.request, int(ExitCode.NOT_RUN), error, hint))
+    else:
+        worker = s.workers.get(task.lease.uid)
+        name = worker.name if worker is not None else task.lease.uid[:8]
+        token = task.lease.token
+        found = client.AttemptFound(
+            message.request, token, task.task_id, task.name, task.attempt, name
+        )
+        s.send(peer, found)
 
 
 def _only_task(
@@ -375,4 +417,6 @@ _HANDLERS: dict[type, Callable[[State, Peer, Any], None]] = {
     client.SetResource: _set_resource,
     client.WorkerCommand: _worker_command,
     client.About: _about,
+    client.FindAttempt: _find_attempt,
+    client.SendLetter: letters.send,
 }

@@ -246,7 +246,7 @@ def resume(s: State, worker: WorkerRecord) -> None:
         lease = task.lease
         if lease is None or task.state != TaskState.SUSPENDED:
             continue
-        demand = leases.demand_of(task)
+        demand = leases.held_demand(lease)
         if (
             worker.used_slots >= worker.slots
             or worker.alone

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from flow.messages.client import WhyAnswer
+from flow_coordinator.core import words
 from flow_coordinator.core.finding import EndedTask
 from flow_coordinator.core.state import State
 
@@ -50,10 +51,14 @@ def why(s: State, task: EndedTask) -> WhyAnswer:
             lines.append(("trace", failure.trace))
     if run.cancelled and task.category not in _GOOD:
         lines.append(("cancelled", run.cancelled))
+    said = run.words.get(task.name)
+    lines += words.lines(said) if said is not None else []
     lines.append(("run", f"{run.id} {run.name}, ended: {run.state.label}"))
     hints = [] if task.category in _GOOD else [f"flow retry {run.id}"]
     ago_s = max(0.0, s.now - (run.ended_at or s.now))
-    return WhyAnswer(failure.task_id if failure else "", task.name, state, ago_s, lines, hints)
+    task_id = failure.task_id if failure else ""
+    answer = WhyAnswer(task_id, task.name, state, ago_s, lines, hints)
+    return answer if said is None else words.told(answer, said)
 
 
 def _bad(task: EndedTask) -> list[str]:

@@ -7,7 +7,7 @@ from itertools import islice
 
 from flow.messages.client import WhyAnswer
 from flow.states import SATISFIED, TERMINAL, TaskState
-from flow_coordinator.core import batching, graph, leases, summaries
+from flow_coordinator.core import batching, graph, leases, summaries, words
 from flow_coordinator.core.ready import UNMET, Group
 from flow_coordinator.core.records import (
     Demand,
@@ -109,6 +109,8 @@ def briefly(s: State, task: TaskRecord) -> str:
         return f"again in {max(0.0, extra.again_at - s.now):.0f} s"
     if extra is None:
         return ""
+    if extra.words is not None and task.held:
+        return words.briefly(extra.words)
     if not extra.why and extra.failure is not None and task.state in TERMINAL:
         return extra.failure.error.partition("\n")[0]
     return extra.why
@@ -134,6 +136,8 @@ def why(s: State, task: TaskRecord) -> WhyAnswer:
     if explain is not None:
         explain(s, task, lines, hints)
     extra = task.extra
+    said = words.of(task)
+    lines += words.lines(said) if said is not None else []
     if extra is not None and extra.failure is not None:
         failure = extra.failure
         count = f"attempt {failure.attempt}, {task.failures} of {failure.attempts_max} failures"
@@ -146,8 +150,8 @@ def why(s: State, task: TaskRecord) -> WhyAnswer:
         hints.append(f"flow retry '{task.task_id}'")
     runs = ", ".join(f"{run.id} {run.name}" for run in task.runs[:NAMES_MAX])
     lines.append(("runs", runs or "none"))
-    state = task.state.label
-    return WhyAnswer(task.task_id, task.name, state, s.now - task.since, lines, hints)
+    answer = WhyAnswer(task.task_id, task.name, task.state.label, s.now - task.since, lines, hints)
+    return answer if said is None else words.told(answer, said)
 
 
 def why_root(s: State, run: RunRecord) -> WhyAnswer:
@@ -271,7 +275,7 @@ def _holders(s: State, name: str, held: Iterable[LeaseRecord]) -> list[str]:
     return [
         f"{lease_name(lease)} {s.now - lease.granted_at:.0f} s"
         for lease in held
-        if lease.holds and (not name or any(n == name for n, _ in leases.demand_of(lease.task)))
+        if lease.holds and (not name or any(n == name for n, _ in leases.held_demand(lease)))
     ][:NAMES_MAX]
 
 

@@ -107,7 +107,7 @@ def _check_resources(s: State) -> None:
     used: dict[str, float] = {}
     for lease in s.leases.values():
         if lease.holds:
-            for name, amount in leases.demand_of(lease.task):
+            for name, amount in leases.held_demand(lease):
                 used[name] = used.get(name, 0.0) + amount
     for name in sorted({*used, *s.resources.used}):
         mine, theirs = used.get(name, 0.0), s.resources.used.get(name, 0.0)

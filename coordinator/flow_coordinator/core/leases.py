@@ -27,6 +27,35 @@ def demand_of(task: TaskRecord) -> Demand:
     return task.policy.demand if task.policy is not None else ()
 
 
+def held_demand(lease: LeaseRecord) -> Demand:
+    """Tell what a lease takes besides a slot, less what its attempt has given back."""
+    demand = demand_of(lease.task)
+    if not demand or lease.task.extra is None:
+        return demand
+    words = lease.task.extra.words
+    if words is None or words.token != lease.token or not words.decreased:
+        return demand
+    left = [(name, amount - words.decreased.get(name, 0.0)) for name, amount in demand]
+    return tuple((name, amount) for name, amount in left if amount > 0)
+
+
+def give_part(s: State, lease: LeaseRecord, before: Demand) -> None:
+    """Free what a lease held ``before`` and does not hold any more."""
+    after = dict(held_demand(lease))
+    freed = [(name, amount - after.get(name, 0.0)) for name, amount in before]
+    freed = [(name, amount) for name, amount in freed if amount > 0]
+    if not freed or not lease.holds:
+        return
+    for name in s.resources.give(tuple(freed)):
+        s.ready.open_parked(name)
+    worker = s.workers.get(lease.uid)
+    if worker is not None:
+        for name, amount in freed:
+            if name in worker.used:
+                worker.used[name] = max(0.0, worker.used[name] - amount)
+    s.ready.open_parked(WORKER_ROOM)
+
+
 def grant(
     s: State,
     task: TaskRecord,
@@ -73,7 +102,7 @@ def confirm(s: State, lease: LeaseRecord) -> None:
 def hold(s: State, lease: LeaseRecord, worker: WorkerRecord | None) -> None:
     """Take slot and demand for a lease."""
     lease.holds = True
-    demand = demand_of(lease.task)
+    demand = held_demand(lease)
     if demand:
         s.resources.take(demand)
     if worker is not None:
@@ -100,7 +129,7 @@ def let_go(s: State, lease: LeaseRecord) -> None:
     if not lease.holds:
         return
     lease.holds = False
-    demand = demand_of(lease.task)
+    demand = held_demand(lease)
     if demand:
         for name in s.resources.give(demand):
             s.ready.open_parked(name)
@@ -132,6 +161,8 @@ def end(s: State, lease: LeaseRecord) -> None:
     for member in lease.members:
         member.lease = None
     del s.leases[lease.token]
+    if s.letters:
+        s.unheard.extend(s.letters.pop(lease.token, {}).values())
     worker = s.workers.get(lease.uid)
     if worker is not None:
         worker.held.pop(lease.token, None)
@@ -151,7 +182,7 @@ def adopt(s: State, uid: WorkerUid, worker: WorkerRecord) -> None:
         worker.held[token] = lease
         if lease.holds:
             _occupy(worker, lease)
-            for name, amount in demand_of(lease.task):
+            for name, amount in held_demand(lease):
                 if name in worker.used:
                     worker.used[name] += amount
             extra = lease.task.extra

@@ -16,7 +16,17 @@ from flow.errors import ProtocolError
 from flow.messages import worker as wire
 from flow.messages.codec import decode_chunk
 from flow.messages.shared import PlanChunk
-from flow_coordinator.core import answers, dispatch, graph, outcomes, planning, runs, workers
+from flow_coordinator.core import (
+    answers,
+    dispatch,
+    graph,
+    letters,
+    outcomes,
+    planning,
+    runs,
+    words,
+    workers,
+)
 from flow_coordinator.core.config import CoreConfig
 from flow_coordinator.core.effects import Effect
 from flow_coordinator.core.events import (
@@ -89,6 +99,8 @@ class Coordinator:
         s = self.state
         _timers(s, event.drained)
         _release_some(s)
+        if s.unheard:
+            letters.turn(s)
         runs.forget(s)
         planning.turn(s)
         more = dispatch.turn(s)
@@ -130,6 +142,8 @@ _SESSION_HANDLERS: dict[type, Callable[[State, WorkerRecord, Any], None]] = {
     wire.Planned: _planned,
     wire.Drained: workers.drained,
     wire.Extended: workers.extended,
+    wire.Said: words.said,
+    wire.LettersAck: letters.acked,
 }
 
 
@@ -176,6 +190,8 @@ def _fire(s: State, kind: str, what: object) -> None:
         runs.fail_fast(s, what)
     elif kind == "unmet" and isinstance(what, tuple):
         runs.unmet(s, what)
+    elif kind == "letter" and isinstance(what, tuple):
+        letters.overdue(s, *what)
 
 
 def _release_some(s: State) -> None:

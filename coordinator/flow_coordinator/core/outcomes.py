@@ -104,6 +104,8 @@ def succeed(s: State, task: TaskRecord, run_s: float, skipped: bool) -> None:
             for run in task.runs:
                 run.retried = True
         task.extra = None
+        if extra.words is not None:
+            task.more().words = extra.words
     tally.move(s, task, TaskEvent.SUCCEED)
     graph.satisfied(s, task)
 

@@ -13,6 +13,7 @@ import msgspec
 from flow.ids import Session, Token, WorkerUid
 from flow.messages.client import Failure, RootTask, RunSummary, SubmitOptions
 from flow.messages.shared import Policy, Stub, display
+from flow.messages.speech import Words
 from flow.messages.worker import Join
 from flow.states import HELD, RunState, TaskState
 from flow_coordinator.core.events import Peer
@@ -123,6 +124,7 @@ class Extra:
         "retried",
         "solo",
         "why",
+        "words",
     )
 
     def __init__(self) -> None:
@@ -145,6 +147,8 @@ class Extra:
         self.solo = False
         #: one line: why it is disabled, missing, upstream failed ...
         self.why = ""
+        #: what its last attempt said; what it gave back counts while its token is current
+        self.words: Words | None = None
 
 
 class TaskRecord:
@@ -274,6 +278,7 @@ class RunRecord:
         "unresolved",
         "update_at",
         "watchers",
+        "words",
         "workers",
     )
 
@@ -321,6 +326,8 @@ class RunRecord:
         self.changed = False
         self.update_at: Instant = 0.0
         self.summary: RunSummary | None = None
+        #: last words of its tasks by their display; bounded
+        self.words: dict[str, Words] = {}
 
     @property
     def id(self) -> str:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections import deque
 from heapq import heappush
 from random import Random
+from typing import TYPE_CHECKING
 
 import msgspec
 
@@ -30,6 +31,9 @@ from flow_coordinator.core.records import (
     WorkerRecord,
 )
 from flow_coordinator.core.resources import Resources
+
+if TYPE_CHECKING:
+    from flow_coordinator.core.letters import Waiting
 
 
 class Changes:
@@ -126,9 +130,15 @@ class State:
         self.forgetting: deque[tuple[RunRecord, int]] = deque()
         #: (instant, sequence, kind, number)
         self.timers: list[tuple[Instant, int, str, object]] = []
+        #: who waits for a letter's fate or reply: token of its attempt -> letter id -> sender
+        self.letters: dict[Token, dict[str, Waiting]] = {}
+        #: of those, whose attempt ended in this turn
+        self.unheard: list[Waiting] = []
         #: runs with watchers that have news
         self.news: dict[int, RunRecord] = {}
+        self._count_from_start()
 
+    def _count_from_start(self) -> None:
         self.token_seq = 0
         self.session_seq = 0
         self.plan_seq = 0

@@ -8,7 +8,7 @@ import msgspec
 
 from flow.messages.client import Failure
 from flow.states import HELD, SATISFIED, TERMINAL, RunState, TaskState
-from flow_coordinator.core import dispatch, graph, leases, outcomes, runs, tally, workers
+from flow_coordinator.core import dispatch, graph, leases, outcomes, runs, tally, words, workers
 from flow_coordinator.core.config import CoreConfig
 from flow_coordinator.core.machine import Coordinator
 from flow_coordinator.core.records import (
@@ -103,10 +103,12 @@ def _leases(s: State, snapshot: Snapshot, tasks: dict[int, TaskRecord]) -> None:
             task.state = TaskState(state)
         task.attempt, task.failures, task.crashes = attempt, failures, crashes
         stored = rows.read_extra(blob)
-        if stored.solo or stored.why or stored.retried or stored.doom or stored.failure:
+        rare = stored.solo or stored.why or stored.retried or stored.doom or stored.failure
+        if rare or stored.words:
             extra = task.more()
             extra.solo, extra.why, extra.retried = stored.solo, stored.why, stored.retried
             extra.doom, extra.failure = stored.doom, stored.failure
+            extra.words = stored.words
         if failures:
             task.more().failed_at = [s.now] * failures
         if task.state in HELD and token is not None and uid is not None:
@@ -133,7 +135,7 @@ def _lease(s: State, task: TaskRecord, token: str, uid: str, stored: rows.ExtraB
     s.leases[token] = lease
     s.orphans.setdefault(uid, {})[token] = lease
     if lease.holds:
-        s.resources.take(leases.demand_of(task))
+        s.resources.take(leases.held_demand(lease))
 
 
 def _order(s: State, tasks: list[TaskRecord]) -> None:
@@ -167,7 +169,7 @@ def _run_record(s: State, row: RunRow, utc_s: float) -> RunRecord:
     blob = rows.read_run(row)
     run = RunRecord(number, key, project, blob.roots, blob.options, s.now - (utc_s - submitted))
     run.name, run.cancelled, run.summary = blob.name, blob.cancelled, blob.summary
-    run.failures = blob.failures
+    run.failures, run.words = blob.failures, blob.words
     run.state = RunState(state)
     return run
 
@@ -198,6 +200,8 @@ def _failures(s: State, run: RunRecord) -> None:
         run.attempts += task.attempt
         if task.extra is not None and task.extra.failure is not None:
             failures.append(task.extra.failure)
+        if task.extra is not None and task.extra.words is not None:
+            words.keep(run, task, task.extra.words)
     run.failures = sorted(failures, key=lambda one: one.number)[-outcomes.FAILURES_MAX :]
     s.failure_seq = max(s.failure_seq, *(one.number for one in failures), 0)
 

@@ -10,6 +10,7 @@ import msgspec
 
 from flow.messages.client import Failure, RootTask, RunSummary, SubmitOptions
 from flow.messages.shared import Policy
+from flow.messages.speech import Words
 from flow_coordinator.core.records import Instant, RunRecord, TaskRecord
 from flow_coordinator.core.state import Changes
 from flow_coordinator.store.base import Batch, ProgressRow, RunRow, TaskRow
@@ -29,6 +30,7 @@ class RunBlob(msgspec.Struct, array_like=True):
     cancelled: str = ""
     summary: RunSummary | None = None
     failures: list[Failure] = []
+    words: dict[str, Words] = {}
 
 
 class ExtraBlob(msgspec.Struct, array_like=True):
@@ -44,6 +46,7 @@ class ExtraBlob(msgspec.Struct, array_like=True):
     failure: Failure | None = None
     #: place in the batch that its token runs; 0: the first, whose name the lease is in, or alone
     place: int = 0
+    words: Words | None = None
 
 
 def pack_numbers(numbers: Iterable[int]) -> bytes:
@@ -101,6 +104,7 @@ def _progress_row(task: TaskRecord, utc_s: float) -> ProgressRow:
                 extra.doom if extra else None,
                 _brief(extra.failure) if extra else None,
                 place,
+                extra.words if extra else None,
             )
         )
     return (
@@ -125,7 +129,9 @@ def _brief(failure: Failure | None) -> Failure | None:
 def _run_row(run: RunRecord, now: Instant, utc_s: float) -> RunRow:
     ended = None if run.ended_at is None else utc_s - (now - run.ended_at)
     failures = run.failures if run.summary is not None else []
-    blob = RunBlob(run.name, run.root_tasks, run.options, run.cancelled, run.summary, failures)
+    blob = RunBlob(
+        run.name, run.root_tasks, run.options, run.cancelled, run.summary, failures, run.words
+    )
     return (
         run.number,
         run.key,

@@ -74,3 +74,11 @@ REQUEST_SILENCE_S = 30.0
 FAREWELL_S = 5.0
 #: Heartbeats whose send time is remembered.
 HEARTBEATS_MAX = 64
+#: What a token says goes out at most this often, unless it frees something.
+SAY_S = 1.0
+#: Letters one attempt may get; their ids are remembered as long as it lives.
+LETTERS_MAX = 100_000
+#: Letters refused by one attempt that are remembered, so that a late copy is refused, too.
+REFUSED_LETTERS_MAX = 10_000
+#: Replies of one attempt that can be told again.
+REPLIES_KEPT_MAX = 256

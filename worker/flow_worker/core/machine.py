@@ -12,6 +12,7 @@ from collections.abc import Callable
 from random import Random
 from typing import Any
 
+from flow.ids import Token
 from flow.messages.shared import Verdict
 from flow.messages.worker import (
     Challenge,
@@ -21,8 +22,10 @@ from flow.messages.worker import (
     Drained,
     Extend,
     Extended,
+    Heard,
     HeartbeatAck,
     Kill,
+    Letters,
     Plan,
     PlanEnd,
     PlanNext,
@@ -43,7 +46,8 @@ from flow_worker.core.outbox import Outbox
 from flow_worker.core.placement import Placement
 from flow_worker.core.planning import Planning
 from flow_worker.core.processes import Processes, death
-from flow_worker.core.records import Process
+from flow_worker.core.records import Holding, Process
+from flow_worker.core.speech import Speech
 from flow_worker.core.tokens import Tokens
 from flow_worker.core.transitions import Link
 from flow_worker.process import channel
@@ -60,7 +64,8 @@ class Worker:
         self.config = config
         self._effects: list[Effect] = []
         self.lease = Lease()
-        self.outbox = Outbox(self._send)
+        self.speech = Speech(self._emit, self._send)
+        self.outbox = Outbox(self._send, self.speech)
         self.processes = Processes(self._emit, config.attached)
         self.tokens = Tokens(config, self.processes, self.outbox, self._emit)
         self.placement = Placement(config, self.processes, self.tokens, self._emit)
@@ -107,6 +112,8 @@ class Worker:
             PlanEnd: lambda m: self.planning.end(m.request),
             Extend: self._extend,
             Drain: lambda m: self._stop(StopKind.DRAIN),
+            Heard: self.speech.heard,
+            Letters: self._letters,
         }
 
     def _emit(self, effect: Effect) -> None:
@@ -141,7 +148,7 @@ class Worker:
             self._farewell_at,
         )
         if self.joining.session is not None:
-            due = min(due, self.outbox.next_deadline())
+            due = min(due, self.outbox.next_deadline(), self.speech.next_deadline())
         return None if due == math.inf else due
 
     # ------------------------------------------------------------ fence
@@ -187,6 +194,7 @@ class Worker:
         self._emit(Note("joined", fields))
         self.tokens.kill(message.kill, 0.0, self._now, at_once=True)  # W7
         self.outbox.joined(self.tokens.said_started(), self.tokens.said_resumed())
+        self.speech.joined(self._now)
 
     def _extend(self, message: Extend) -> None:
         self.lease.extend(message.lease_s, self._now)
@@ -206,6 +214,10 @@ class Worker:
         for token, number in message.yields:
             self.outbox.rack_yield(token, number)
 
+    def _letters(self, message: Letters) -> None:
+        for letter in message.letters:
+            self.speech.deliver(letter, self.tokens.holdings.get(letter.token), self._now)
+
     # ------------------------------------------------------------ processes
 
     def _said(self, event: events.ProcessSaid) -> None:
@@ -222,6 +234,15 @@ class Worker:
             self.tokens.yielded(process, frame, self._now)
         elif type(frame) is channel.Chunk:
             self.planning.chunk(process, frame)
+        elif type(frame) is channel.Says:
+            self.speech.says(self._held_by(process, frame.words.token), frame, self._now)
+        elif type(frame) is channel.Taken:
+            self.speech.taken(self._held_by(process, frame.token), frame)
+
+    def _held_by(self, process: Process, token: Token) -> Holding | None:
+        """Find a token that this process may speak for."""
+        holding = self.tokens.holdings.get(token)
+        return holding if holding is not None and holding.process == process.number else None
 
     def _exited(self, event: events.ProcessExited) -> None:
         process = self.processes.exited(event, self._now)
@@ -335,6 +356,7 @@ class Worker:
         if self._urgent or self.joining.heartbeat_due(now):
             self._urgent = False
             self.joining.heartbeat(self._load, self.stopping is not None, self._fit, now)
+        self.speech.flush(self.joining.session, now)
         self.outbox.flush(self.joining.session, now)
         if self.stopping is not None:
             self._leave(now)

@@ -21,6 +21,7 @@ from flow_worker.core.config import (
     RESEND_S,
 )
 from flow_worker.core.records import Yielded
+from flow_worker.core.speech import Speech
 
 #: What a report weighs without its texts, and a stub without its parameters (bytes, rounded up).
 _REPORT_BYTES = 128
@@ -32,8 +33,9 @@ _UTF8_MAX = 4
 class Outbox:
     """Unacknowledged reports and yields, and the timers that send them again."""
 
-    def __init__(self, send: Callable[[ToCoordinator], None]) -> None:
+    def __init__(self, send: Callable[[ToCoordinator], None], speech: Speech) -> None:
         self._send = send
+        self._speech = speech
         self.reports: dict[Token, Report] = {}  #: unacknowledged, oldest first
         self.yields: dict[Token, Yielded] = {}
         self._fresh: list[Token] = []
@@ -60,6 +62,8 @@ class Outbox:
         """Say how a token ended, until acknowledged."""
         if len(report.trace) + len(report.tail) + len(report.error) > REPORT_TEXT_MAX:
             report = _clip(report)
+        if self._speech.speakers:
+            self._speech.ended(report.token)
         self.reports[report.token] = report
         self.yields.pop(report.token, None)
         self._fresh.append(report.token)

@@ -21,9 +21,12 @@ from flow.completeness import Checker, ask, is_plain_wrapper
 from flow.dialects import Dialect, dialect_of, is_dynamic, is_task
 from flow.events import Event
 from flow.messages.shared import Grant, Outcome, Stub
+from flow.speech import bind, unbind
 from flow.task import Task, flatten, getpaths, is_external
+from flow_worker.process.context import Around
 from flow_worker.process.failure import Complaint, Failure, Terminated, failure_of
 from flow_worker.process.kill import Entry
+from flow_worker.process.voice import Speech, Voice
 
 #: A generator that yields more often than this in one attempt is taken for an endless one.
 YIELDS_MAX = 1_000
@@ -54,11 +57,14 @@ class Attempt:
     """A task that runs, or whose generator is parked."""
 
     __slots__ = (
+        "_around",
         "_dialect",
         "_generator",
         "_passing",
         "_shape",
         "_since",
+        "_speech",
+        "_voice",
         "_yields",
         "grant",
         "kept",
@@ -68,9 +74,19 @@ class Attempt:
         "yielded",
     )
 
-    def __init__(self, grant: Grant, task: Task, passing: Passing = (Terminated,)) -> None:
+    def __init__(
+        self,
+        grant: Grant,
+        task: Task,
+        speech: Speech,
+        around: Around | None = None,
+        passing: Passing = (Terminated,),
+    ) -> None:
         self.grant = grant
         self.task = task
+        self._speech = speech
+        self._around = around
+        self._voice: Voice | None = None
         self._passing = passing
         self._dialect: Dialect = dialect_of(type(task))
         #: How often it was parked.
@@ -92,7 +108,7 @@ class Attempt:
 
     def resume(self) -> Ending | list[Stub]:
         """Everything that was yielded is done: go on with its targets."""
-        return self._guarded(lambda: self._drive(getpaths(self._shape)))
+        return self._guarded(lambda: self._stretch(lambda: self._drive(getpaths(self._shape))))
 
     def close(self) -> None:
         """Give a parked generator up; its ``finally`` blocks run."""
@@ -102,6 +118,29 @@ class Attempt:
             raise
         except BaseException:  # user code; nobody waits for this task any more
             return
+        finally:
+            self._hush()
+
+    def voice(self) -> Voice:
+        """What this attempt says and hears, made when it is first asked for."""
+        if self._voice is None:
+            self._voice = Voice(self.grant.token, self._speech)
+        return self._voice
+
+    def _hush(self) -> None:
+        """Take the task its voice: ``run()`` is over."""
+        unbind(self.task)
+        if self._voice is not None:
+            self._speech.close(self._voice)
+
+    def _stretch(self, work: Callable[[], list[Stub] | None]) -> Ending | list[Stub]:
+        """Let ``run()`` go on to its next yield or its end, in its context."""
+        if self._around is None:
+            stubs = work()
+        else:
+            with self._around(self.task, self.voice()):
+                stubs = work()
+        return self._succeeded() if stubs is None else stubs
 
     def _guarded(self, work: Callable[[], Ending | list[Stub]]) -> Ending | list[Stub]:
         self._since = time.perf_counter()
@@ -111,11 +150,13 @@ class Attempt:
             _leave_if_forked(pid)
             return ended
         except self._passing:
+            self._hush()
             raise
         except BaseException as e:  # user code: sys.exit() and KeyboardInterrupt included
             _leave_if_forked(pid, e)
             if self._generator is not None:
                 self.close()
+            self._hush()
             return self._failed(e)
         finally:
             self.run_s += time.perf_counter() - self._since
@@ -132,19 +173,23 @@ class Attempt:
         if is_external(task):
             raise Complaint("it is external and its output does not exist")
         task.trigger_event(Event.START, task)
-        result = task.run()
+        bind(task, self.voice)
+        return self._stretch(self._call)
+
+    def _call(self) -> list[Stub] | None:
+        result = self.task.run()
         if hasattr(result, "send"):
             self._generator = result
             return self._drive(None)
-        return self._succeeded()
+        return None
 
-    def _drive(self, value: Any) -> Ending | list[Stub]:
-        """Advance the generator until it ends or yields something that is not complete."""
+    def _drive(self, value: Any) -> list[Stub] | None:
+        """Advance the generator until it yields something that is not complete; None: it ended."""
         while True:
             try:
                 yielded = self._generator.send(value)
             except StopIteration:
-                return self._succeeded()
+                return None
             self._yields += 1
             if self._yields > YIELDS_MAX:
                 raise Complaint(f"run() yielded more than {YIELDS_MAX:,} times")
@@ -166,6 +211,7 @@ class Attempt:
     def _succeeded(self) -> Ending:
         task = self.task
         self._generator = None
+        self._hush()
         base: Any = self._dialect.task
         if type(task).output is not base.output and self._dialect.outputs_checked():
             targets = [each for each in flatten(task.output()) if hasattr(each, "exists")]

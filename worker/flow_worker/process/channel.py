@@ -13,6 +13,7 @@ import msgspec
 
 from flow.ids import Token
 from flow.messages.shared import Grant, Report, Stub
+from flow.messages.speech import Fate, Letter, Words
 
 #: One frame between agent and task process.
 FRAME_BYTES_MAX = 64 << 20
@@ -70,6 +71,12 @@ class Leave(Frame, frozen=True, tag=7):
     """Finish what runs and exit."""
 
 
+class Deliver(Frame, frozen=True, tag=8):
+    """Put this into the queue of its attempt; answered with Taken."""
+
+    letter: Letter
+
+
 # ---------------------------------------------------------------- process -> agent
 
 
@@ -103,8 +110,23 @@ class Chunk(Frame, frozen=True, tag=35):
     body: bytes
 
 
-ToProcess = Execute | Continue | Abandon | Expand | More | Stop | Leave
-FromProcess = Up | Finished | Parked | Chunk
+class Says(Frame, frozen=True, tag=36):
+    """All that an attempt has said, and its new replies: (letter id, text)."""
+
+    words: Words
+    replies: list[tuple[str, str]] = []
+
+
+class Taken(Frame, frozen=True, tag=37):
+    """What became of a letter here."""
+
+    token: Token
+    letter: str
+    fate: Fate
+
+
+ToProcess = Execute | Continue | Abandon | Expand | More | Stop | Leave | Deliver
+FromProcess = Up | Finished | Parked | Chunk | Says | Taken
 
 _encoder = msgspec.msgpack.Encoder()
 _at_process: msgspec.msgpack.Decoder[ToProcess] = msgspec.msgpack.Decoder(ToProcess)

@@ -76,6 +76,7 @@ class InlineWorker:
         """Give up every parked generator; their ``finally`` blocks run."""
         self._runner.abandon_all()
         self._run()
+        self._runner.speech.stop()
 
     def hear(self, message: wire.ToWorker) -> None:
         """Take one message of the coordinator."""
@@ -166,5 +167,8 @@ class InlineWorker:
         elif isinstance(frame, channel.Parked):
             self._parked.add(frame.token)
             self._say(wire.Yield(session, frame.token, frame.number, 0, 1, frame.stubs))
+        elif isinstance(frame, channel.Says):
+            # By whatever thread: appending is all that it does.
+            self._say(wire.Said(session, [frame.words]))
         elif isinstance(frame, channel.Chunk):
             self._say(wire.Planned(session, frame.request, frame.chunk, frame.last, frame.body))

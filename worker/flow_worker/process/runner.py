@@ -10,6 +10,7 @@ import collections
 import resource
 import time
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 
 from flow.dialects import NATIVE, dialect_of
 from flow.ids import Token, token_seq
@@ -19,13 +20,24 @@ from flow.packing import unpack_params
 from flow.task import Task
 from flow_worker.process import output
 from flow_worker.process.attempt import Attempt, Ending, Passing
-from flow_worker.process.channel import Abandon, Continue, Execute, Finished, Frame, Parked
+from flow_worker.process.channel import (
+    Abandon,
+    Continue,
+    Deliver,
+    Execute,
+    Finished,
+    Frame,
+    Parked,
+)
+from flow_worker.process.context import Around, configured
 from flow_worker.process.failure import Complaint, Failure, Terminated, failure_of
 from flow_worker.process.instances import Instances
 from flow_worker.process.joining import joined
+from flow_worker.process.mailbox import Mail
 from flow_worker.process.slip import Slip
 from flow_worker.process.streams import Output
 from flow_worker.process.surroundings import Identity, Offspring
+from flow_worker.process.voice import Speech
 
 #: A finished report waits for others at most this long.
 FLUSH_S = 0.002
@@ -45,6 +57,7 @@ class Runner:
     ``ending()`` is true once SIGTERM arrived: what a task does after that is not reported.
     ``instances`` are the tasks of the program around, where there is one; ``passing`` are the
     exceptions of a task that end more than its attempt.
+    ``listening(deliver)`` reads letters while a task runs; ``send`` may be called by any thread.
     """
 
     def __init__(
@@ -57,8 +70,18 @@ class Runner:
         ending: Callable[[], bool] = lambda: False,
         instances: Instances | None = None,
         passing: Passing = (Terminated,),
+        listening: Callable[[Callable[[Deliver], None]], AbstractContextManager[object]] = (
+            nullcontext
+        ),
     ) -> None:
         self._send = send
+        self._listening = listening
+        self.speech = Speech(send)
+        self._mail = Mail(send)
+        #: letters that came with the grant of their attempt
+        self._early: list[Deliver] = []
+        self._around: Around | None = None
+        self._looked_around = False
         self._streams = streams
         self._surroundings = surroundings or Identity()
         self._offspring = offspring
@@ -91,6 +114,14 @@ class Runner:
         """Queue the end of parked generators."""
         self._queue.extend(frame.tokens)
 
+    def on_deliver(self, frame: Deliver) -> None:
+        """Put a letter into its queue; one for a parked generator waits there."""
+        token = frame.letter.token
+        if any(isinstance(item, Grant) and item.token == token for item in self._queue):
+            self._early.append(frame)
+        else:
+            self._mail.deliver(frame)
+
     def abandon_all(self) -> None:
         """Close every parked generator, before this process ends."""
         self._queue.extend(self._parked)
@@ -109,6 +140,8 @@ class Runner:
 
     def flush(self) -> None:
         """Send the reports that wait."""
+        if self.speech.pending:
+            self.speech.flush()
         if self._pending:
             reports, self._pending = self._pending, []
             if self._slip is not None:
@@ -122,10 +155,24 @@ class Runner:
         self._enter(grant)
         attempt = self._make(grant)
         if isinstance(attempt, Ending):
+            self._deliver_early()
             self._clean()
             self._report(grant, attempt, 0.0, self._streams.end())
             return
-        self._settle(attempt, attempt.begin())
+        if grant.accepts_messages:
+            self._mail.open(attempt.voice())
+            self._deliver_early()
+        if self._mail:
+            with self._listening(self._mail.deliver):
+                ended = attempt.begin()
+        else:
+            ended = attempt.begin()
+        self._settle(attempt, ended)
+
+    def _deliver_early(self) -> None:
+        early, self._early = self._early, []
+        for frame in early:
+            self.on_deliver(frame)
 
     def _continue(self, frame: Continue) -> None:
         attempt = self._parked.get(frame.token)
@@ -137,7 +184,12 @@ class Runner:
         self._enter(grant)
         if self._offspring is not None:
             self._offspring.release(attempt.kept)
-        self._settle(attempt, attempt.resume())
+        if self._mail:
+            with self._listening(self._mail.deliver):
+                ended = attempt.resume()
+        else:
+            ended = attempt.resume()
+        self._settle(attempt, ended)
 
     def _release(self, token: Token) -> None:
         attempt = self._parked.pop(token, None)
@@ -149,6 +201,7 @@ class Runner:
         if self._offspring is not None:
             self._offspring.release(attempt.kept)
         attempt.close()
+        self._mail.close(token)
         self._clean()
         self._streams.end()
         self._report(grant, Ending(Outcome.RELEASED), attempt.run_s, "")
@@ -160,11 +213,14 @@ class Runner:
 
     def _make(self, grant: Grant) -> Attempt | Ending:
         """Build the task, or say why this process cannot."""
-        if self._instances is not None and not grant.members:
-            known = self._instances.get(grant.module, grant.family, grant.params)
-            if known is not None:
-                return Attempt(grant, known, self._passing)
         try:
+            if not self._looked_around:
+                self._around = configured()
+                self._looked_around = True
+            if self._instances is not None and not grant.members:
+                known = self._instances.get(grant.module, grant.family, grant.params)
+                if known is not None:
+                    return self._attempt(grant, known)
             cls = self._classes.get((grant.module, grant.family))
             if cls is None:
                 cls = load_task_class(grant.module, grant.family)
@@ -183,12 +239,17 @@ class Runner:
         if task_id != grant.task_id:
             text = f"the code here makes {task_id} of what was planned as {grant.task_id}"
             return Ending(Outcome.REFUSED, Failure(text))
-        return self._joined(grant, cls) if grant.members else Attempt(grant, task, self._passing)
+        if grant.members:
+            return self._joined(grant, cls)
+        return self._attempt(grant, task)
+
+    def _attempt(self, grant: Grant, task: Task) -> Attempt:
+        return Attempt(grant, task, self.speech, self._around, self._passing)
 
     def _joined(self, grant: Grant, cls: type[Task]) -> Attempt | Ending:
         """Build the task that runs all members of a grant; its outcome is theirs."""
         try:
-            return Attempt(grant, joined(cls, grant.members), self._passing)
+            return self._attempt(grant, joined(cls, grant.members))
         except Terminated:
             raise
         except Complaint as e:  # other code than the planner's: another worker may have it
@@ -203,6 +264,8 @@ class Runner:
             raise Terminated  # the task may have swallowed it
         grant = attempt.grant
         if isinstance(ended, Ending):
+            if grant.accepts_messages:
+                self._mail.close(grant.token)
             self._clean()
             self._report(grant, ended, attempt.run_s, self._streams.end())
             if self._instances is None:

@@ -13,7 +13,7 @@ import select
 import signal
 import socket
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import FrameType
 
@@ -43,23 +43,73 @@ class _Link:
         self._poll = select.poll()
         self._poll.register(sock, select.POLLIN)
         self._splitter = channel.Splitter()
-        #: A signal must not cut a frame in two.
+        self._main = threading.get_ident()
+        self._lock = threading.Lock()
+        #: What the listening thread read for the main loop.
+        self._aside: list[channel.ToProcess] = []
+        self._gone = False
+        #: A signal must not cut a frame in two (it only ever interrupts the main thread).
         self.sending = False
 
     def send(self, frame: channel.Frame) -> None:
+        data = channel.pack(frame)
+        if threading.get_ident() != self._main:
+            with self._lock:
+                self._sock.sendall(data)
+            return
         self.sending = True
         try:
-            self._sock.sendall(channel.pack(frame))
+            with self._lock:
+                self._sock.sendall(data)
         finally:
             self.sending = False
+
+    @contextlib.contextmanager
+    def listening(self, deliver: Callable[[channel.Deliver], None]) -> Iterator[None]:
+        """Read letters in another thread; all else that arrives waits for ``receive``."""
+        wake, waker = os.pipe()
+        thread = threading.Thread(
+            target=self._listen, args=(wake, deliver), name="flow-letters", daemon=True
+        )
+        try:
+            thread.start()
+            yield
+        finally:
+            os.close(waker)
+            thread.join()
+            os.close(wake)
+
+    def _listen(self, wake: int, deliver: Callable[[channel.Deliver], None]) -> None:
+        poll = select.poll()
+        poll.register(self._sock, select.POLLIN)
+        poll.register(wake, select.POLLIN | select.POLLHUP)
+        while not self._gone:
+            if any(fd == wake for fd, _ in poll.poll()):
+                return
+            frames = self._read(wait=False)
+            self._gone = frames is None
+            for frame in frames or ():
+                if isinstance(frame, channel.Deliver):
+                    with contextlib.suppress(OSError):
+                        deliver(frame)
+                else:
+                    self._aside.append(frame)
 
     def receive(self, wait: bool) -> list[channel.ToProcess] | None:
         """Return what arrived; None when the agent is gone.
 
         Without ``wait``, or when ``poll_s`` is over, nothing may have.
         """
+        if self._aside:
+            aside, self._aside = self._aside, []
+            return aside
+        if self._gone:
+            return None
         if wait and self._poll_ms is not None and not self._poll.poll(self._poll_ms):
             return []
+        return self._read(wait=wait)
+
+    def _read(self, *, wait: bool) -> list[channel.ToProcess] | None:
         try:
             data = self._sock.recv(READ_BYTES, 0 if wait else socket.MSG_DONTWAIT)
         except BlockingIOError:
@@ -111,6 +161,8 @@ class _Server:
             self._planner.on_more(frame)
         elif isinstance(frame, channel.Stop):
             self._planner.on_stop(frame)
+        elif isinstance(frame, channel.Deliver):
+            self._runner.on_deliver(frame)
         else:
             self._leaving = True
 
@@ -136,7 +188,9 @@ def serve(sock: socket.socket, role: str, log_dir: Path) -> int:
     # Before Surroundings look: the handler they see is the one they restore.
     signal.signal(signal.SIGTERM, on_sigterm)
     offspring = Offspring()
-    runner = Runner(link.send, output, Surroundings(), offspring, slip, lambda: asked)
+    runner = Runner(
+        link.send, output, Surroundings(), offspring, slip, lambda: asked, listening=link.listening
+    )
     try:
         _Server(link, runner, Planner(link.send, output.discard)).run(lambda: asked)
         if asked:
@@ -188,9 +242,12 @@ def serve_in_process(sock: socket.socket, stop: Callable[[], bool] = lambda: Fal
     processes of the program are left alone, but for FLOW_TOKEN and FLOW_ATTEMPT.
     """
     link = _Link(sock, STOP_POLL_S)
-    runner = Runner(link.send, NoOutput())
-    with contextlib.suppress(ConnectionError):
-        _Server(link, runner, Planner(link.send, lambda: None)).run(stop)
+    runner = Runner(link.send, NoOutput(), listening=link.listening)
+    try:
+        with contextlib.suppress(ConnectionError):
+            _Server(link, runner, Planner(link.send, lambda: None)).run(stop)
+    finally:
+        runner.speech.stop()
 
 
 def preload() -> None:
