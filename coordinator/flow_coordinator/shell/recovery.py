@@ -160,6 +160,7 @@ def _order(s: State, tasks: list[TaskRecord]) -> None:
 def _ended_run(s: State, row: RunRow, utc_s: float) -> None:
     run = _run_record(s, row, utc_s)
     run.ended_at = s.now - (utc_s - (row[5] or row[4]))
+    run.unresolved = 0
     s.ended[run.number] = run
     s.keys[run.key] = run.number
 
