@@ -177,13 +177,9 @@ class Client:
                 queue is full (61), no reply came in time (124).
         """
         found = self.ask(FindAttempt(0, task, run), AttemptFound)
-        letter = SendLetter(0, found.token, new_uid(), content, payload or {})
-        self.ask(letter, LetterSent)
-        if wait_s <= 0:
-            return found, None
-        waits = msgspec.structs.replace(letter, wait_s=wait_s)
-        sent = self.ask(waits, LetterSent, timeout_s=wait_s + REPLY_TIMEOUT_S)
-        return found, sent.reply
+        letter = SendLetter(0, found.token, new_uid(), content, payload or {}, max(0.0, wait_s))
+        sent = self.ask(letter, LetterSent, timeout_s=letter.wait_s + REPLY_TIMEOUT_S)
+        return found, sent.reply if sent.replied else None
 
     def _next(self) -> int:
         self._number += 1

@@ -6,7 +6,6 @@ import json
 import signal
 import threading
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -58,9 +57,9 @@ def test_status_is_shown_while_the_coordinator_comes_and_goes_and_after_the_end(
 ) -> None:
     run = cluster.detach("Says", "--key", "s")
     running(cluster, "Says-s")
-    first = until_said(cluster, "Says(key=s)", status="copying", progress=12.0)
+    url = "http://tracker/7"
+    first = until_said(cluster, "Says(key=s)", status="copying", progress=12.0, tracking_url=url)
     assert first["state"] == "running"
-    assert first["tracking_url"] == "http://tracker/7"
     assert cluster.coordinator is not None
     cluster.coordinator.stop(signal.SIGKILL)
     cluster.ledger.open_gate("half-s")
@@ -96,7 +95,7 @@ def test_given_back_resource_is_free_at_once_and_after_a_restart(cluster: Cluste
     assert "Holder-p" not in cluster.ledger.ended()
 
     def used() -> float:
-        rows = cluster.json("resources")["resources"]
+        rows = cluster.json("resources")
         return next((float(row["used"]) for row in rows if row["name"] == "pool"), 0.0)
 
     assert used() == 3.0

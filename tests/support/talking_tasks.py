@@ -62,6 +62,7 @@ class Says(Talks):
 class Holder(Talks):
     """Holds a resource, gives a part of it back, and goes on."""
 
+    priority = 9
     resources = {"pool": 3}
 
     def work(self) -> None:
