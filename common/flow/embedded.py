@@ -186,6 +186,11 @@ def _run(words: list[str], main_task_cls: type[Task] | None) -> RunResult:
     line.options.pop("local_scheduler", None)
     root = Root(module, family, line.params)
     work = Work([root], line.options, path=_search_path(), here=module == MAIN)
+    if work.here or line.options.get("in_process"):
+        from flow import tasklogs
+        from flow.parameters.defaults import settings
+
+        tasklogs.configure(settings().logs)  # this is a program's main, and its tasks run in it
     if line.options.get("in_process"):
         from flow.inprocess import execute_in_process
 

@@ -126,6 +126,16 @@ class StorageSettings(Section, frozen=True):
     root: str = ""
 
 
+class LogsSettings(Section, frozen=True):
+    """``[logs]``: what tasks log; see ``flow.tasklogs``."""
+
+    level: Literal["debug", "info", "warning", "error", "critical"] = "info"
+    format: Literal["plain", "json"] = "plain"
+    file: str = ""  #: gets every line as well, of all task processes of a host
+    config: str = ""  #: a file for ``logging.config``: .toml or .json (dict), or .ini
+    no_configure_logging: bool = False  #: leave it as Python has it
+
+
 class SqlSettings(Section, frozen=True):
     """``[sql]``: targets in databases."""
 
@@ -146,6 +156,7 @@ class Settings(Section, frozen=True):
     worker: WorkerSettings = WorkerSettings()
     retry: RetrySettings = RetrySettings()
     storage: StorageSettings = StorageSettings()
+    logs: LogsSettings = LogsSettings()
     email: EmailSettings = EmailSettings()
     smtp: SmtpSettings = SmtpSettings()
     sql: SqlSettings = SqlSettings()
@@ -311,7 +322,10 @@ def _prepared(layer: Layer, section: str, key: str, value: Any) -> Any:
             return [_path(layer, part) for part in parts if part]
     if (section, key) == ("storage", "root") and isinstance(value, str) and "://" in value:
         return value
-    if key in ("state_dir", "log_dir", "root", "password_file") and value:
+    if (section, key) == ("logs", "level") and isinstance(value, str):
+        return value.lower()
+    files = key in ("file", "config") and section == "logs"
+    if (files or key in ("state_dir", "log_dir", "root", "password_file")) and value:
         return _path(layer, value)
     if key in ("coordinator", "bind") and isinstance(value, str) and "://" not in value:
         return f"tcp://{value}"

@@ -81,6 +81,7 @@ def _command(
     The first SIGTERM or Ctrl-C drains: running tasks finish, nothing new starts. The second kills
     what runs and reports it.
     """
+    from flow import tasklogs
     from flow.parameters import defaults
     from flow.resources import parse_pairs
     from flow.settings import load
@@ -100,7 +101,8 @@ def _command(
         "worker.log_dir": log_dir,
     }
     settings = load(flags)
-    defaults.settings()  # read once here, not again in every task process
+    # Read once here, not again in every task process; what is wrong is told before there is one.
+    tasklogs.check(defaults.settings().logs)
     agent = _agent_settings(settings, own, attach >= 0)
     for folder in reversed(settings.worker.path):
         sys.path.insert(0, os.path.abspath(folder))

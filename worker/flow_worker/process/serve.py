@@ -17,6 +17,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import FrameType
 
+from flow import tasklogs
+from flow.parameters.defaults import settings
 from flow_worker.process import channel, kill
 from flow_worker.process.failure import Terminated
 from flow_worker.process.planner import Planner
@@ -174,6 +176,7 @@ def serve(sock: socket.socket, role: str, log_dir: Path) -> int:
         log_dir.mkdir(parents=True, exist_ok=True)
     slip = Slip(log_dir)
     output = Output(log_dir, slip)
+    tasklogs.configure_or_tell(settings().logs)
     link = _Link(sock)
     asked = False
 
