@@ -76,7 +76,7 @@ def _from_toml(paths: list[str]) -> dict[str, str]:
 
 def _added() -> list[str]:
     """Return the files that this program added with ``luigi.configuration.add_config_path``."""
-    configuration = sys.modules.get("luigi.configuration")
+    configuration = sys.modules.get("luigi.configuration.core")
     parsers = getattr(configuration, "PARSERS", {}).values()
     known = {*_FILES, *_TOML_FILES, os.environ.get("LUIGI_CONFIG_PATH")}
     paths = [path for parser in parsers for path in parser._config_paths if path not in known]

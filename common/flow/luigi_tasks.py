@@ -37,6 +37,7 @@ _MAIN: Final = "__main__"
 Register: Any = luigi.task_register.Register
 _get_config: Any = luigi.configuration.get_config
 _add_config_path: Any = luigi.configuration.add_config_path
+_NO_VALUE: Final = luigi.parameter._no_value
 _PRIVATE: Final = luigi.parameter.ParameterVisibility.PRIVATE
 _NAIVE: Final = tuple(
     vars(cls)["bulk_complete"].__func__
@@ -55,6 +56,7 @@ class LuigiDialect(Dialect):
         #: Classes of scripts -> what other processes import to get them.
         self._script_classes: dict[Any, str] = {}
         self._modules: dict[str, str] = {}
+        self._surviving: dict[Any, bool] = {}
         self._ready = False
         for path in filter(None, os.environ.get(luigi_config.ADDED, "").split(os.pathsep)):
             _add_config_path(path)
@@ -116,10 +118,16 @@ class LuigiDialect(Dialect):
     def strings(self, task: Any) -> dict[str, str]:
         named = dict(task.to_str_params())
         for name, param in task.get_params():
-            text = gokart_tasks.wire_text(param, task.param_kwargs.get(name))
-            if text is not None and name in named:
+            if name not in named:
+                continue
+            value = task.param_kwargs[name]
+            if not self._survives(param) and value == param._default:
+                del named[name]  # IntParameter(default=None): "None" is no number
+                continue
+            text = gokart_tasks.wire_text(param, value)
+            if text is not None:
                 named[name] = text
-            if name in named and not isinstance(named[name], str):
+            if not isinstance(named[name], str):
                 reason = f"serialize() returned {errors.shown(named[name])}, not text"
                 raise errors.bad(task.task_family, name, reason, type(param).__name__)
         return named
@@ -130,6 +138,21 @@ class LuigiDialect(Dialect):
         if self.is_library(type(task)) and isinstance(repeated, Register):
             return self.module(repeated)
         return self.module(type(task))
+
+    def _survives(self, param: Any) -> bool:
+        """Tell whether the default of a parameter can be written as text and read again."""
+        known = self._surviving.get(param)
+        if known is None:
+            default = param._default
+            try:
+                known = default == _NO_VALUE or (
+                    param.normalize(param.parse(param.serialize(default)))
+                    == param.normalize(default)
+                )
+            except Exception:  # parse() and serialize() may be a user's
+                known = False
+            self._surviving[param] = bool(known)
+        return bool(known)
 
     def packed(self, task: Any) -> bytes:
         return pack_params(self.strings(task), task.task_family)
@@ -188,7 +211,7 @@ class LuigiDialect(Dialect):
         config = _get_config()
         if config.has_option(family, name):
             return f"[{family}] of luigi's configuration", str(config.get(family, name))
-        missing = param._default == luigi.parameter._no_value
+        missing = param._default == _NO_VALUE
         return "", NO_VALUE if missing else param._default
 
     def what(self, param: Any) -> str:
