@@ -46,6 +46,15 @@ _HOMES = {
     "copies": "patterns.delegation",
     "delegates": "patterns.delegation",
     "previous": "patterns.previous",
+    "RangeByMinutes": "patterns.calendar_ranges",
+    "RangeByMinutesBase": "patterns.calendar_ranges",
+    "RangeDaily": "patterns.calendar_ranges",
+    "RangeDailyBase": "patterns.calendar_ranges",
+    "RangeHourly": "patterns.calendar_ranges",
+    "RangeHourlyBase": "patterns.calendar_ranges",
+    "RangeMonthly": "patterns.calendar_ranges",
+    "RangeBase": "patterns.ranges",
+    "RangeEvent": "patterns.ranges",
     "ExternalProgramTask": "patterns.programs",
     "ExternalPythonProgramTask": "patterns.programs",
     "ExternalProgramRunError": "patterns.programs",
@@ -127,6 +136,13 @@ if TYPE_CHECKING:
     from flow.dynamic import DynamicRequirements as DynamicRequirements
     from flow.events import Event as Event
     from flow.parameters import *  # noqa: F403
+    from flow.patterns.calendar_ranges import RangeByMinutes as RangeByMinutes
+    from flow.patterns.calendar_ranges import RangeByMinutesBase as RangeByMinutesBase
+    from flow.patterns.calendar_ranges import RangeDaily as RangeDaily
+    from flow.patterns.calendar_ranges import RangeDailyBase as RangeDailyBase
+    from flow.patterns.calendar_ranges import RangeHourly as RangeHourly
+    from flow.patterns.calendar_ranges import RangeHourlyBase as RangeHourlyBase
+    from flow.patterns.calendar_ranges import RangeMonthly as RangeMonthly
     from flow.patterns.delegation import copies as copies
     from flow.patterns.delegation import delegates as delegates
     from flow.patterns.inheritance import common_params as common_params
@@ -137,6 +153,8 @@ if TYPE_CHECKING:
     from flow.patterns.programs import ExternalProgramRunError as ExternalProgramRunError
     from flow.patterns.programs import ExternalProgramTask as ExternalProgramTask
     from flow.patterns.programs import ExternalPythonProgramTask as ExternalPythonProgramTask
+    from flow.patterns.ranges import RangeBase as RangeBase
+    from flow.patterns.ranges import RangeEvent as RangeEvent
     from flow.targets.base import Target as Target
     from flow.targets.local import LocalTarget as LocalTarget
     from flow.task import Config as Config

@@ -54,7 +54,7 @@ class Dialect:
 
     def is_library(self, cls: Any) -> bool:
         """Tell whether every module offers this class because the library brings it."""
-        return False
+        return str(cls.__module__).startswith("flow.patterns.")
 
     def on_script(self, private_name: str, wire_name: str) -> None:
         """Be told that a script was loaded under a private name."""

@@ -221,16 +221,20 @@ def _options() -> tuple[Option, ...]:
 
 
 def _class(family: str) -> Any:
-    from flow.loading import classes_of
+    from flow.loading import named_classes
     from flow.registry import choose, find
 
-    return choose(family, classes_of(family)) if classes_of(family) else find(family)
+    classes = named_classes(family)
+    return choose(family, classes) if classes else find(family)
 
 
 def _module_of(family: str) -> str:
     from flow.dialects import dialect_of
+    from flow.registry import wire_name
 
     cls = _class(family)
+    if dialect_of(cls).is_library(cls):
+        return wire_name(MAIN)  # what it repeats is known there
     return dialect_of(cls).module(cls)
 
 

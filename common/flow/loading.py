@@ -34,6 +34,15 @@ _LIBRARIES: Final = {
     "gokart": f"'{DISTRIBUTION}[luigi]' gokart",
 }
 
+#: Families that every module offers, and where they are.
+_BROUGHT: Final = frozenset(
+    {
+        *("RangeDaily", "RangeDailyBase", "RangeHourly", "RangeHourlyBase"),
+        *("RangeByMinutes", "RangeByMinutesBase", "RangeMonthly"),
+    }
+)
+_BROUGHT_BY: Final = "flow.patterns.calendar_ranges"
+
 #: Modules being imported right now, the innermost last.
 _loading: list[str] = []
 #: (module, family) -> (generation of the registry, class).
@@ -117,6 +126,7 @@ def load_task(module: str, family: str, str_params: Mapping[str, str]) -> Any:
     cls = load_task_class(module, family)
     dialect = dialects.dialect_of(cls)
     dialect.check_names(cls, str_params)
+    registry.asked_of = module
     task = dialect.make(cls, str_params)
     if not task.initialized():
         raise errors.BadDeclaration(
@@ -146,6 +156,23 @@ def classes_of(family: str) -> list[Any]:
     return found
 
 
+def named_classes(family: str) -> list[Any]:
+    """Return ``classes_of``; a family that flow brings itself is loaded for it."""
+    if family in _BROUGHT:
+        importlib.import_module(_BROUGHT_BY)
+    return classes_of(family)
+
+
+def _is_brought(cls: Any) -> bool:
+    return dialects.dialect_of(cls).is_library(cls)
+
+
+def _brought(classes: list[Any], own: list[Any]) -> list[Any]:
+    """Of what libraries bring, return what the one brings that a module's own tasks are of."""
+    kinds = {id(dialects.dialect_of(cls)) for cls in own if not _is_brought(cls)}
+    return [cls for cls in classes if id(dialects.dialect_of(cls)) in kinds] or classes
+
+
 def _generation() -> int:
     found = registry.generation
     for other in dialects.others():
@@ -156,7 +183,7 @@ def _generation() -> int:
 def _find(module: str, loaded: ModuleType, family: str) -> Any:
     if module.startswith(FILE_PREFIX):
         module = FILE_PREFIX + os.path.abspath(module[len(FILE_PREFIX) :])
-    classes = classes_of(family)
+    classes = named_classes(family)
     own = [cls for cls in classes if _module(cls) == module]
     if own:
         return registry.choose(family, own)
@@ -164,7 +191,7 @@ def _find(module: str, loaded: ModuleType, family: str) -> Any:
     offered = [cls for cls in named if cls.get_task_family() == family]
     if offered:
         return registry.choose(family, offered)
-    near = [cls for cls in classes if dialects.dialect_of(cls).is_library(cls)]
+    near = _brought([cls for cls in classes if _is_brought(cls)], named)
     if classes and not near:
         reachable = _reachable(loaded)
         near = [cls for cls in classes if cls.__module__ in reachable]

@@ -130,6 +130,9 @@ class LuigiDialect(Dialect):
             if not isinstance(named[name], str):
                 reason = f"serialize() returned {errors.shown(named[name])}, not text"
                 raise errors.bad(task.task_family, name, reason, type(param).__name__)
+            if _is_none_by_default(task, name, param) and named.get(name) == "None":
+                # "None" would be read as that word, or not at all; what is not named is None.
+                del named[name]
         return named
 
     def home(self, task: Any) -> str:
@@ -216,6 +219,11 @@ class LuigiDialect(Dialect):
 
     def what(self, param: Any) -> str:
         return ""
+
+
+def _is_none_by_default(task: Any, name: str, param: Any) -> bool:
+    none = task.param_kwargs.get(name) is None and param._default is None
+    return none and param._batch_method is None
 
 
 class _Policy:

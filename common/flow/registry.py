@@ -32,6 +32,9 @@ FILE_PREFIX: Final = "file:"
 script_names: dict[str, str] = {}
 #: Counts changes of the registry: what was looked up under another number may be outdated.
 generation = 0
+#: The module that the task being made was asked of. Where several classes have the family that a
+#: parameter names, this module's is meant.
+asked_of = ""
 
 _classes: dict[str, list[Register]] = {}
 _namespaces: dict[str, str] = {}
@@ -244,6 +247,9 @@ def _place(cls: Any) -> str:
 def find(family: str) -> Register:
     """Return the one class of a family, whatever module it is from. Raises ``UnknownTask``."""
     classes = classes_of(family)
+    if len(classes) > 1:
+        # A warm process knows tasks of many pipelines. This one's own are meant.
+        classes = [cls for cls in classes if cls._flow_module == asked_of] or classes
     if not classes:
         raise unknown_task("there is no task", family, Register.task_names())
     return choose(family, classes)

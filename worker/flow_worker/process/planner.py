@@ -12,6 +12,7 @@ from typing import Any
 
 import msgspec
 
+from flow import registry
 from flow.completeness import Answer, Checker
 from flow.dialects import NATIVE, dialect_of, is_task, others
 from flow.errors import UsageError
@@ -196,6 +197,7 @@ class _Walk:
         try:
             dialect = dialect_of(cls)
             dialect.check_names(cls, named)
+            registry.asked_of = stub.module
             task: Task = dialect.make(cls, named)
             initialized = task.initialized()
         except UsageError:

@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 
+from flow import registry
 from flow.dialects import NATIVE, dialect_of
 from flow.ids import Token, token_seq
 from flow.loading import load_task_class
@@ -230,6 +231,7 @@ class Runner:
         except BaseException as e:  # the module is user code
             return Ending(Outcome.REFUSED, failure_of(e))
         try:
+            registry.asked_of = grant.module
             task = dialect_of(cls).make(cls, unpack_params(grant.params))
             task_id = task.task_id
         except Terminated:
