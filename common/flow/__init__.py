@@ -109,6 +109,7 @@ _HOMES = {
 #: Modules that are attributes without having been imported, as Luigi's are.
 _MODULES = frozenset(
     {
+        "configuration",
         "contrib",
         "date_interval",
         "events",

@@ -14,7 +14,9 @@ from typing import Any
 from flow import events, registry
 from flow.dynamic import DynamicRequirements
 from flow.packing import packed_params
+from flow.parameters import errors
 from flow.parameters.base import NO_VALUE
+from flow.parameters.defaults import given
 from flow.task import MixinNaiveBulkComplete, Task, WrapperTask
 
 #: Loaded in every process that has imported luigi.
@@ -62,8 +64,19 @@ class Dialect:
     # ------------------------------------------------------------------ making and naming
 
     def check_names(self, cls: Any, names: Mapping[str, Any]) -> None:
-        """Raise ``UnknownParameter`` for the first name that is no parameter."""
-        cls._flow_signature.check_names(names)
+        """Raise ``UnknownParameter`` for the first name that is no parameter.
+
+        What the command line gives to tasks of another family is named with the root's own.
+        """
+        known = cls._flow_signature.names
+        for name in names:
+            if name in known:
+                continue
+            owner = registry.owner_of(name)
+            if owner is None:
+                raise errors.unknown(cls.task_family, name, known)
+            if name not in given():
+                raise errors.not_for_all(cls.task_family, name, *owner)
 
     def make(self, cls: Any, named: Mapping[str, Any]) -> Any:
         """Make a task from strings; a list of strings is joined by the ``batch_method``."""

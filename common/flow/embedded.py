@@ -185,7 +185,8 @@ def _run(words: list[str], main_task_cls: type[Task] | None) -> RunResult:
         module = _module_of(family)
     line.options.pop("local_scheduler", None)
     root = Root(module, family, line.params)
-    work = Work([root], line.options, path=_search_path(), here=module == MAIN)
+    here = module == MAIN
+    work = Work([root], line.options, path=_search_path(), here=here, qualified=line.qualified)
     if work.here or line.options.get("in_process"):
         from flow import tasklogs
         from flow.parameters.defaults import settings

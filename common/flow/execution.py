@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import importlib
+import json
 import os
 import socket
 import threading
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from flow.children import Children
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
     from flow.messages.client import Failure
     from flow.observing import Observer
 
+#: Where ``flow.parameters.defaults`` finds what a command line gives to tasks besides the root.
+GIVEN_VARIABLE = "FLOW_GIVEN"
 #: Serves tasks in the calling process. Named, not imported: flow imports neither side.
 SERVE_MODULE = "flow_worker.process.serve"
 
@@ -42,11 +45,13 @@ class Work(NamedTuple):
     path: Sequence[str] = ()
     here: bool = False  #: in this process, because no other can import the tasks
     library: bool = False  #: called from a program: stdout belongs to the program
+    #: values for tasks of any family: ``Family_parameter`` -> text
+    qualified: dict[str, str] = {}
 
 
 def execute(work: Work) -> Ended:
     """Start the engine, run the tasks, show how it goes, and leave nothing behind."""
-    with CleanExit():
+    with CleanExit(), told(work.qualified):
         return _execute_here(work) if work.here else _execute(work)
 
 
@@ -55,6 +60,31 @@ def _execute(work: Work) -> Ended:
     state_dir = work.options.get("state_dir", "")
     with Children(slots=slots, path=work.path, state_dir=state_dir) as children:
         return _submit_and_follow(work, children, Interrupts())
+
+
+@contextlib.contextmanager
+def told(qualified: dict[str, str]) -> Iterator[None]:
+    """Have the task processes of this run know what its command line gives to other families.
+
+    Through the environment, so that whatever makes a task has it before the first one is made. A
+    run inside a task of another run does not take over what that one was told.
+    """
+    if not qualified and GIVEN_VARIABLE not in os.environ:
+        yield
+        return
+    from flow.parameters import defaults
+
+    before = os.environ.pop(GIVEN_VARIABLE, None)
+    if qualified:
+        os.environ[GIVEN_VARIABLE] = json.dumps(qualified)
+    defaults.given.cache_clear()
+    try:
+        yield
+    finally:
+        os.environ.pop(GIVEN_VARIABLE, None)
+        if before is not None:
+            os.environ[GIVEN_VARIABLE] = before
+        defaults.given.cache_clear()
 
 
 def _execute_here(work: Work) -> Ended:

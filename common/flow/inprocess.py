@@ -44,7 +44,7 @@ def execute_in_process(work: Work, tasks: Iterable[Any] = ()) -> Ended:
             hint="leave workers out, or run without in_process",
         )
     from flow.cli.views import choose
-    from flow.execution import last_words
+    from flow.execution import last_words, told
 
     sys.path[:0] = [each for each in work.path if each not in sys.path]
     options = work.options
@@ -58,7 +58,8 @@ def execute_in_process(work: Work, tasks: Iterable[Any] = ()) -> Ended:
     )
     engine = _Engine(view, tasks)
     try:
-        ended = engine.run(work)
+        with told(work.qualified):
+            ended = engine.run(work)
     finally:
         engine.close()
         view.close()

@@ -107,12 +107,15 @@ def _parse(path: Path, *, lenient: bool = False) -> dict[str, Any]:
         raise ConfigError(f"{path}: {error}", hint=f"correct {path}") from error
 
 
-def _interpolated(value: Any, env: Mapping[str, str], source: str) -> Any:
+def _interpolated(value: Any, env: Mapping[str, str], source: str, key: str = "") -> Any:
     """Replace ``${NAME}`` in every text; ``$${NAME}`` stays as ``${NAME}``."""
     if isinstance(value, dict):
-        return {key: _interpolated(each, env, source) for key, each in value.items()}
+        inner = f"{key}." if key else ""
+        return {
+            name: _interpolated(each, env, source, f"{inner}{name}") for name, each in value.items()
+        }
     if isinstance(value, list):
-        return [_interpolated(each, env, source) for each in value]
+        return [_interpolated(each, env, source, key) for each in value]
     if not isinstance(value, str) or "${" not in value:
         return value
     import re
@@ -122,7 +125,7 @@ def _interpolated(value: Any, env: Mapping[str, str], source: str) -> Any:
             return match[0][1:]
         if match[1] not in env:
             raise ConfigError(
-                f"{source}: {value!r} names the variable {match[1]}, which is not set",
+                f"{source}: {key} = {value!r} names the variable {match[1]}, which is not set",
                 hint=f"export {match[1]}=...",
             )
         return env[match[1]]

@@ -14,6 +14,7 @@ from typing import Any, Final, TypeVar
 
 from flow.errors import UsageError
 from flow.parameters.base import Parameter
+from flow.parameters.defaults import warn_of_unconsumed
 from flow.parameters.errors import shown, suggestion
 from flow.parameters.signature import Signature
 
@@ -58,6 +59,7 @@ class Register(ABCMeta):
     _flow_module: str
     _flow_space: str
     _flow_plain: bool
+    _flow_asked: bool  #: whether settings were asked for what this class does not know
     _flow_young: dict[Any, Any]
     _flow_old: dict[Any, Any]
 
@@ -129,10 +131,14 @@ class Register(ABCMeta):
         makers = [base for base in cls.__mro__ if "__new__" in base.__dict__]
         plain = makers[0] is object and inits[0].__dict__.get("_flow_root", False)
         put(cls, "_flow_plain", plain)
+        put(cls, "_flow_asked", False)
         put(cls, "_flow_young", {})
         put(cls, "_flow_old", {})
 
     def _flow_make(cls, values: tuple[Any, ...], args: Any, kwargs: Any) -> Any:
+        if not cls._flow_asked:
+            type.__setattr__(cls, "_flow_asked", True)
+            warn_of_unconsumed(cls._flow_family, cls._flow_signature.names, cls.ignore_unconsumed)  # type: ignore[attr-defined]
         if not cls._flow_plain:
             return type.__call__(cls, *args, **kwargs)
         # Nobody overrides the constructor: the values need not be bound a second time.
@@ -253,6 +259,17 @@ def find(family: str) -> Register:
     if not classes:
         raise unknown_task("there is no task", family, Register.task_names())
     return choose(family, classes)
+
+
+def owner_of(qualified: str) -> tuple[str, str] | None:
+    """Return family and parameter of ``Family_parameter``, if there are such."""
+    for family, classes in _classes.items():
+        prefix, name = f"{family}_", qualified[len(family) + 1 :]
+        if qualified.startswith(prefix) and any(
+            name in cls._flow_signature.names for cls in classes
+        ):
+            return family, name
+    return None
 
 
 def unknown_task(problem: str, family: str, families: Sequence[str], hint: str = "") -> UnknownTask:

@@ -132,5 +132,5 @@ def _text(value: object) -> str:
 
 def _forget() -> None:
     """Have settings read again, and defaults that were taken from them."""
-    defaults.settings.cache_clear()
+    defaults.forget()
     Register.clear_instance_cache()

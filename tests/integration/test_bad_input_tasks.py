@@ -37,6 +37,11 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
         ("flowtasks Leef --key a", 2, ["no task 'Leef'", "Did you mean 'Leaf'?"]),
         ("os system", 2, ["module os has no task 'system'"]),
         ("flowtasks Leaf --key a --n 1 --nn 2", 2, ["no parameter 'nn'", "Did you mean 'n'?"]),
+        (
+            "flowtasks Leaf --key a --n 1 --Fan-width 2",
+            2,
+            ["no parameter 'Fan_width'", "Fan --width", "flow run only", "[task.Fan]"],
+        ),
         ("flowtasks Leaf --key a", 2, ["Leaf --n", "no value given"]),
         ("flowtasks Leaf --key a --n x", 2, ["Leaf --n", "'x' is not a whole number"]),
         ("flowtasks Typed --day 20.11.2026", 2, ["'20.11.2026' is not a date", "YYYY-MM-DD"]),

@@ -115,3 +115,16 @@ def test_duration_reads_units(text: str, seconds: float) -> None:
 def test_duration_refuses_other_text(text: str) -> None:
     with pytest.raises(ValueError, match="duration"):
         duration_s(text)
+
+
+def test_parse_value_for_a_family_is_kept_for_all_its_tasks() -> None:
+    found = line("m", "ns.T", "--ns.T-a", "1", "--a", "2", "--ns-T-b", "3", "--Other-c", "4")
+    assert found.params == {"a": "2", "b": "3", "Other_c": "4"}
+    assert found.qualified == {"ns.T_a": "1", "ns_T_b": "3", "Other_c": "4"}
+    assert line("m", "T", "--a", "2", "--T-a", "1").params == {"a": "2"}
+
+
+def test_parse_long_value_is_for_the_root_alone() -> None:
+    found = line("m", "T", "--long_list", "x" * 100_000)
+    assert len(found.params["long_list"]) == 100_000
+    assert found.qualified == {}

@@ -11,7 +11,7 @@ from flow.errors import ExitCode, UsageError
 HELP = """\
 Run TASK of MODULE (or of a file: pipeline.py) in this process tree. Everything spelled --x-y VALUE
 that is no option below is the parameter x_y of TASK (--TASK-x-y VALUE always is, and so is
-everything after --).
+everything after --). --OTHER-x-y VALUE is the default of x_y for the tasks of family OTHER.
 
     flow run MODULE               lists the tasks of MODULE
     flow run MODULE TASK --help   shows the parameters of TASK
@@ -35,7 +35,7 @@ def main(argv: list[str]) -> int:
     from flow.execution import Root, Work, execute
 
     root = Root(line.module, line.family, line.params)
-    work = Work([root], line.options, path=[os.getcwd()])
+    work = Work([root], line.options, path=[os.getcwd()], qualified=line.qualified)
     if line.options.get("in_process"):
         from flow.inprocess import execute_in_process
 

@@ -16,6 +16,8 @@ from typing import Any, NamedTuple
 
 from flow.errors import UsageError
 
+#: Longer values are for the root task alone: the others travel in the environment.
+QUALIFIED_CHARS_MAX = 10_000
 _DURATION = re.compile(r"(?:(\d+)d)?(?:(\d+)h)?(?:(\d+)m)?(?:(\d+(?:\.\d+)?)s?)?")
 _UNITS_S = (86400, 3600, 60, 1)
 
@@ -44,6 +46,8 @@ class TaskLine(NamedTuple):
     params: dict[str, str]
     options: dict[str, Any]
     help: bool
+    #: What may be meant for tasks of any family: ``Family_parameter`` -> text.
+    qualified: dict[str, str] = {}
 
 
 def whole_number(text: str) -> int:
@@ -120,7 +124,13 @@ def parse(argv: Sequence[str], options: Sequence[Option], *, named: int = 2) -> 
         )
     family = words[-1] if len(words) == named else ""
     module = words[0] if named > 1 and words else ""
-    return TaskLine(module_name(module), family, _own(given, family), values, wants_help)
+    qualified = {
+        name: text
+        for name, text in given.items()
+        if "_" in name and len(text) <= QUALIFIED_CHARS_MAX
+    }
+    params = _own(given, family)
+    return TaskLine(module_name(module), family, params, values, wants_help, qualified)
 
 
 def _read_option(
@@ -148,7 +158,7 @@ def _read_option(
 
 def _read_param(word: str, rest: list[str], table: dict[str, Option]) -> tuple[str, str]:
     name, equals, text = word[2:].partition("=")
-    if not name.replace("-", "").replace("_", "").isalnum():
+    if not name.replace("-", "").replace("_", "").replace(".", "").isalnum():
         raise UsageError(f"no such option: {word}")
     if not equals:
         bare = not rest or rest[0].startswith("--") or rest[0] in table
@@ -157,12 +167,17 @@ def _read_param(word: str, rest: list[str], table: dict[str, Option]) -> tuple[s
 
 
 def _own(given: dict[str, str], family: str) -> dict[str, str]:
-    """Accept ``--Family-x`` for the family itself, as Luigi does."""
-    prefix = family.replace(".", "_") + "_"
+    """Accept ``--Family-x`` for the family itself, as Luigi does; ``--x`` beats it."""
     params: dict[str, str] = {}
+    qualified: dict[str, str] = {}
     for name, text in given.items():
-        params[name.removeprefix(prefix) if family and name != prefix else name] = text
-    return params
+        for prefix in (f"{family}_", f"{family.replace('.', '_')}_"):
+            if family and name.startswith(prefix) and name != prefix:
+                qualified[name.removeprefix(prefix)] = text
+                break
+        else:
+            params[name] = text
+    return {**qualified, **params}
 
 
 def _is_number(word: str) -> bool:

@@ -1,18 +1,28 @@
 """Where a parameter's value may come from besides the constructor and its own default.
 
-``[task.FAMILY]`` of the settings is asked last; others may be put before it.
+In this order: ``--Family-parameter`` of the command line, whatever was put in with
+``add_resolver``, ``[task.Family]`` of the settings, ``[Family]`` of luigi's configuration files,
+and the deprecated ``config_path``.
 """
 
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+import json
+import os
+import warnings
+from collections.abc import Callable, Iterable, Mapping
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
-from flow.parameters.base import NO_VALUE
+from flow.parameters.base import NO_VALUE, Parameter
+from flow.parameters.errors import UnconsumedParameterWarning, plain
 
 if TYPE_CHECKING:
     from flow.settings import Settings
+
+#: Holds what the command line of this run gives to tasks by ``Family_parameter``, as JSON; set by
+#: whoever starts the engine of a run, for all its processes.
+GIVEN_VARIABLE: Final = "FLOW_GIVEN"
 
 #: (family, parameter) -> text to parse, a value to check, or ``NO_VALUE``.
 Resolver = Callable[[str, str], Any]
@@ -21,20 +31,50 @@ Resolver = Callable[[str, str], Any]
 resolvers: list[Resolver] = []
 
 
+class Found(NamedTuple):
+    """A value, and where it is from as shown to people."""
+
+    value: Any
+    source: str
+
+
+_NOTHING: Final = Found(NO_VALUE, "")
+
+
 def add_resolver(resolver: Resolver) -> Callable[[], None]:
     """Ask this resolver before a parameter's own default; returns how to take it out again."""
     resolvers.append(resolver)
     return lambda: resolvers.remove(resolver)
 
 
-def resolve_default(family: str, name: str) -> Any:
-    """Return what settings say about a parameter, or ``NO_VALUE``."""
+def resolve_default(family: str, name: str, param: Parameter[Any] | None = None) -> Found:
+    """Return what command line and settings say about a parameter, or a ``NO_VALUE``.
+
+    Raises:
+        ConfigError: Settings cannot be read, or name a variable that is not set.
+    """
+    typed = given()
+    if typed:
+        text = typed.get(f"{family}_{name}")
+        if text is not None:
+            return Found(text, f"--{family}-{name}".replace("_", "-"))
     for resolver in resolvers:
         value = resolver(family, name)
         if value is not NO_VALUE:
-            return value
+            return Found(value, "settings")
     text = settings().task_default(family, name)
-    return NO_VALUE if text is None else text
+    if text is not None:
+        return Found(text, f"settings [task.{family}]")
+    found = _of_luigi(family, name)
+    if found is _NOTHING and param is not None and param.config_path is not None:
+        return _of_path(family, name, param.config_path)
+    return found
+
+
+@functools.cache
+def given() -> Mapping[str, str]:
+    """Return what the command line of this run gives to tasks, by ``Family_parameter``."""
+    return json.loads(os.environ.get(GIVEN_VARIABLE) or "{}")  # type: ignore[no-any-return]
 
 
 @functools.cache
@@ -47,3 +87,58 @@ def settings() -> Settings:
     from flow.settings import load  # not at import: most programs only define tasks
 
     return load()
+
+
+def forget() -> None:
+    """Have everything read again when it is next asked for."""
+    given.cache_clear()
+    settings.cache_clear()
+    if _luigi.cache_info().currsize:
+        from flow import configuration
+
+        configuration.forget()
+    _luigi.cache_clear()
+
+
+def warn_of_unconsumed(family: str, names: Iterable[str], ignored: Iterable[str]) -> None:
+    """Warn of settings of a family that are none of its parameters. Called once a class."""
+    known = {*names, *ignored}
+    config = _luigi()
+    found = dict(settings().task.get(family, {}))
+    if config.has_section(family):
+        for option in config.own_options(family):
+            found.setdefault(option.replace("-", "_"), config.get(family, option))
+    for name, value in found.items():
+        if name not in known:
+            warnings.warn(
+                f"The configuration contains the parameter '{name}' with value '{plain(value)}' "
+                f"that is not consumed by the task '{family}'.",
+                UnconsumedParameterWarning,
+                stacklevel=4,
+            )
+
+
+@functools.cache
+def _luigi() -> Any:
+    from flow import configuration  # not at import: most programs only define tasks
+
+    return configuration.get_config()
+
+
+def _of_luigi(section: str, option: str) -> Found:
+    config = _luigi()
+    if not config.has_section(section) or not config.has_option(section, option):
+        return _NOTHING
+    return Found(config.get(section, option), f"luigi's configuration [{section}]")
+
+
+def _of_path(family: str, name: str, path: Mapping[str, str]) -> Found:
+    found = _of_luigi(path["section"], path["name"])
+    if found is not _NOTHING:
+        warnings.warn(
+            f"The use of the configuration [{path['section']}] {path['name']} is deprecated. "
+            f"Please use [{family}] {name}",
+            DeprecationWarning,
+            stacklevel=6,
+        )
+    return found

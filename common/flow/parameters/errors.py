@@ -98,6 +98,17 @@ def unknown(family: str, name: str, names: Sequence[str]) -> UnknownParameter:
     )
 
 
+def not_for_all(family: str, name: str, owner: str, param: str) -> UnknownParameter:
+    """Make the error for a value for tasks of another family which has no way to them."""
+    return UnknownParameter(
+        f"{family} has no parameter {shown(name)}, and a value for other tasks ({owner} "
+        f"{flag(param)}) reaches them with flow run only: runs that are submitted share the tasks "
+        "of their project, so such a value would change tasks of other runs",
+        hint=f"set {param} under [task.{owner}] in the settings of the workers, "
+        f"or make it a parameter of {family}",
+    )
+
+
 def too_many(family: str, given: int, names: Sequence[str]) -> UnknownParameter:
     """Make the error for more positional values than parameters."""
     listed = ", ".join(names[:LISTED_NAMES_MAX]) or "none"

@@ -166,12 +166,12 @@ class Signature:
         return named
 
     def _default(self, name: str, param: Parameter[Any]) -> Any:
-        value = resolve_default(self.family, name)
+        value, source = resolve_default(self.family, name, param)
         if value is not NO_VALUE:
             try:
                 return param.read(value) if isinstance(value, str) else param.accept(value)
             except Exception as error:  # parse() and normalize() may be a user's
-                raise self._bad(name, param, error, source="settings") from error
+                raise self._bad(name, param, error, source=source) from error
         value = param.default
         if value is NO_VALUE:
             raise errors.missing(self.family, name, param.what, type(param).__name__)
