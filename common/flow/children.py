@@ -152,9 +152,10 @@ class Children:
                 pass_fds=keep,
                 start_new_session=True,
                 env={
-                    "FLOW_MOCK_DIR": f"{self.directory}/mock",  # one for all its task processes
                     **os.environ,
                     **_storage(),
+                    # one for all its task processes, and for the program that builds
+                    "FLOW_MOCK_DIR": os.environ.get("FLOW_MOCK_DIR") or f"{self.directory}/mock",
                     **luigi_config.inherited(),
                     "FLOW_WORKER": WORKER_MARK_ROOM,
                 },

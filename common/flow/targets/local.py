@@ -43,10 +43,10 @@ class LocalFileSystem(FileSystem):
             else:
                 os.mkdir(path)
         except FileExistsError:
-            if not os.path.isdir(path):
-                raise NotADirectory(path) from None
             if raise_if_exists:
                 raise FileAlreadyExists(path) from None
+            if not os.path.isdir(path):
+                raise NotADirectory(path) from None
         except FileNotFoundError:
             raise MissingParentDirectory(path) from None
 
