@@ -112,3 +112,138 @@ def test_flow_run_runs_only_what_a_changed_parameter_touches(folder: Path) -> No
     assert said.count("run points") == 1, said
     assert len([path for path in (folder / "made").rglob("*") if path.is_file()]) == 11
     assert all(path.exists() for path in made)
+
+
+TEMPORARY = '''
+import os, sys
+import flow
+
+class Raw(flow.Task):
+    n = flow.IntParameter(default=1)
+
+    def output(self):
+        return {"raw": self.artifact("raw.txt", temporary=True), "log": self.artifact("log.txt")}
+
+    def run(self):
+        print("run raw")
+        self.output()["raw"].dump("x" * self.n)
+        self.output()["log"].dump("log")
+
+class Use(flow.Task):
+    name = flow.Parameter()
+    n = flow.IntParameter(default=1)
+
+    def requires(self):
+        return Raw(n=self.n)
+
+    def output(self):
+        return self.artifact(".json")
+
+    def run(self):
+        size = len(self.input()["raw"].load())
+        if self.name == "bad" and not os.path.exists("good"):
+            raise ValueError("bad")
+        self.output().dump(size)
+
+class Both(flow.WrapperTask):
+    names = flow.ListParameter(default=("a", "b"))
+
+    def requires(self):
+        return [Use(name=name) for name in self.names]
+
+class Yields(flow.Task):
+    def requires(self):
+        return Use(name="a", n=3)
+
+    def output(self):
+        return self.artifact(".json")
+
+    def run(self):
+        target = (yield Raw(n=3))["raw"]
+        self.output().dump(len(target.load()))
+
+class Own(flow.Task):
+    """Says by its own means whether it is complete."""
+
+    def output(self):
+        return self.artifact("own.txt", temporary=True)
+
+    def complete(self):
+        return os.path.exists(os.path.join(os.environ["FLOW_STORAGE__ROOT"], "own"))
+
+    def run(self):
+        self.output().dump("own")
+        open(os.path.join(os.environ["FLOW_STORAGE__ROOT"], "own"), "w").close()
+
+class UseOwn(flow.Task):
+    def requires(self):
+        return Own()
+
+    def output(self):
+        return self.artifact(".txt")
+
+    def run(self):
+        self.output().dump(self.input().load())
+
+if __name__ == "__main__":
+    in_process = sys.argv[1] == "in_process"
+    assert flow.build([Both()], quiet=True, in_process=in_process)
+    print("a", Use(name="a").output().load(), Raw().output()["raw"].exists())
+'''
+
+
+def made(folder: Path) -> list[str]:
+    return sorted(path.name for path in (folder / "made").rglob("*") if path.is_file())
+
+
+def run_temporary(folder: Path, *words: str, code: int = 0) -> str:
+    (folder / "temporary.py").write_text(TEMPORARY)
+    return python(folder, "-m", "flow", "run", "temporary", *words, code=code)
+
+
+def test_temporary_artifact_is_gone_when_the_run_has_ended(folder: Path) -> None:
+    said = run_temporary(folder, "Both")
+    assert said.count("run raw") == 1, said
+    assert made(folder) == ["Use.json", "Use.json", "log.txt"]
+    assert "run raw" not in run_temporary(folder, "Both")
+
+
+def test_temporary_artifact_that_a_new_task_needs_is_made_again(folder: Path) -> None:
+    run_temporary(folder, "Both")
+    assert run_temporary(folder, "Both", "--names", '["a", "c"]').count("run raw") == 1
+    assert made(folder) == ["Use.json", "Use.json", "Use.json", "log.txt"]
+
+
+def test_temporary_artifact_stays_for_a_task_that_failed(folder: Path) -> None:
+    run_temporary(folder, "Both", "--names", '["a", "bad"]', code=30)
+    assert made(folder) == ["Use.json", "log.txt", "raw.txt"]
+    (folder / "good").touch()
+    assert "run raw" not in run_temporary(folder, "Both", "--names", '["a", "bad"]')
+    assert made(folder) == ["Use.json", "Use.json", "log.txt"]
+
+
+def test_temporary_artifact_that_is_yielded_is_there(folder: Path) -> None:
+    run_temporary(folder, "Yields")
+    assert made(folder) == ["Use.json", "Yields.json", "log.txt"]
+
+
+def test_temporary_artifact_of_a_task_with_its_own_complete_goes_too(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (folder / "temporary.py").write_text(TEMPORARY)
+    root = folder / "made"
+    root.mkdir()
+    env = {**os.environ, "FLOW_STORAGE__ROOT": str(root)}
+    for _ in range(2):
+        done = subprocess.run(
+            [sys.executable, "-m", "flow", "run", "temporary", "UseOwn"],
+            cwd=folder, env=env, capture_output=True, text=True, timeout=TIMEOUT_S, check=False,
+        )  # fmt: skip
+        assert done.returncode == 0, done.stdout + done.stderr
+    assert made(folder) == ["UseOwn.txt", "own"]
+
+
+@pytest.mark.parametrize("how", ["in_process", "children"])
+def test_temporary_artifact_of_a_build_goes_too(folder: Path, how: str) -> None:
+    (folder / "temporary.py").write_text(TEMPORARY)
+    assert python(folder, "temporary.py", how).splitlines()[-1] == "a 1 False"

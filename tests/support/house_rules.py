@@ -65,6 +65,7 @@ BROAD_HANDLERS = {
     "flow_worker.process.birth": "the top of a forked child: it must never return",
     "flow_worker.process.failure": "texts of user errors are built by user code",
     "flow_worker.process.planner": "requires() and constructors are user code",
+    "flow_worker.process.removal": "output(), constructors and stores are user code",
     "flow_worker.process.runner": "modules and constructors are user code",
 }
 #: Numbers whose names carry neither unit nor counted thing, with what they are.

@@ -17,9 +17,9 @@ import pandas
 import pytest
 
 import flow
-from flow.artifacts.artifact import has_temporary
 from flow.artifacts.contents import add_content
 from flow.artifacts.errors import ArtifactError, MissingArtifact, UnknownContent
+from flow.artifacts.marks import has_temporary
 from flow.errors import ConfigError
 from flow.parameters import defaults
 from flow.registry import Register

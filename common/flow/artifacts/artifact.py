@@ -6,12 +6,13 @@ import contextlib
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import IO, TYPE_CHECKING, Any, Final
+from typing import IO, TYPE_CHECKING, Any
 
 from flow.artifacts.contents import content_of, required_content, suffix_of
 from flow.artifacts.errors import ArtifactError, BadArtifactName, MissingArtifact
 from flow.artifacts.identity import folder_of
 from flow.artifacts.location import Root, name_parts, storage_root
+from flow.artifacts.marks import NAMES, TEMPORARY
 from flow.artifacts.stores import file_at
 from flow.targets.base import FileSystem, FileSystemTarget
 from flow.targets.formats import Format, Gzip, Nop, Text
@@ -19,11 +20,6 @@ from flow.targets.paths import join_inside
 
 if TYPE_CHECKING:
     from flow.task import Task
-
-#: Key under which a task keeps the names it gave to artifacts.
-_NAMES: Final = "_flow_artifact_names"
-#: Key under which a task keeps that one of them is temporary.
-_TEMPORARY: Final = "_flow_artifact_temporary"
 
 
 class Artifact(FileSystemTarget):
@@ -149,7 +145,7 @@ def artifact_of(task: Task, name: str, temporary: bool) -> Artifact:
     """Make the artifact of a task; see ``Task.artifact``."""
     is_directory = isinstance(name, str) and name.endswith("/")
     parts = name_parts(name[:-1] if is_directory else name, task.task_family)
-    known: tuple[str, ...] = task.__dict__.get(_NAMES, ())
+    known: tuple[str, ...] = task.__dict__.get(NAMES, ())
     if name not in known:
         for other in known:
             if other.casefold() == name.casefold():
@@ -158,9 +154,9 @@ def artifact_of(task: Task, name: str, temporary: bool) -> Artifact:
                     "upper and lower case are the same",
                     hint="rename one of them",
                 )
-        task.__dict__[_NAMES] = (*known, name)
+        task.__dict__[NAMES] = (*known, name)
     if temporary:
-        task.__dict__[_TEMPORARY] = True
+        task.__dict__[TEMPORARY] = True
     root = storage_root()
     if is_directory and root.is_remote:
         raise ArtifactError(
@@ -170,8 +166,3 @@ def artifact_of(task: Task, name: str, temporary: bool) -> Artifact:
         )
     inside = "/".join((*folder_of(task), *parts))
     return Artifact(root, inside + "/" * is_directory, temporary=temporary)
-
-
-def has_temporary(task: Task) -> bool:
-    """Tell whether a task's ``output()`` has asked for a temporary artifact."""
-    return _TEMPORARY in task.__dict__

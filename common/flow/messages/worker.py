@@ -1,8 +1,9 @@
 """Messages between a worker agent and the coordinator, both directions.
 
 Joining: HELLO -> CHALLENGE -> JOIN -> WELCOME. Then HEARTBEAT/HEARTBEAT_ACK, DISPATCH -> STARTED,
-RESULTS and YIELD -> RACK, KILL, RECALL, RESUME, PLAN -> PLANNED. Everything is idempotent; a
-message with a session that is not current is answered with REJOIN and nothing else (rule C7).
+RESULTS and YIELD -> RACK, KILL, RECALL, RESUME, PLAN -> PLANNED, CLEAN -> CLEANED. Everything is
+idempotent; a message with a session that is not current is answered with REJOIN and nothing else
+(rule C7).
 """
 
 from __future__ import annotations
@@ -129,6 +130,16 @@ class LettersAck(Message, frozen=True, tag=13):
 
     session: Session
     fates: list[tuple[Token, str, Fate]]
+
+
+class Cleaned(Message, frozen=True, tag=20):
+    """The answer to CLEAN: the first ``done`` of its tasks were seen to; the rest had no time."""
+
+    session: Session
+    request: int
+    done: int = 0
+    errors: list[str] = []  #: one line each, for people
+    lost: bool = False  #: its process died; ask somebody again
 
 
 # ---------------------------------------------------------------- coordinator -> worker
@@ -262,6 +273,17 @@ class Letters(Message, frozen=True, tag=49):
     letters: list[Letter]
 
 
+class Clean(Message, frozen=True, tag=50):
+    """Remove the temporary artifacts of these tasks: nobody needs them. Repeated until CLEANED.
+
+    Numbers grow; no PLAN is open meanwhile, so no planner sees half of it.
+    """
+
+    session: Session
+    request: int
+    stubs: list[Stub]
+
+
 ToCoordinator = (
     Hello
     | Join
@@ -274,6 +296,7 @@ ToCoordinator = (
     | Extended
     | Said
     | LettersAck
+    | Cleaned
 )
 ToWorker = (
     Challenge
@@ -293,4 +316,5 @@ ToWorker = (
     | Drain
     | Heard
     | Letters
+    | Clean
 )

@@ -46,6 +46,8 @@ def name_task(
         s.changes.tasks[task] = None
     elif task.state in TERMINAL and not any(run in task.runs for run in runs):
         start_over(s, task)
+    elif s.temporary.known and s.temporary.is_idle(task):
+        look_again(s, task)
     for run in runs:
         if run not in task.runs:
             attach(s, task, run)
@@ -75,6 +77,15 @@ def start_over(s: State, task: TaskRecord) -> None:
     task.failures = task.crashes = 0
     task.extra = None
     task.priority = 0.0
+    plan_again(s, task)
+
+
+def look_again(s: State, task: TaskRecord) -> None:
+    """Plan a done task afresh whose output may be gone: for its runs that still can need it."""
+    for run in task.runs:
+        if run.state != RunState.RUNNING or run.cancelled:
+            run.left[task] = task.state
+    task.runs = tuple(r for r in task.runs if r.state == RunState.RUNNING and not r.cancelled)
     plan_again(s, task)
 
 
@@ -257,6 +268,8 @@ def add_edges(s: State, task: TaskRecord, deps: list[TaskRecord]) -> None:
         elif dep.priority < priority and priority > 0:
             raise_priority(s, dep, priority)
     task.upstream = (*task.upstream, *deps) if task.upstream else tuple(deps)
+    if s.temporary.known:
+        s.temporary.needs(task, deps)
     task.waits += waits
     task.blocked += blocked
     s.changes.tasks[task] = None
@@ -283,6 +296,8 @@ def settle(s: State, task: TaskRecord) -> None:
 
 def satisfied(s: State, task: TaskRecord) -> None:
     """Tell everything that waits for a task that it is done."""
+    if s.temporary.known:
+        s.temporary.satisfied(task, s.now)
     waiting = task.downstream
     if task.waits:
         # told done while suspended: what it yielded must not count down what it is planned for next

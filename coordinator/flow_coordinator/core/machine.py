@@ -18,12 +18,14 @@ from flow.messages.codec import decode_chunk
 from flow.messages.shared import PlanChunk
 from flow_coordinator.core import (
     answers,
+    cleaning,
     dispatch,
     graph,
     letters,
     outcomes,
     planning,
     runs,
+    tally,
     words,
     workers,
 )
@@ -102,6 +104,7 @@ class Coordinator:
         if s.unheard:
             letters.turn(s)
         runs.forget(s)
+        cleaning.turn(s)
         planning.turn(s)
         more = dispatch.turn(s)
         runs.turn(s)
@@ -140,6 +143,7 @@ _SESSION_HANDLERS: dict[type, Callable[[State, WorkerRecord, Any], None]] = {
     wire.Results: workers.results,
     wire.Yield: workers.yielded,
     wire.Planned: _planned,
+    wire.Cleaned: cleaning.cleaned,
     wire.Drained: workers.drained,
     wire.Extended: workers.extended,
     wire.Said: words.said,
@@ -176,6 +180,10 @@ def _timers(s: State, drained: bool) -> None:
 def _fire(s: State, kind: str, what: object) -> None:
     if kind == "plan" and isinstance(what, int):
         planning.ask_again(s, what)
+    elif kind == "clean":
+        cleaning.ask_again(s, what)
+    elif kind == "clean_end" and isinstance(what, RunRecord):
+        tally.changed(s, what)
     elif kind == "backoff" and isinstance(what, TaskRecord):
         outcomes.backoff_over(s, what)
     elif kind == "external" and isinstance(what, TaskRecord):

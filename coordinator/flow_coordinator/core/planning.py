@@ -20,7 +20,7 @@ from flow.messages.shared import (
 )
 from flow.messages.worker import Plan, PlanEnd, Planned, PlanNext
 from flow.states import RunState, TaskState
-from flow_coordinator.core import graph, outcomes, tally
+from flow_coordinator.core import cleaning, graph, outcomes, tally
 from flow_coordinator.core.records import PlanRecord, RunRecord, TaskRecord, WorkerRecord
 from flow_coordinator.core.state import State
 from flow_coordinator.core.transitions import TaskEvent
@@ -44,7 +44,7 @@ _USAGE_KINDS = frozenset({"unknown_task", "bad_parameter"})
 
 def turn(s: State) -> None:
     """Hand out planning work to workers with a free planner."""
-    if s.stalled or s.stopping or not (s.unresolved or s.frontier):
+    if s.stalled or s.stopping or not (s.unresolved or s.frontier) or cleaning.holds_planning(s):
         return
     for worker in sorted(s.workers.values(), key=_openness):
         while worker.accepting and len(worker.plans) < max(1, worker.planners):
@@ -361,6 +361,8 @@ def _apply_spec(s: State, plan: PlanRecord, task: TaskRecord, spec: Spec) -> Non
     own = policy.policy.priority + max((run.options.priority for run in task.runs), default=0.0)
     task.priority = max(own, task.priority) if task.priority > 0 else own
     s.changes.tasks[task] = None
+    if policy.policy.temporary:
+        s.temporary.found(task)
     deps = plan.edges.pop(spec.index, None)
     if spec.status == SpecStatus.COMPLETE:
         tally.move(s, task, TaskEvent.PLAN_COMPLETE)

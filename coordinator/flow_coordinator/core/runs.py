@@ -5,7 +5,7 @@ from __future__ import annotations
 from flow.errors import ExitCode
 from flow.messages.client import Cancel, FamilyCounts, RunUpdate, Submit, Submitted, Watch
 from flow.states import TERMINAL, RunState, TaskState
-from flow_coordinator.core import explain, graph, outcomes, summaries, tally
+from flow_coordinator.core import cleaning, explain, graph, outcomes, summaries, tally
 from flow_coordinator.core.events import Peer
 from flow_coordinator.core.ready import UNMET, GroupKey
 from flow_coordinator.core.records import RunRecord, TaskRecord, Watcher
@@ -80,7 +80,10 @@ def turn(s: State) -> None:
             s.news.pop(run.number, None)
             continue
         if run.open == 0 and run.unresolved == 0:
-            finish(s, run)
+            if cleaning.holds_end(s, run):
+                del s.news[run.number]
+            else:
+                finish(s, run)
             continue
         if not run.watchers:
             run.changed = False
@@ -282,6 +285,8 @@ def _forget_task(s: State, run: RunRecord, task: TaskRecord) -> None:
     if tasks is None or tasks.get(task.task_id) is not task:
         return
     graph.detach_upstream(s, task)
+    if s.temporary.known:
+        s.temporary.forget(task)
     task.downstream = None
     del tasks[task.task_id]
 

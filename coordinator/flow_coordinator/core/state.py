@@ -31,6 +31,7 @@ from flow_coordinator.core.records import (
     WorkerRecord,
 )
 from flow_coordinator.core.resources import Resources
+from flow_coordinator.core.temporary import Temporary
 
 if TYPE_CHECKING:
     from flow_coordinator.core.letters import Waiting
@@ -120,6 +121,7 @@ class State:
         self.plans: dict[int, PlanRecord] = {}
         #: planner processes that died over a task (by number) or over a run's roots (below zero)
         self.planner_deaths: dict[int, int] = {}
+        self.temporary = Temporary()
         #: tasks to be planned
         self.frontier: deque[TaskRecord] = deque()
         #: runs whose roots are to be resolved

@@ -26,7 +26,16 @@ from flow.messages.worker import (
     Yield,
 )
 from flow.states import TaskState
-from flow_coordinator.core import batching, dispatch, graph, leases, outcomes, planning, tally
+from flow_coordinator.core import (
+    batching,
+    cleaning,
+    dispatch,
+    graph,
+    leases,
+    outcomes,
+    planning,
+    tally,
+)
 from flow_coordinator.core.events import Peer
 from flow_coordinator.core.records import LeaseRecord, TaskRecord, WorkerRecord
 from flow_coordinator.core.state import Known, State
@@ -119,6 +128,7 @@ def leave(s: State, worker: WorkerRecord) -> None:
         del s.by_peer[worker.peer]
     for plan in list(worker.plans.values()):
         planning.lose(s, plan)
+    cleaning.lose(s, worker.uid)
     # what only this worker could take is unmet now; what it was reserved for needs another
     s.ready.open_all()
 

@@ -8,7 +8,17 @@ import msgspec
 
 from flow.messages.client import Failure
 from flow.states import HELD, SATISFIED, TERMINAL, RunState, TaskState
-from flow_coordinator.core import dispatch, graph, leases, outcomes, runs, tally, words, workers
+from flow_coordinator.core import (
+    cleaning,
+    dispatch,
+    graph,
+    leases,
+    outcomes,
+    runs,
+    tally,
+    words,
+    workers,
+)
 from flow_coordinator.core.config import CoreConfig
 from flow_coordinator.core.machine import Coordinator
 from flow_coordinator.core.records import (
@@ -60,6 +70,7 @@ def restore(
     for run in s.runs.values():
         _failures(s, run)
     _edges(list(tasks.values()))
+    cleaning.rebuild(s, list(tasks.values()))
     _continue(s, list(tasks.values()))
     _term(s, snapshot)
     return core

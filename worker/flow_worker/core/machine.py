@@ -16,6 +16,7 @@ from flow.ids import Token
 from flow.messages.shared import Verdict
 from flow.messages.worker import (
     Challenge,
+    Clean,
     Denied,
     Dispatch,
     Drain,
@@ -37,6 +38,7 @@ from flow.messages.worker import (
     Welcome,
 )
 from flow_worker.core import events
+from flow_worker.core.cleaning import Cleaning
 from flow_worker.core.config import FAREWELL_S, WorkerConfig
 from flow_worker.core.effects import Effect, Exit, Note, Send
 from flow_worker.core.events import StopKind
@@ -70,6 +72,7 @@ class Worker:
         self.tokens = Tokens(config, self.processes, self.outbox, self._emit)
         self.placement = Placement(config, self.processes, self.tokens, self._emit)
         self.planning = Planning(config, self.processes, self._emit, self._send)
+        self.cleaning = Cleaning(self.processes, self._emit, self._send)
         self.joining = Joining(config, rng, self.lease, self._emit, self._send)
         self.processes.on_kill = self.joining.kill_begun
         self.stopping: StopKind | None = None
@@ -110,6 +113,7 @@ class Worker:
             Plan: lambda m: self.planning.plan(m, self._now),
             PlanNext: lambda m: self.planning.next_chunk(m, self._now),
             PlanEnd: lambda m: self.planning.end(m.request),
+            Clean: lambda m: self.cleaning.clean(m, self._now),
             Extend: self._extend,
             Drain: lambda m: self._stop(StopKind.DRAIN),
             Heard: self.speech.heard,
@@ -144,6 +148,7 @@ class Worker:
             self.joining.next_deadline(),
             self.tokens.next_deadline(),
             self.processes.next_deadline(self._now),
+            self.cleaning.next_deadline(),
             self._now_at,
             self._farewell_at,
         )
@@ -156,6 +161,7 @@ class Worker:
     def _fence(self, now: float) -> None:
         """The lease ends: nothing that holds a token may live beyond it (W3)."""
         self.lease.fenced = True
+        self.cleaning.fence(now)
         if self.tokens.live:
             fields: dict[str, object] = {"held": self.tokens.live}
             self._emit(Note("lease ends, killing everything", fields, "error"))
@@ -190,6 +196,7 @@ class Worker:
         timing = message.timing
         self.tokens.kill_s = timing.kill_s
         self.planning.session_changed(message.session)
+        self.cleaning.session_changed(self._now)
         fields: dict[str, object] = {"session": message.session, "held": self.tokens.live}
         self._emit(Note("joined", fields))
         self.tokens.kill(message.kill, 0.0, self._now, at_once=True)  # W7
@@ -234,6 +241,8 @@ class Worker:
             self.tokens.yielded(process, frame, self._now)
         elif type(frame) is channel.Chunk:
             self.planning.chunk(process, frame)
+        elif type(frame) is channel.Removed:
+            self.cleaning.removed(process, frame)
         elif type(frame) is channel.Says:
             self.speech.says(self._held_by(process, frame.words.token), frame, self._now)
         elif type(frame) is channel.Taken:
@@ -250,6 +259,7 @@ class Worker:
             return
         self.tokens.exited(process, event)
         self.planning.exited(process, death(event))
+        self.cleaning.exited(process)
         if process.batch:
             fields: dict[str, object] = {"process": process.number, "reason": death(event)}
             self._emit(Note("runner ended", fields, "warning"))
@@ -334,6 +344,7 @@ class Worker:
     def _tick(self, event: events.Tick) -> None:
         now = self._now
         self.tokens.kill_overdue(now)
+        self.cleaning.kill_overdue(now)
         if now >= self._now_at:
             self._now_at = math.inf
             self._stop(StopKind.NOW)
@@ -351,6 +362,8 @@ class Worker:
             self.planning.prewarm(now)
         if self._fit and self.stopping is None and self.lease.may_start(now):  # W2
             self.placement.place(now)
+        if self.cleaning.waits and self.lease.may_start(now):
+            self.cleaning.place(now)
         self.planning.place(now)
         self._join_when_reaped()
         if self._urgent or self.joining.heartbeat_due(now):

@@ -17,6 +17,7 @@ from typing import Any
 import msgspec
 
 from flow import blame
+from flow.artifacts.marks import has_temporary
 from flow.completeness import Checker, ask, is_plain_wrapper
 from flow.dialects import Dialect, dialect_of, is_dynamic, is_task
 from flow.events import Event
@@ -201,7 +202,8 @@ class Attempt:
                 complete = yielded.complete(checker.one)
             else:
                 complete = checker.all_complete(tasks)
-            if not complete:
+            # What is temporary stays only for those of whom the coordinator knows.
+            if not complete or any(map(has_temporary, tasks)):
                 self._shape = shape
                 self.number += 1
                 self.yielded = list({task.task_id: task for task in tasks}.values())

@@ -67,6 +67,13 @@ class Stop(Frame, frozen=True, tag=6):
     request: int
 
 
+class Remove(Frame, frozen=True, tag=50):
+    """Remove the temporary artifacts of these tasks; answered with ``Removed``."""
+
+    request: int
+    stubs: list[Stub]
+
+
 class Leave(Frame, frozen=True, tag=7):
     """Finish what runs and exit."""
 
@@ -125,8 +132,16 @@ class Taken(Frame, frozen=True, tag=37):
     fate: Fate
 
 
-ToProcess = Execute | Continue | Abandon | Expand | More | Stop | Leave | Deliver
-FromProcess = Up | Finished | Parked | Chunk | Says | Taken
+class Removed(Frame, frozen=True, tag=60):
+    """The first ``done`` tasks of a ``Remove`` were seen to; for the rest the time was over."""
+
+    request: int
+    done: int
+    errors: list[str]
+
+
+ToProcess = Execute | Continue | Abandon | Expand | More | Stop | Leave | Deliver | Remove
+FromProcess = Up | Finished | Parked | Chunk | Says | Taken | Removed
 
 _encoder = msgspec.msgpack.Encoder()
 _at_process: msgspec.msgpack.Decoder[ToProcess] = msgspec.msgpack.Decoder(ToProcess)

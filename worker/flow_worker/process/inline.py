@@ -99,6 +99,8 @@ class InlineWorker:
             self._planner.on_more(channel.More(message.request, message.chunk))
         elif isinstance(message, wire.PlanEnd):
             self._planner.on_stop(channel.Stop(message.request))
+        elif isinstance(message, wire.Clean):
+            self._planner.on_remove(channel.Remove(message.request, message.stubs))
         elif isinstance(message, wire.Kill):
             for token in message.tokens:
                 self._kill(token)
@@ -170,5 +172,7 @@ class InlineWorker:
         elif isinstance(frame, channel.Says):
             # By whatever thread: appending is all that it does.
             self._say(wire.Said(session, [frame.words]))
+        elif isinstance(frame, channel.Removed):
+            self._say(wire.Cleaned(session, frame.request, frame.done, frame.errors))
         elif isinstance(frame, channel.Chunk):
             self._say(wire.Planned(session, frame.request, frame.chunk, frame.last, frame.body))

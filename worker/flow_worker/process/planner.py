@@ -13,6 +13,7 @@ from typing import Any
 import msgspec
 
 from flow import registry
+from flow.artifacts.marks import has_temporary
 from flow.completeness import Answer, Checker
 from flow.dialects import NATIVE, dialect_of, is_task, others
 from flow.errors import UsageError
@@ -24,9 +25,10 @@ from flow.packing import unpack_params
 from flow.resources import parse_demand
 from flow.task import Task, is_external
 from flow_worker.process.attempt import stub_of
-from flow_worker.process.channel import Chunk, Expand, Frame, More, Stop
+from flow_worker.process.channel import Chunk, Expand, Frame, More, Remove, Stop
 from flow_worker.process.failure import Complaint, Failure, Terminated, failure_of
 from flow_worker.process.instances import Instances
+from flow_worker.process.removal import remove
 
 #: Limits of one chunk.
 CHUNK_ITEMS_MAX = 1_000
@@ -42,6 +44,7 @@ _STUB_BYTES = 12
 _EDGE_BYTES = 5
 _SPEC_BYTES = 12
 _POLICY_BYTES = 120
+_NO_BULK = Task.__dict__["bulk_complete"].__func__
 
 
 class Planner:
@@ -83,6 +86,12 @@ class Planner:
     def on_stop(self, frame: Stop) -> None:
         """Forget a request."""
         self._requests.pop(frame.request, None)
+
+    def on_remove(self, frame: Remove) -> None:
+        """Remove temporary artifacts, at once: no request is open meanwhile."""
+        removed = remove(frame, _Walk([], 0, self._instances).build)
+        self._after_step()
+        self._send(removed)
 
     def step(self) -> None:
         """Send one chunk of the first request that may go on."""
@@ -134,6 +143,7 @@ class _Walk:
         self._classes: dict[tuple[str, str], type[Task]] = {}
         self._broken: dict[tuple[str, str], Exception] = {}
         self._joined: dict[type[Task], tuple[str, ...]] = {}
+        self._silent: dict[type[Task], bool] = {}
         self._checker = Checker()
         self._chunk = PlanChunk([], [], [], [], [])
         self._bytes = 0
@@ -172,7 +182,7 @@ class _Walk:
     def _root(self, stub: Stub) -> Task | None:
         """Build a requested task; its true id and parameters replace what was asked for."""
         try:
-            task = self._build(stub)
+            task = self.build(stub)
             true = _small(stub_of(task))
         except Terminated:
             raise
@@ -187,7 +197,8 @@ class _Walk:
         self._add_stub(true)
         return task
 
-    def _build(self, stub: Stub) -> Task:
+    def build(self, stub: Stub) -> Task:
+        """Make the task that a stub names."""
         if self._instances is not None:
             known: Task | None = self._instances.get(stub.module, stub.family, stub.params)
             if known is not None:
@@ -298,6 +309,7 @@ class _Walk:
         """Return the number of this task's policy in the answer; most tasks share a few."""
         resources = task.process_resources()
         batched = self._batched(task)
+        temporary = self._makes_temporary(task)
         task = dialect_of(type(task)).policy(task)
         key = (
             task.priority,
@@ -312,10 +324,11 @@ class _Walk:
             task.max_batch_size if batched else 0,
             batched,
             tuple(task.owner_list()) if task.owner_email else (),
+            temporary,
         )
         number = self._policies.get(key)
         if number is None:
-            policy = _checked_policy(task, resources or {}, batched)
+            policy = _checked_policy(task, resources or {}, batched, temporary)
             number = self._policies[key] = len(self._policies)
             self._chunk.policies.append(policy)
             self._bytes += _POLICY_BYTES + sum(len(name) for name in policy.resources)
@@ -328,6 +341,32 @@ class _Walk:
         if names is None:
             names = self._joined[cls] = tuple(cls.batch_param_names())
         return names if names and task.batchable else ()
+
+    def _makes_temporary(self, task: Task) -> bool:
+        """Tell whether a task's output has a temporary artifact."""
+        if has_temporary(task):
+            return True
+        cls = type(task)
+        silent = self._silent.get(cls)
+        if silent is None:
+            # What answers by its own means may never have called output().
+            own = _own_completeness(cls)
+            silent = self._silent[cls] = own and cls.output is not Task.output
+        if silent:
+            try:
+                task.output()
+            except Terminated:
+                raise
+            except Exception:  # user code; nobody asks it otherwise
+                return False
+        return has_temporary(task)
+
+
+def _own_completeness(cls: type) -> bool:
+    if not issubclass(cls, Task):
+        return False
+    bulk = getattr(cls.bulk_complete, "__func__", None)
+    return cls.complete is not Task.complete or bulk is not _NO_BULK
 
 
 class _Broken(UsageError):
@@ -367,7 +406,9 @@ def _requirements(task: Task) -> list[Task]:
     return list(required.values())
 
 
-def _checked_policy(task: Task, resources: Any, batched: tuple[str, ...]) -> Policy:
+def _checked_policy(
+    task: Task, resources: Any, batched: tuple[str, ...], temporary: bool
+) -> Policy:
     try:
         demand = parse_demand(resources)
     except (UsageError, AttributeError) as e:
@@ -386,6 +427,7 @@ def _checked_policy(task: Task, resources: Any, batched: tuple[str, ...]) -> Pol
         "batched": list(batched),
         "max_batch_size": _batch_max(task) if batched else 0,
         "owners": [one for one in task.owner_list() if one] if task.owner_email else [],
+        "temporary": temporary,
     }
     try:
         policy = msgspec.convert(list(values.values()), Policy)

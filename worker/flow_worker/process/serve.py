@@ -161,6 +161,8 @@ class _Server:
             self._planner.on_expand(frame)
         elif isinstance(frame, channel.More):
             self._planner.on_more(frame)
+        elif isinstance(frame, channel.Remove):
+            self._planner.on_remove(frame)
         elif isinstance(frame, channel.Stop):
             self._planner.on_stop(frame)
         elif isinstance(frame, channel.Deliver):

@@ -1,0 +1,181 @@
+"""Removing temporary outputs that nobody needs any more, without ever racing with planning.
+
+A planner that looks while a removal goes on could call an output complete that is gone a moment
+later. So both exclude each other: a removal begins only when no planning request is open, and
+while one is outstanding none is sent. Removals are few, small and asked for one at a time; what a
+lost worker leaves unfinished is asked of another one. All of this is best effort: nothing is
+stored, and after a restart an output may stay until its next run.
+"""
+
+from __future__ import annotations
+
+from flow.messages.shared import Stub
+from flow.messages.worker import Clean, Cleaned
+from flow.states import RunState
+from flow_coordinator.core import tally
+from flow_coordinator.core.records import Instant, RunRecord, TaskRecord, WorkerRecord
+from flow_coordinator.core.state import State
+from flow_coordinator.core.temporary import CleanRecord, is_due
+
+#: Tasks of one request.
+TASKS_MAX = 100
+#: Silence after which the request is said again, seconds.
+ASK_AGAIN_S = 5.0
+#: How long planning goes first; then it waits for a removal, seconds.
+PATIENCE_S = 10.0
+#: How long a run stays open for the removal of what it made, seconds.
+END_WAIT_S = 15.0
+#: A worker ends a removal after 10 s; one that is not heard of may have just begun, seconds.
+LINGER_S = 15.0
+
+
+def turn(s: State) -> None:
+    """Ask for a removal, if one is due and planning rests."""
+    t = s.temporary
+    if t.due and t.asked is None and not (s.stalled or s.stopping):
+        _ask(s)
+    for run in t.freed:
+        if run.state == RunState.RUNNING:
+            tally.changed(s, run)
+    t.freed = []
+
+
+def _ask(s: State) -> None:
+    t = s.temporary
+    since = next(iter(t.due.values()))
+    if s.plans or ((s.frontier or s.unresolved) and s.now < since + PATIENCE_S):
+        _wake(s, s.now + PATIENCE_S)
+        return
+    worker = next((one for one in s.workers.values() if one.accepting), None)
+    if worker is None:
+        # nobody can: runs end, and what is due stays due until somebody joins
+        t.freed += t.awaited
+        t.awaited.clear()
+        return
+    tasks = _take(s)
+    if not tasks:
+        if t.due:
+            _wake(s, s.now + PATIENCE_S)
+        return
+    s.plan_seq += 1
+    t.asked = CleanRecord(s.plan_seq, worker.uid, tasks, s.now)
+    _say(s, worker, t.asked)
+
+
+def _wake(s: State, at: Instant) -> None:
+    """Have a turn then, without a timer for each turn until then."""
+    if s.temporary.wake_at <= s.now:
+        s.temporary.wake_at = at
+        s.timer(at, "clean", None)
+
+
+def holds_end(s: State, run: RunRecord) -> bool:
+    """Tell whether a run that is over stays open for the removal of what it made."""
+    t = s.temporary
+    if run not in t.awaited:
+        t.held.pop(run, None)
+        return False
+    since = t.held.get(run)
+    if since is None:
+        since = t.held[run] = s.now
+        s.timer(since + END_WAIT_S, "clean_end", run)
+    if s.now < since + END_WAIT_S:
+        return True
+    del t.awaited[run], t.held[run]
+    return False
+
+
+def holds_planning(s: State) -> bool:
+    """Tell whether no planning request may be sent now."""
+    t = s.temporary
+    if t.asked is not None or s.now < t.linger_until:
+        return True
+    return bool(t.due) and s.now >= next(iter(t.due.values())) + PATIENCE_S and bool(s.workers)
+
+
+def _take(s: State) -> list[TaskRecord]:
+    """Take what is still due. What is being planned by its run waits: more may need it."""
+    t = s.temporary
+    tasks: list[TaskRecord] = []
+    for task, since in list(t.due.items())[: 2 * TASKS_MAX]:
+        if not _is_still_due(s, task):
+            t.drop(task)
+        elif s.now < since + PATIENCE_S and any(run.unplanned for run in task.runs):
+            continue
+        else:
+            del t.due[task]
+            tasks.append(task)
+            if len(tasks) == TASKS_MAX:
+                break
+    return tasks
+
+
+def _is_still_due(s: State, task: TaskRecord) -> bool:
+    need = s.temporary.known.get(task)
+    if need is not None:
+        return is_due(task, need)
+    # its runs have ended and it left memory; whoever names it now has a record of their own
+    return task.task_id not in s.tasks.get(task.family.project, {})
+
+
+def _say(s: State, worker: WorkerRecord, record: CleanRecord) -> None:
+    stubs = [Stub(t.task_id, t.family.module, t.family.family, t.params) for t in record.tasks]
+    s.send(worker.peer, Clean(worker.session, record.number, stubs))
+    s.timer(s.now + ASK_AGAIN_S, "clean", record.number)
+
+
+def ask_again(s: State, number: object) -> None:
+    """A timer fired: say the request again that was not answered."""
+    record = s.temporary.asked
+    if record is not None and record.number == number:
+        worker = s.workers.get(record.uid)
+        if worker is not None:
+            _say(s, worker, record)
+
+
+def cleaned(s: State, worker: WorkerRecord, message: Cleaned) -> None:
+    """A removal was done, or as much of it as there was time for."""
+    t = s.temporary
+    record = t.asked
+    if record is None or record.number != message.request or record.uid != worker.uid:
+        return
+    t.asked = None
+    for error in message.errors:
+        s.note("temporary output not removed", "warning", worker=worker.name, error=error)
+    done = 0 if message.lost else message.done
+    for task in record.tasks[:done]:
+        t.over(task)
+    _again(s, record.tasks[done:])
+
+
+def lose(s: State, uid: str) -> None:
+    """A worker is gone, or joined again: what it was asked for is asked of another one."""
+    t = s.temporary
+    record = t.asked
+    if record is None or record.uid != uid:
+        return
+    t.asked = None
+    t.linger_until = s.now + LINGER_S
+    s.timer(t.linger_until, "clean", None)
+    _again(s, record.tasks)
+
+
+def _again(s: State, tasks: list[TaskRecord]) -> None:
+    """Ask for these later."""
+    t = s.temporary
+    for task in tasks:
+        t.due[task] = s.now
+
+
+def rebuild(s: State, tasks: list[TaskRecord]) -> None:
+    """Know again, after a restart, who needs what. A removal of before may still go on."""
+    t = s.temporary
+    for task in tasks:
+        if task.policy is not None and task.policy.policy.temporary:
+            t.found(task)
+    if not t.known:
+        return
+    for task in tasks:
+        t.needs(task, list(task.upstream))
+    t.linger_until = s.now + LINGER_S
+    s.timer(t.linger_until, "clean", None)

@@ -1,0 +1,123 @@
+"""Removing temporary artifacts for the coordinator: one request at a time, in a planner process.
+
+The coordinator plans nothing while a removal is outstanding, so this worker must never remove
+anything later than it was asked to: not under another session, not when its lease may be over, and
+not again for a request that was answered. A removal that takes long is killed.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+
+from flow.messages.worker import Clean, Cleaned, ToCoordinator
+from flow_worker.core.effects import Effect, Tell
+from flow_worker.core.processes import Processes
+from flow_worker.core.records import NO_REQUEST, Process, ProcessState
+from flow_worker.process.channel import Remove, Removed
+
+#: A removal that takes longer is killed. The process itself stops well before.
+CLEAN_MAX_S = 10.0
+
+
+class Cleaning:
+    """The removal this session was asked for."""
+
+    def __init__(
+        self,
+        processes: Processes,
+        emit: Callable[[Effect], None],
+        send: Callable[[ToCoordinator], None],
+    ) -> None:
+        self._processes = processes
+        self._emit = emit
+        self._send = send
+        self.wanted: Clean | None = None
+        self._process = 0  #: that works on it; 0: it waits for one
+        self._kill_at = math.inf
+        self._answer: Cleaned | None = None  #: the last one, said again where it was lost
+
+    @property
+    def waits(self) -> bool:
+        """Whether a request waits for a planner process."""
+        return self.wanted is not None and not self._process
+
+    def clean(self, message: Clean, now: float) -> None:
+        """Take a request; a repeated one is answered as the first time."""
+        if self._answer is not None and message.request <= self._answer.request:
+            self._send(self._answer)
+        elif self._processes.closed:
+            self._say(Cleaned(message.session, message.request, lost=True))
+        elif self.wanted is None or message.request > self.wanted.request:
+            self._drop(now)
+            self.wanted = message
+
+    def place(self, now: float) -> None:
+        """Give a waiting request to an idle planner. Called while the lease is valid (W2)."""
+        if not self.waits:
+            return
+        assert self.wanted is not None
+        for process in self._processes.all.values():
+            if (
+                process.expands
+                and process.request == NO_REQUEST
+                and process.state is ProcessState.READY
+            ):
+                process.request = self.wanted.request
+                self._process = process.number
+                self._kill_at = now + CLEAN_MAX_S
+                self._emit(Tell(process.number, Remove(self.wanted.request, self.wanted.stubs)))
+                return
+        if not self._processes.count("planner"):
+            self._processes.start("planner", now)
+
+    def removed(self, process: Process, frame: Removed) -> None:
+        """A process has seen to its removal."""
+        if self.wanted is None or process.number != self._process:
+            return
+        process.request = NO_REQUEST
+        self._say(Cleaned(self.wanted.session, frame.request, frame.done, frame.errors))
+
+    def exited(self, process: Process) -> None:
+        """A process is gone; with it, maybe, its removal."""
+        if self.wanted is not None and process.number == self._process:
+            self._say(Cleaned(self.wanted.session, self.wanted.request, lost=True))
+
+    def _say(self, answer: Cleaned) -> None:
+        self._answer = answer
+        self._send(answer)
+        self.wanted = None
+        self._process = 0
+        self._kill_at = math.inf
+
+    def session_changed(self, now: float) -> None:
+        """What was asked for in another session must not happen any more."""
+        self._drop(now)
+        self._answer = None
+
+    def fence(self, now: float) -> None:
+        """The lease ends: nothing is removed beyond it."""
+        self._drop(now)
+
+    def kill_overdue(self, now: float) -> None:
+        """Kill a removal that takes too long."""
+        if now >= self._kill_at:
+            self._kill_at = math.inf
+            self._kill(now)
+
+    def next_deadline(self) -> float:
+        """When ``kill_overdue`` has something to do."""
+        return self._kill_at
+
+    def _drop(self, now: float) -> None:
+        if self._process:
+            self._kill(now)
+        self.wanted = None
+        self._process = 0
+        self._kill_at = math.inf
+
+    def _kill(self, now: float) -> None:
+        process = self._processes.all.get(self._process)
+        # A program that serves its own tasks cannot be killed for this.
+        if process is not None and process.role != "both":
+            self._processes.kill(process, 0.0, now)
