@@ -127,6 +127,10 @@ class Dialect:
     def enter(self, task: Any) -> None:
         """Be told that an attempt of this task begins here."""
 
+    def process_context(self) -> str:
+        """Return the dotted name of the context of every ``run()`` in the library's settings."""
+        return ""
+
     def any_handlers(self) -> bool:
         """Tell whether this process has any event handler for these tasks."""
         return events.any_handlers()

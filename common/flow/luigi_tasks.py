@@ -196,6 +196,9 @@ class LuigiDialect(Dialect):
             _log()
         gokart_tasks.settle(task)
 
+    def process_context(self) -> str:
+        return configured("worker", "task_process_context", str) or ""
+
     def any_handlers(self) -> bool:
         return bool(luigi.task.Task._event_callbacks)
 
@@ -276,18 +279,19 @@ def share_mocks() -> None:
 
 
 def _log() -> None:
-    """Show what luigi logs, as its own worker would, in the output of the attempt."""
+    """Set up logging as luigi's own worker would, if luigi's configuration says how."""
+    options = ("log_level", "logging_conf_file", "no_configure_logging")
+    config = _get_config()
     if WORKER_MARK not in os.environ:
         return  # a program around has its own way of logging
-    import luigi.interface  # not for planners
+    if "logging" not in config and not any(config.has_option("core", each) for each in options):
+        return
+    import luigi.interface  # few settings ask for it
     import luigi.setup_logging
 
     setup: Any = luigi.setup_logging.InterfaceLogging.setup
     core: Any = luigi.interface.core
-    options = core()
-    if configured("core", "log_level", str) is None:
-        options.log_level = "INFO"
-    setup(options)
+    setup(core())
 
 
 def configured(section: str, option: str, read: Any) -> Any:

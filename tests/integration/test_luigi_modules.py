@@ -283,3 +283,18 @@ def test_pipeline_on_two_workers_makes_the_files_of_one(cluster: Cluster) -> Non
     assert out.read_text().count("[('n',") == 4
     said = cluster.submit("HalfFails", code=30)
     assert "RuntimeError: because" in said and "pipeline" not in said
+
+
+def test_batchable_tasks_run_as_one(cluster: Cluster) -> None:
+    said = cluster.submit("Batches")
+    assert "8 Batched(n=0...7, group=g)" in said
+    notes = (cluster.root / "notes.txt").read_text().splitlines()
+    assert 1 <= sum(line.startswith("batch ran") for line in notes) < 8
+
+
+def test_running_task_hears_a_message_and_replies(cluster: Cluster) -> None:
+    cluster.detach("Hears")
+    wait_until(lambda: "Hears" in cluster.flow("tasks", "--state", "running").stdout, "it to run")
+    done = cluster.flow("message", "Hears__99914b932b", "get well", "--wait", "30s")
+    assert "get well yourself" in done.stdout, done.stdout + done.stderr
+    assert "heard get well" in (cluster.root / "notes.txt").read_text()

@@ -313,3 +313,62 @@ class Off(Written):
 class NeedsOff(Written):
     def requires(self):
         return [Off(), Leaf(1)]
+
+
+class Says(Written):
+    """Speaks while it runs, and cannot before and after."""
+
+    resources = {"db": 2}
+
+    def on_success(self):
+        note(f"after: {self.set_status_message} {self.decrease_running_resources}")
+
+    def run(self):
+        self.set_status_message("half of it")
+        self.set_progress_percentage(50)
+        self.set_tracking_url("http://example.org/1")
+        self.decrease_running_resources({"db": 1})
+        note(f"messages: {self.scheduler_messages}")
+        super().run()
+
+
+class Around:
+    """What ``task_process_context`` may name."""
+
+    def __init__(self, process):
+        self.process = process
+
+    def __enter__(self):
+        note(f"enter {self.process.task.task_id}")
+
+    def __exit__(self, *error):
+        note(f"exit {self.process.task.task_id}")
+
+
+class Hears(luigi.Task):
+    accepts_messages = True
+
+    def run(self):
+        message = self.scheduler_messages.get(timeout=60)
+        note(f"heard {message}")
+        message.respond(f"{message} yourself")
+
+
+class Batched(Written):
+    """Several of these run as the one with the greatest number."""
+
+    n = luigi.IntParameter(batch_method=max)
+    group = luigi.Parameter(default="g")
+    max_batch_size = 4
+
+    def output(self):
+        return luigi.LocalTarget(f"out/{self.group}-{self.n // 100}.txt")
+
+    def run(self):
+        note(f"batch ran {self.n}")
+        super().run()
+
+
+class Batches(luigi.WrapperTask):
+    def requires(self):
+        return [Batched(n=n) for n in range(8)]

@@ -7,6 +7,7 @@ import importlib
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from flow.dialects import others
 from flow.errors import ConfigError
 from flow.parameters import defaults
 from flow.task import Task
@@ -41,12 +42,16 @@ class TaskProcess:
 
 
 def configured() -> Around | None:
-    """Import the class that ``[worker] task_process_context`` names; None: there is none.
+    """Import the class that ``[worker] task_process_context`` names, here or in ``luigi.cfg``.
+
+    None: there is none.
 
     Raises:
         ConfigError: It cannot be imported.
     """
     dotted = defaults.settings().worker.task_process_context
+    for library in others():
+        dotted = dotted or library.process_context()
     if not dotted:
         return None
     module, _, name = dotted.rpartition(".")

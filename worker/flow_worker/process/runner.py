@@ -215,17 +215,16 @@ class Runner:
     def _make(self, grant: Grant) -> Attempt | Ending:
         """Build the task, or say why this process cannot."""
         try:
-            if not self._looked_around:
-                self._around = configured()
-                self._looked_around = True
             if self._instances is not None and not grant.members:
                 known = self._instances.get(grant.module, grant.family, grant.params)
                 if known is not None:
+                    self._look_around()
                     return self._attempt(grant, known)
             cls = self._classes.get((grant.module, grant.family))
             if cls is None:
                 cls = load_task_class(grant.module, grant.family)
                 self._classes[grant.module, grant.family] = cls
+            self._look_around()
         except Terminated:
             raise
         except BaseException as e:  # the module is user code
@@ -244,6 +243,12 @@ class Runner:
         if grant.members:
             return self._joined(grant, cls)
         return self._attempt(grant, task)
+
+    def _look_around(self) -> None:
+        # The task's module is loaded: its library may have a setting for it.
+        if not self._looked_around:
+            self._around = configured()
+            self._looked_around = True
 
     def _attempt(self, grant: Grant, task: Task) -> Attempt:
         return Attempt(grant, task, self.speech, self._around, self._passing)
