@@ -104,6 +104,9 @@ _HOMES = {
     "LocalTarget": "targets.local",
     "run": "embedded",
     "build": "embedded",
+    "RunResult": "embedded",
+    "StatusCode": "summary",
+    "LuigiStatusCode": "summary",
 }
 
 #: Modules that are attributes without having been imported, as Luigi's are.
@@ -135,6 +138,9 @@ if TYPE_CHECKING:
     from flow import util as util
     from flow.artifacts.artifact import Artifact as Artifact
     from flow.dynamic import DynamicRequirements as DynamicRequirements
+    from flow.embedded import RunResult as RunResult
+    from flow.embedded import build as build
+    from flow.embedded import run as run
     from flow.events import Event as Event
     from flow.parameters import *  # noqa: F403
     from flow.patterns.calendar_ranges import RangeByMinutes as RangeByMinutes
@@ -156,6 +162,8 @@ if TYPE_CHECKING:
     from flow.patterns.programs import ExternalPythonProgramTask as ExternalPythonProgramTask
     from flow.patterns.ranges import RangeBase as RangeBase
     from flow.patterns.ranges import RangeEvent as RangeEvent
+    from flow.summary import LuigiStatusCode as LuigiStatusCode
+    from flow.summary import StatusCode as StatusCode
     from flow.targets.base import Target as Target
     from flow.targets.local import LocalTarget as LocalTarget
     from flow.task import Config as Config

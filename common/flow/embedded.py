@@ -24,7 +24,12 @@ MAIN = "__main__"
 
 
 class RunResult:
-    """How a build ended; true where its tasks are complete. Luigi's ``LuigiRunResult``."""
+    """How a build ended; true, and equal to True, where its tasks are complete.
+
+    Luigi's ``LuigiRunResult``, and the bool it gives without ``detailed_summary``, in one.
+    """
+
+    __hash__ = object.__hash__
 
     def __init__(self, ended: Ended) -> None:
         self.exit_code = ExitCode(ended.code)
@@ -33,6 +38,9 @@ class RunResult:
 
     def __bool__(self) -> bool:
         return self.exit_code is ExitCode.OK
+
+    def __eq__(self, other: object) -> bool:
+        return bool(self) is other if isinstance(other, bool) else self is other
 
     def __repr__(self) -> str:
         return f"RunResult({self.exit_code.name}: {self.one_line_summary})"
@@ -81,11 +89,19 @@ class RunResult:
         ]
 
 
+def _nothing() -> Ended:
+    """Say how a run without any task ends."""
+    from flow.cli.follow import Ended
+    from flow.messages.client import RunSummary
+
+    return Ended(0, RunSummary("", "", "", "succeeded", 0, 0.0, 0, 0, 0, [], []), [])
+
+
 def build(
     tasks: Iterable[Task],
     *,
     workers: int | None = None,
-    local_scheduler: bool = True,
+    local_scheduler: bool | None = None,
     detailed_summary: bool = False,
     in_process: bool = False,
     **keywords: Any,
@@ -93,26 +109,29 @@ def build(
     """Run tasks to their end on this machine; the result is true if they are complete.
 
     Args:
-        tasks: What to run; their requirements run too.
+        tasks: What to run; their requirements run too. None at all: that succeeds.
         workers: Tasks at the same time; None: as many as there are CPUs.
         local_scheduler: For programs written for Luigi; the scheduler is always local here.
         detailed_summary: The same: the result is always the detailed one.
         in_process: Run one task at a time in the calling thread, on these very instances, so that
             breakpoints, mocks and variables of the program work; nothing is killed or timed out.
         **keywords: ``quiet``, ``summary``, ``timeout`` (seconds), ``retry``, ``fail_fast``,
-            ``name``, ``state_dir`` as for ``flow run``. Others, which Luigi knows, are ignored.
+            ``name``, ``state_dir`` as for ``flow run``. Those that only Luigi knows have no effect.
 
     Raises:
+        TypeError: A keyword that neither flow nor Luigi has.
         KeyboardInterrupt: Ctrl-C; what ran has finished, or was killed at the second press.
     """
+    from flow import luigi_options
     from flow.dialects import module_of, others, strings_of
     from flow.execution import Root, Work, execute
 
     _refuse_while_loading("build")
     wanted = list(tasks)
-    if not wanted:
-        raise UsageError("nothing to build", hint="flow.build([MyTask()])")
     known = ("quiet", "summary", "timeout", "retry", "fail_fast", "name", "state_dir")
+    luigi_options.check("flow.build", keywords, known, local=local_scheduler)
+    if not wanted:
+        return RunResult(_nothing())
     options = {name: keywords[name] for name in known if keywords.get(name) is not None}
     if workers is not None:
         options["workers"] = workers
@@ -134,8 +153,9 @@ def build(
 def run(
     cmdline_args: Sequence[str] | None = None,
     main_task_cls: type[Task] | None = None,
-    local_scheduler: bool = True,
+    local_scheduler: bool | None = None,
     detailed_summary: bool = False,
+    **keywords: Any,
 ) -> RunResult:
     """Run the task a command line names, e.g. ``python pipeline.py Task --param value``.
 
@@ -148,13 +168,22 @@ def run(
         main_task_cls: The task, if the line names only its parameters.
         local_scheduler: For programs written for Luigi.
         detailed_summary: The same.
+        **keywords: The others that Luigi knows; they have no effect.
+
+    Raises:
+        TypeError: ``cmdline_args`` is neither a list nor a tuple, or a keyword is unknown.
     """
+    from flow import luigi_options
     from flow.cli.errors import guarded
 
     _refuse_while_loading("run")
+    luigi_options.check("flow.run", keywords, (), local=local_scheduler)
     if cmdline_args is not None:
-        if isinstance(cmdline_args, str):
-            raise TypeError("cmdline_args is a list of words, not a string")
+        if not isinstance(cmdline_args, (list, tuple)):
+            raise TypeError(
+                "cmdline_args is a list of words, as ['MyTask', '--param', 'value'], "
+                f"not {type(cmdline_args).__name__}"
+            )
         return _run(list(cmdline_args), main_task_cls)
     results: list[RunResult] = []
 
@@ -169,6 +198,7 @@ def run(
 
 
 def _run(words: list[str], main_task_cls: type[Task] | None) -> RunResult:
+    from flow import luigi_options
     from flow.cli.listing import task_text
     from flow.cli.taskline import parse
     from flow.execution import Root, Work, execute
@@ -183,7 +213,7 @@ def _run(words: list[str], main_task_cls: type[Task] | None) -> RunResult:
         raise UsageError("no task given", hint=_help(""))
     if not module:
         module = _module_of(family)
-    line.options.pop("local_scheduler", None)
+    luigi_options.drop(line.options)
     root = Root(module, family, line.params)
     here = module == MAIN
     work = Work([root], line.options, path=_search_path(), here=here, qualified=line.qualified)
@@ -210,13 +240,15 @@ def _refuse_while_loading(name: str) -> None:
 
 
 def _options() -> tuple[Option, ...]:
-    """flow run's options, and two that command lines written for Luigi have."""
+    """flow run's options, and those that command lines written for Luigi have."""
+    from flow import luigi_options
     from flow.cli.options import RUN
     from flow.cli.taskline import Option
 
     return (
         Option(("--module",), "where TASK is, if not in this script", str, "MODULE"),
         Option(("--local-scheduler",), "as always here"),
+        *luigi_options.flags(),
         *RUN,
     )
 

@@ -73,6 +73,10 @@ class StatusCode(enum.Enum):
     MISSING_EXT = (":|", "there were missing external dependencies")
 
 
+#: Luigi's name.
+LuigiStatusCode = StatusCode
+
+
 def count_of(summary: RunSummary, *names: str) -> int:
     """Count the tasks in these categories."""
     return sum(each.count for each in summary.categories if each.name in names)

@@ -1,0 +1,189 @@
+"""``flow.build`` and its result against ``luigi.build`` on the same pipelines."""
+
+from __future__ import annotations
+
+import logging
+import subprocess
+import sys
+import textwrap
+import warnings
+from pathlib import Path
+from typing import Any
+
+import luigi
+import luigi.execution_summary
+import pytest
+
+import flow
+
+TIMEOUT_S = 60.0
+QUIET = {"quiet": True, "in_process": True}
+
+
+def good(lib: Any) -> list[Any]:
+    class Good(lib.Task):
+        ran = False
+
+        def run(self) -> None:
+            type(self).ran = True
+
+        def complete(self) -> bool:
+            return self.ran
+
+    return [Good()]
+
+
+def bad(lib: Any) -> list[Any]:
+    class Bad(lib.Task):
+        def run(self) -> None:
+            raise ValueError("bad")
+
+    class NeedsBad(lib.Task):
+        def requires(self) -> Any:
+            return Bad()
+
+    return [NeedsBad()]
+
+
+def unplannable(lib: Any) -> list[Any]:
+    class Unplannable(lib.Task):
+        def complete(self) -> bool:
+            raise ValueError("unplannable")
+
+    return [Unplannable()]
+
+
+def both(lib: Any) -> list[Any]:
+    return [*bad(lib), *unplannable(lib)]
+
+
+def missing(lib: Any) -> list[Any]:
+    class Missing(lib.ExternalTask):
+        def complete(self) -> bool:
+            return False
+
+    class NeedsMissing(lib.Task):
+        def requires(self) -> Any:
+            return Missing()
+
+    return [NeedsMissing()]
+
+
+def nothing(lib: Any) -> list[Any]:
+    return []
+
+
+@pytest.mark.parametrize(
+    ("pipeline", "status", "succeeds"),
+    [
+        (good, "SUCCESS", True),
+        (bad, "FAILED", False),
+        (unplannable, "SCHEDULING_FAILED", False),
+        (both, "FAILED_AND_SCHEDULING_FAILED", False),
+        (missing, "MISSING_EXT", False),
+        (nothing, "SUCCESS", True),
+    ],
+)
+def test_build_status_is_luigis(pipeline: Any, status: str, succeeds: bool) -> None:
+    logging.getLogger("luigi").setLevel(logging.CRITICAL)
+    theirs = luigi.build(
+        pipeline(luigi), local_scheduler=True, detailed_summary=True, log_level="CRITICAL"
+    )
+    ours = flow.build(pipeline(flow), local_scheduler=True, detailed_summary=True, retry=1, **QUIET)
+    assert ours.status.name == theirs.status.name == status
+    assert ours.one_line_summary == theirs.one_line_summary
+    assert bool(ours) is succeeds
+    # Missing data is the one case in which luigi says True and flow does not.
+    assert bool(theirs.scheduling_succeeded) is (succeeds or status == "MISSING_EXT")
+
+
+def test_build_result_stands_for_the_bool_of_luigi() -> None:
+    assert flow.build(good(flow), **QUIET) == True  # noqa: E712  as programs for luigi write it
+    assert flow.build(bad(flow), retry=1, **QUIET) == False  # noqa: E712
+    assert flow.build([]) == True  # noqa: E712
+    assert "Did not schedule any tasks" in flow.build([]).summary_text
+
+
+def test_status_codes_have_luigis_names_and_texts() -> None:
+    theirs = {each.name: each.value for each in luigi.LuigiStatusCode}
+    ours = {each.name: each.value for each in flow.LuigiStatusCode}
+    assert {name: ours[name] for name in theirs} == theirs
+    assert set(ours) - set(theirs) == {"CANCELLED"}
+    assert flow.StatusCode is flow.LuigiStatusCode
+
+
+def test_build_takes_luigis_keywords_and_refuses_typing_errors() -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert flow.build(
+            good(flow),
+            local_scheduler=True,
+            no_lock=True,
+            log_level="INFO",
+            lock_size=1,
+            parallel_scheduling=True,
+            worker_scheduler_factory=None,
+            scheduler_host="localhost",
+            **QUIET,
+        )
+    with pytest.raises(TypeError, match=r"'quite'.*quiet"):
+        flow.build(good(flow), quite=True)
+
+
+@pytest.mark.parametrize("keywords", [{"local_scheduler": False}, {"scheduler_url": "http://x"}])
+def test_build_that_asks_for_a_scheduler_elsewhere_says_it_runs_here(
+    keywords: dict[str, Any],
+) -> None:
+    with pytest.warns(UserWarning, match="flow submit"):
+        assert flow.build(good(flow), **keywords, **QUIET)
+
+
+@pytest.mark.parametrize("library", [flow, luigi], ids=["flow", "luigi"])
+@pytest.mark.parametrize("line", ["Task", {"Task": 1}, 3])
+def test_run_refuses_a_command_line_that_is_no_list(library: Any, line: Any) -> None:
+    with pytest.raises(TypeError, match="cmdline_args"):
+        library.run(line)
+
+
+SCRIPT = textwrap.dedent(
+    """
+    import sys
+    import flow as luigi
+
+    class Said(luigi.Task):
+        text = luigi.Parameter()
+
+        def output(self):
+            return luigi.LocalTarget(self.text)
+
+        def run(self):
+            with self.output().open("w") as out:
+                out.write("x")
+
+    if __name__ == "__main__":
+        luigi.run(main_task_cls=Said if len(sys.argv) > 1 and sys.argv[1][0] == "-" else None)
+    """
+)
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("Said", "--text", "made", "--local-scheduler", "--no-lock", "--log-level", "INFO"),
+        ("--text", "made", "--local-scheduler", "--scheduler-host", "luigid", "--lock-size", "2"),
+        ("--module", "said", "Said", "--Said-text", "made", "--workers", "2"),
+    ],
+)
+def test_script_takes_command_lines_written_for_luigi(
+    words: tuple[str, ...], tmp_path: Path
+) -> None:
+    (tmp_path / "said.py").write_text(SCRIPT)
+    done = subprocess.run(
+        [sys.executable, "said.py", *words],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        timeout=TIMEOUT_S,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert (tmp_path / "made").exists()
