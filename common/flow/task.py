@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, TypeVar, dataclass_transform
 
 from flow import events, speech
 from flow.dynamic import DynamicRequirements
-from flow.identity import spell
+from flow.identity import spell, task_id_str
 from flow.parameters.base import Parameter, ParameterVisibility
 from flow.registry import Register, auto_namespace, namespace, wrapped
 from flow.structure import flatten, getpaths
@@ -34,6 +34,7 @@ __all__ = [
     "getpaths",
     "is_external",
     "namespace",
+    "task_id_str",
 ]
 
 _TaskT = TypeVar("_TaskT", bound="Task")
