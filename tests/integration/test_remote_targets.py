@@ -49,6 +49,15 @@ def ftp(tmp_path_factory):
         yield SimpleNamespace(url=url, root=root)
 
 
+@pytest.fixture(scope="module")
+def web(tmp_path_factory):
+    pytest.importorskip("aiohttp")
+    root = tmp_path_factory.mktemp("web")
+    (root / "f.txt").write_text("page")
+    with http_server(root) as url:
+        yield url
+
+
 @pytest.fixture(params=["s3", "ftp", "file", "memory"])
 def place(request, tmp_path):
     """A fresh folder in each kind of store: ``place("name")`` is a URL, ``options`` go with it."""
@@ -178,6 +187,16 @@ def test_move_copy_remove_and_list(place):
     place.target("c/h").remove()
     assert not place.target("b/g").exists()
     assert not place.target("c/h").exists()
+    with pytest.raises(FileNotFoundError, match="does not exist"):
+        place.target("c/h").remove()
+
+
+def test_folders_are_those_right_under_a_place(place):
+    for name in ("a/f", "b/deep/f", "file"):
+        write(place.target(name), "1")
+    fs = place.target("x").fs
+    assert sorted(fs.folders(place.url)) == ["a", "b"]
+    assert fs.folders(f"{place.url}/missing") == []
 
 
 def test_names_that_look_like_patterns_are_literal(place):
@@ -349,14 +368,6 @@ def test_ftp_keeps_what_it_publishes_beside_until_it_is_whole(ftp):
 
 
 class TestHttp:
-    @pytest.fixture(scope="class")
-    def web(self, tmp_path_factory):
-        pytest.importorskip("aiohttp")
-        root = tmp_path_factory.mktemp("web")
-        (root / "f.txt").write_text("page")
-        with http_server(root) as url:
-            yield url
-
     def test_page_exists_and_is_read(self, web):
         assert RemoteTarget(f"{web}/f.txt").exists()
         assert read(RemoteTarget(f"{web}/f.txt")) == "page"

@@ -15,9 +15,9 @@ from flow.artifacts.artifact import Artifact
 from flow.artifacts.errors import ArtifactError
 from flow.artifacts.identity import family_folder, is_task_folder, version_folder, version_of
 from flow.artifacts.location import Root, storage_root
-from flow.artifacts.stores import RemoteFiles
 from flow.structure import flatten
 from flow.targets.paths import join_inside
+from flow.targets.remote_files import RemoteFileSystem
 
 if TYPE_CHECKING:
     from flow.task import Task
@@ -157,12 +157,7 @@ def _is_current(name: str, current: str | None) -> bool:
 def _folders(root: Root, family: str) -> list[str]:
     if root.is_remote:
         url = f"{root.path}/{family}"
-        store = RemoteFiles(url).store
-        if not store.exists(url):
-            return []
-        listed = store.ls(url, detail=True)
-        names = [each["name"] for each in listed if each["type"] == "directory"]
-        return [name.rstrip("/").rpartition("/")[2] for name in names]
+        return RemoteFileSystem(url).folders(url)
     try:
         with os.scandir(f"{root.path}/{family}") as entries:
             return [entry.name for entry in entries if entry.is_dir(follow_symlinks=False)]
@@ -174,7 +169,7 @@ def _remover(root: Root, inside: str) -> Callable[[], None]:
     def remove() -> None:
         path = join_inside(root.path or "/", inside)
         if root.is_remote:
-            RemoteFiles(path).store.rm(path, recursive=True)
+            RemoteFileSystem(path).remove(path)
         else:
             shutil.rmtree(path)
 

@@ -78,6 +78,17 @@ class RemoteFileSystem(FileSystem):
             found = client.find(self._place(store, path))
         return (self._url_of(store, each) for each in found)
 
+    def folders(self, path: str) -> list[str]:
+        """Return the names of the directories right under one; none if it is not there."""
+        store = self._store()
+        try:
+            with store.client() as client:
+                listed = client.ls(self._place(store, path), detail=True)
+        except FileNotFoundError:
+            return []
+        names = [each["name"] for each in listed if each["type"] == "directory"]
+        return [name.rstrip("/").rpartition("/")[2] for name in names]
+
     def glob(self, pattern: str) -> list[str]:
         """Return the URLs that match ``*``, ``**``, ``?`` and ``[]``."""
         store = self._store()
@@ -86,10 +97,17 @@ class RemoteFileSystem(FileSystem):
         return sorted(self._url_of(store, each) for each in found)
 
     def remove(self, path: str, recursive: bool = True) -> None:
-        """Remove a file, or a directory with everything in it."""
+        """Remove a file, or a directory with everything in it.
+
+        Raises:
+            FileNotFoundError: There is nothing.
+        """
         store = self.writable("remove from")
         place = self._place(store, path)
-        is_directory = self.isdir(path)
+        found = self._info(path)
+        if found is None:
+            raise FileNotFoundError(f"{masked(path)} does not exist")
+        is_directory = found["type"] == "directory"
         if is_directory and not recursive:
             raise FileSystemException(f"{masked(path)} is a directory; remove it recursively")
         with store.client() as client:
