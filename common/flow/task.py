@@ -17,7 +17,17 @@ from flow.structure import flatten, getpaths
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from flow import parameters as kinds
     from flow.artifacts.artifact import Artifact
+else:
+
+    class _Kinds:
+        """Only type checkers look at the kinds; a program imports those it uses."""
+
+        def __getattr__(self, name: str) -> None:
+            return None
+
+    kinds = _Kinds()
 
 __all__ = [
     "BulkCompleteNotImplementedError",
@@ -65,7 +75,37 @@ class _OnFirstUse:
 
 
 @dataclass_transform(
-    eq_default=False, order_default=False, kw_only_default=True, field_specifiers=(Parameter,)
+    eq_default=False,
+    order_default=False,
+    kw_only_default=True,
+    # Kinds that have a default of their own are left out: what is not named here is a default.
+    field_specifiers=(
+        kinds.ChoiceListParameter,
+        kinds.ChoiceParameter,
+        kinds.DateHourParameter,
+        kinds.DateIntervalParameter,
+        kinds.DateMinuteParameter,
+        kinds.DateParameter,
+        kinds.DateSecondParameter,
+        kinds.DictParameter,
+        kinds.EnumListParameter,
+        kinds.EnumParameter,
+        kinds.FloatParameter,
+        kinds.IntParameter,
+        kinds.ListParameter,
+        kinds.MonthParameter,
+        kinds.NumericalParameter,
+        kinds.OptionalChoiceParameter,
+        kinds.OptionalNumericalParameter,
+        kinds.Parameter,
+        kinds.PathParameter,
+        kinds.StrParameter,
+        kinds.TaskInstanceParameter,
+        kinds.TaskParameter,
+        kinds.TimeDeltaParameter,
+        kinds.TupleParameter,
+        kinds.YearParameter,
+    ),
 )
 class Task(metaclass=Register):
     """Base of every task: override ``requires()``, ``output()`` and ``run()``.
