@@ -115,25 +115,43 @@ _MODULES = frozenset(
         "configuration",
         "contrib",
         "date_interval",
+        "event",
         "events",
+        "execution_summary",
         "format",
+        "freezing",
+        "interface",
         "local_target",
         "mock",
+        "parameter",
+        "parameters",
         "registry",
         "target",
         "task",
+        "task_register",
         "tools",
         "util",
     }
 )
 
 if TYPE_CHECKING:
+    from flow import configuration as configuration
     from flow import contrib as contrib
+    from flow import date_interval as date_interval
+    from flow import event as event
+    from flow import events as events
+    from flow import execution_summary as execution_summary
     from flow import format as format
+    from flow import freezing as freezing
+    from flow import interface as interface
     from flow import local_target as local_target
     from flow import mock as mock
+    from flow import parameter as parameter
+    from flow import parameters as parameters
+    from flow import registry as registry
     from flow import target as target
     from flow import task as task
+    from flow import task_register as task_register
     from flow import tools as tools
     from flow import util as util
     from flow.artifacts.artifact import Artifact as Artifact

@@ -159,9 +159,29 @@ class Register(ABCMeta):
                 type.__setattr__(cls, "_flow_old", {})
 
     @classmethod
+    def disable_instance_cache(mcs) -> None:
+        """Make a new instance at each call, from now on, for classes that exist."""
+        for classes in _classes.values():
+            for cls in classes:
+                type.__setattr__(cls, "_flow_young", _Forgetful())
+                type.__setattr__(cls, "_flow_old", {})
+
+    @classmethod
+    def get_task_cls(mcs, name: str) -> Any:
+        """Return the class of a family. Raises ``UnknownTask``, which says what is near."""
+        return find(name)
+
+    @classmethod
     def task_names(mcs) -> list[str]:
         """Return all families, sorted."""
         return sorted(family for family, classes in _classes.items() if classes)
+
+
+class _Forgetful(dict[Any, Any]):
+    """A cache of nothing."""
+
+    def __setitem__(self, key: Any, value: Any) -> None:
+        pass
 
 
 _READ_AGAIN_FOR: Final = frozenset({"__init__", "__name__", "__new__", "task_namespace"})
