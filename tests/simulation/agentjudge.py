@@ -75,7 +75,7 @@ class AgentJudge:
         for process in self._own():
             if isinstance(process, Runner):
                 for attempt in (process.current, *process.parked.values()):
-                    if attempt is not None and attempt.execution is not None:
+                    if attempt is not None and attempt.executions:
                         found.append((attempt.grant.token, process))
         return found
 

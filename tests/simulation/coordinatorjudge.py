@@ -164,9 +164,9 @@ class CoordinatorJudge:
 
     def _repeats_kill(self, lease: LeaseRecord) -> None:
         """What must die is told so again while its worker is heard (W7)."""
-        extra = lease.task.extra
         worker = self.boss.core.state.workers.get(lease.uid)
-        if worker is None or extra is None or extra.doom is None or self.boss.stalled:
+        doomed = any(task.doomed for task in (lease.task, *lease.members))
+        if worker is None or not doomed or self.boss.stalled:
             return
         known_at = self.doomed.setdefault(lease.token, worker.heard_at)
         last = max(known_at, lease.granted_at, self.kill_said.get(lease.token, 0.0))

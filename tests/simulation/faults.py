@@ -224,7 +224,7 @@ class Faults:
             self.kernel.counts[f"fault: {victim.role} killed"] += 1
             self.kernel.note(host.name, "process killed", victim.number)
             if isinstance(victim, Runner) and victim.current is not None:
-                victim.current.node.deaths += 1
+                victim.current.died()
             victim.die(signal.SIGKILL, 0, 0.01)
 
     def _crash_coordinator(self) -> None:

@@ -116,6 +116,7 @@ def make_graph(number: int, rng: random.Random, size: int, trouble: float, now: 
         _give_needs(node, rng)
         if rng.random() < trouble:
             _give_trouble(graph, node, rng, now)
+    _give_batches(graph, str(rng.getstate()[1][:4]))
     return graph
 
 
@@ -232,6 +233,41 @@ def _give_yields(graph: Graph, node: Node, rng: random.Random) -> None:
         if rng.random() < 0.2:
             rng.choice(nodes[:1]).complete = True
         node.yields.append(nodes)
+
+
+def _give_batches(graph: Graph, world: str) -> None:
+    """Let the tasks of a family run as one, in half of all workflows.
+
+    Tasks of several workflows may meet in one batch, so what one comes to must not depend on its
+    company: failures are forgiven more often than there can be, and whose yields cannot come true
+    stays alone.
+    """
+    rng = random.Random(f"{world} {graph.number}")
+    if rng.random() < 0.5:
+        return
+    family = rng.choice(sorted({node.family for node in graph.nodes}))
+    # what it needs follows from the family, so that workflows share batches
+    rng = random.Random(f"{world} {family}")
+    most = rng.choice((0, 0, 2, 3, 10))
+    resources = rng.choice(({}, {}, {"db": 1.0}, {"gpu": 1.0}, {"api": 1.0}))
+    for node in graph.nodes:
+        if (
+            node.family == family
+            and not node.broken
+            and not any(
+                below.broken for nodes in node.yields for top in nodes for below in reach(top)
+            )
+        ):
+            retry_count = 60 if node.policy.retry_count == 20 else node.policy.retry_count
+            node.seconds = min(node.seconds, 2.0)
+            node.policy = msgspec.structs.replace(
+                node.policy,
+                batched=["at"],
+                batch_max=most,
+                resources=dict(resources),
+                retry_count=retry_count,
+                retry_delay_s=1.0,
+            )
 
 
 def _break(node: Node, rng: random.Random) -> None:

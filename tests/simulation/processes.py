@@ -113,13 +113,26 @@ class Process:
 class Attempt:
     """One grant inside a runner."""
 
-    def __init__(self, grant: Grant, node: Node, began_at: float) -> None:
+    def __init__(self, grant: Grant, nodes: list[Node], began_at: float) -> None:
         self.grant = grant
-        self.node = node
+        #: the task, or all members of a batch
+        self.nodes = nodes
+        #: rounds of yields: of a batch, those of all its members together
+        self.yields: list[list[Node]] = []
+        for node in nodes:
+            for at, awaited in enumerate(node.yields):
+                if at == len(self.yields):
+                    self.yields.append([])
+                self.yields[at] += [one for one in awaited if one not in self.yields[at]]
         self.began_at = began_at
         self.round = 0
         self.number = 0
-        self.execution: Execution | None = None
+        self.executions: list[Execution] = []
+
+    def died(self) -> None:
+        """Its process died by itself: that counts for each task it ran."""
+        for node in self.nodes:
+            node.deaths += 1
 
 
 class Runner(Process):
@@ -149,14 +162,14 @@ class Runner(Process):
 
     def ignores_term(self) -> bool:
         """Whether the current task's handler swallows it."""
-        return self.current is not None and self.current.node.ignores_term
+        return self.current is not None and any(n.ignores_term for n in self.current.nodes)
 
     def drop(self) -> None:
         """Every copy in this tree is gone."""
         truth = self.host.world.truth
         for attempt in [self.current, *self.parked.values()]:
-            if attempt is not None and attempt.execution is not None:
-                truth.ended(attempt.execution)
+            if attempt is not None:
+                truth.ended(attempt.executions)
         self.current = None
         self.parked = {}
 
@@ -178,69 +191,70 @@ class Runner(Process):
 
     def _release(self, token: str) -> None:
         attempt = self.parked.pop(token, None)
-        if attempt is not None and attempt.execution is not None:
-            self.host.world.truth.ended(attempt.execution)
+        if attempt is not None and attempt.executions:
+            self.host.world.truth.ended(attempt.executions)
             self.say(channel.Finished([Report(token, Outcome.RELEASED)]))
 
     def _begin(self, grant: Grant) -> None:
         world = self.host.world
-        node = world.truth.nodes[grant.task_id]
-        attempt = self.current = Attempt(grant, node, world.kernel.now)
-        if node.complete:
+        nodes = world.truth.nodes_of(grant)
+        attempt = self.current = Attempt(grant, nodes, world.kernel.now)
+        if all(node.complete for node in nodes):
             world.kernel.counts["skipped"] += 1
             self.host.after(0.001, self._end, attempt, Outcome.DONE, "", True)
             return
-        attempt.execution = world.truth.started(node, grant.token, self.host, alone=grant.alone)
+        attempt.executions = world.truth.started(nodes, grant.token, self.host, alone=grant.alone)
         self._segment(attempt)
 
     def _go_on(self, attempt: Attempt) -> None:
         self.current = attempt
-        assert attempt.execution is not None
-        awaited = attempt.node.yields[attempt.round]
-        self.host.world.truth.resumed(attempt.execution, awaited)
+        awaited = attempt.yields[attempt.round]
+        self.host.world.truth.resumed(attempt.executions, awaited)
         attempt.round += 1
         self._segment(attempt)
 
     def _segment(self, attempt: Attempt) -> None:
         """Run until the next yield or the end."""
-        node = attempt.node
-        seconds = node.seconds / (len(node.yields) + 1)
-        if node.hangs_left > 0:
-            node.hangs_left -= 1
+        nodes = attempt.nodes
+        seconds = max(node.seconds for node in nodes) / (len(attempt.yields) + 1)
+        if hanging := [node for node in nodes if node.hangs_left > 0]:
+            for node in hanging:
+                node.hangs_left -= 1
             return
         self.host.after(seconds, self._segment_over, attempt)
 
     def _segment_over(self, attempt: Attempt) -> None:
         if self.current is not attempt or not self.alive or self.dying:
             return
-        node = attempt.node
-        while attempt.round < len(node.yields):
-            awaited = node.yields[attempt.round]
+        nodes = attempt.nodes
+        while attempt.round < len(attempt.yields):
+            awaited = attempt.yields[attempt.round]
             if not all(below.complete for below in awaited):
                 self._park(attempt, awaited)
                 return
             attempt.round += 1
-        if node.crashes_left > 0:
-            node.crashes_left -= 1
-            node.deaths += 1
+        if crashing := [node for node in nodes if node.crashes_left > 0]:
+            crashing[0].crashes_left -= 1
+            attempt.died()
             self.die(signal.SIGSEGV, 0, 0.001)
-        elif node.exits_left > 0:
-            node.exits_left -= 1
-            node.deaths += 1
+        elif exiting := [node for node in nodes if node.exits_left > 0]:
+            exiting[0].exits_left -= 1
+            attempt.died()
             self.die(0, 0, 0.001)
-        elif node.fails_left > 0:
-            node.fails_left -= 1
+        elif failing := [node for node in nodes if node.fails_left > 0]:
+            for node in failing:
+                node.fails_left -= 1
             self._end(attempt, Outcome.FAILED, "ValueError: as drawn", False)
         else:
-            node.complete = True
+            for node in nodes:
+                node.complete = True
             self._end(attempt, Outcome.DONE, "", False)
 
     def _park(self, attempt: Attempt, awaited: list[Node]) -> None:
         attempt.number += 1
         self.current = None
         self.parked[attempt.grant.token] = attempt
-        assert attempt.execution is not None
-        self.host.world.truth.parked(attempt.execution)
+        self.host.world.truth.parked(attempt.executions)
         stubs = [below.stub for below in awaited]
         run_s = self.host.world.kernel.now - attempt.began_at
         self.say(channel.Parked(attempt.grant.token, attempt.number, stubs, run_s))
@@ -250,8 +264,7 @@ class Runner(Process):
         if self.current is not attempt or not self.alive or self.dying:
             return
         self.current = None
-        if attempt.execution is not None:
-            self.host.world.truth.ended(attempt.execution)
+        self.host.world.truth.ended(attempt.executions)
         run_s = self.host.world.kernel.now - attempt.began_at
         report = Report(attempt.grant.token, outcome, run_s, error, skipped=skipped)
         self.say(channel.Finished([report]))

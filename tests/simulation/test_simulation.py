@@ -57,6 +57,7 @@ PROBES = (
     "probe: old join ignored",
     "probe: recall",
     "probe: stale result rejected",
+    "probe: batch",
     "probe: yield resumed",
     "run cancelled",
     "run failed",
@@ -74,6 +75,9 @@ QUICK = (
     "planned_is_ready",
     "yields_are_not_acknowledged",
     "suspended_keeps_its_slot",
+    "members_run_again_when_the_first_is_done",
+    "member_stays_in_the_queue",
+    "kinds_are_mixed",
 )
 PROCESSES = 2
 

@@ -9,6 +9,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Protocol
 
+import msgspec
+
 from flow.ids import Token
 from flow.messages.shared import Grant, Outcome, Verdict
 from tests.simulation.graph import CAPACITY, LIMITS, Node
@@ -46,10 +48,12 @@ class Truth:
     kernel: Kernel
     nodes: dict[str, Node] = field(default_factory=dict)
     running: dict[str, list[Execution]] = field(default_factory=dict)
-    by_token: dict[Token, Execution] = field(default_factory=dict)
+    by_token: dict[Token, list[Execution]] = field(default_factory=dict)
     #: what executing tasks take, by resource (cluster-wide) or (place, resource)
     in_use: dict[str | tuple[str, str], list[Execution]] = field(default_factory=dict)
     granted: dict[Token, tuple[str, int, str]] = field(default_factory=dict)
+    #: the tasks that a token runs: one, or the members of a batch
+    named: dict[Token, list[str]] = field(default_factory=dict)
     outcomes: dict[Token, Outcome] = field(default_factory=dict)
     #: reports that arrived while their token was current
     accepted: set[Token] = field(default_factory=set)
@@ -69,48 +73,64 @@ class Truth:
 
     # ------------------------------------------------------------ executions
 
-    def started(self, node: Node, token: Token, place: Place, *, alone: bool) -> Execution:
-        """User code of ``node`` begins in a process on ``place``."""
+    def nodes_of(self, grant: Grant) -> list[Node]:
+        """Find what a grant runs: its task, or the members of its batch."""
+        params = [msgspec.msgpack.decode(one) for one in grant.members or [grant.params]]
+        return [self.nodes[f"{grant.family}_{one['at']}"] for one in params]
+
+    def started(
+        self, nodes: list[Node], token: Token, place: Place, *, alone: bool
+    ) -> list[Execution]:
+        """User code of these begins in one process on ``place``: one task, or a batch of them."""
         kernel = self.kernel
         kernel.counts["start"] += 1
-        kernel.note(place.name, "executes", f"{node.task_id} {token}")
-        execution = Execution(node, token, place, kernel.now, alone=alone)
+        if len(nodes) > 1:
+            kernel.counts["probe: batch"] += 1
         if token in self.by_token:
-            self.broken("S3", f"{token} of {node.task_id} executed twice")
-        self.by_token[token] = execution
-        for below in node.requires:
-            if not below.complete:
-                self.broken("S8", f"{node.task_id} runs before {below.task_id}")
-        self.running.setdefault(node.task_id, []).append(execution)
-        self._alone(execution)
-        self._unaccompanied(execution)
-        self._take(execution)
-        return execution
+            self.broken("S3", f"{token} of {nodes[0].task_id} executed twice")
+        executions = self.by_token[token] = [
+            Execution(node, token, place, kernel.now, alone=alone) for node in nodes
+        ]
+        for node, execution in zip(nodes, executions, strict=True):
+            kernel.note(place.name, "executes", f"{node.task_id} {token}")
+            for below in node.requires:
+                if not below.complete:
+                    self.broken("S8", f"{node.task_id} runs before {below.task_id}")
+            self.running.setdefault(node.task_id, []).append(execution)
+            self._alone(execution)
+            self._unaccompanied(execution)
+        self._take(executions[0])
+        return executions
 
-    def resumed(self, execution: Execution, awaited: list[Node]) -> None:
+    def resumed(self, executions: list[Execution], awaited: list[Node]) -> None:
         """A parked generator goes on."""
-        execution.parked = False
         self.kernel.counts["probe: yield resumed"] += 1
-        for below in awaited:
-            if not below.complete:
-                self.broken("S8", f"{execution.node.task_id} resumed before {below.task_id}")
-        self._alone(execution)
-        self._unaccompanied(execution)
-        self._take(execution)
+        if len(executions) > 1:
+            self.kernel.counts["probe: batch resumed"] += 1
+        for execution in executions:
+            execution.parked = False
+            for below in awaited:
+                if not below.complete:
+                    self.broken("S8", f"{execution.node.task_id} resumed before {below.task_id}")
+            self._alone(execution)
+            self._unaccompanied(execution)
+        self._take(executions[0])
 
-    def parked(self, execution: Execution) -> None:
+    def parked(self, executions: list[Execution]) -> None:
         """It waits: it still counts as a copy, but takes nothing."""
-        execution.parked = True
-        self._give(execution)
+        for execution in executions:
+            execution.parked = True
+        self._give(executions[0])
 
-    def ended(self, execution: Execution) -> None:
+    def ended(self, executions: list[Execution]) -> None:
         """Its code is over or its tree is gone."""
-        others = self.running[execution.node.task_id]
-        others.remove(execution)
-        if not others:
-            del self.running[execution.node.task_id]
-        self._give(execution)
-        self.kernel.note(execution.place.name, "over", f"{execution.node.task_id}")
+        for execution in executions:
+            others = self.running[execution.node.task_id]
+            others.remove(execution)
+            if not others:
+                del self.running[execution.node.task_id]
+            self._give(execution)
+            self.kernel.note(execution.place.name, "over", f"{execution.node.task_id}")
 
     def _excused(self, place: Place) -> bool:
         return place.frozen or self.kernel.now - place.thawed_at < WAKE_GRACE_S
@@ -138,7 +158,7 @@ class Truth:
             self.kernel.counts["probe: alone after a crash"] += 1
         for copies in self.running.values():
             for other in copies:
-                beside = other is not execution and other.place is execution.place
+                beside = other.token != execution.token and other.place is execution.place
                 if beside and not other.parked and (other.alone or execution.alone):
                     names = f"{execution.node.task_id} and {other.node.task_id}"
                     self.broken("crash", f"{names} run on {other.place.name}, one must be alone")
@@ -189,11 +209,29 @@ class Truth:
         if int(token_epoch) != epoch:
             self.broken("S6", f"{grant.token} is granted by epoch {epoch}")
         self.granted[grant.token] = (grant.task_id, grant.attempt, uid)
-        if grant.task_id in self.crashed - self.shared and not grant.alone:
-            self.broken("crash", f"{grant.task_id} crashed and is not granted alone")
-        before = self.done_acked.get(grant.task_id)
-        if before is not None and grant.task_id not in self.shared:
-            self.broken("S5", f"{grant.task_id} is granted again after {before} was acknowledged")
+        self._batch(grant)
+        for task_id in self.named[grant.token]:
+            if task_id in self.crashed - self.shared and not grant.alone:
+                self.broken("crash", f"{task_id} crashed and is not granted alone")
+            before = self.done_acked.get(task_id)
+            if before is not None and task_id not in self.shared:
+                self.broken("S5", f"{task_id} is granted again after {before} was acknowledged")
+
+    def _batch(self, grant: Grant) -> None:
+        """What a grant runs as one must be of one kind, and not too many."""
+        nodes = self.nodes_of(grant)
+        names = self.named[grant.token] = [node.task_id for node in nodes]
+        if names[0] != grant.task_id or len(set(names)) < len(names):
+            self.broken("batch", f"{grant.token} of {grant.task_id} runs {names}")
+        first = msgspec.structs.replace(nodes[0].policy, priority=0.0)
+        for node in nodes[1:]:
+            policy = msgspec.structs.replace(node.policy, priority=0.0)
+            if policy != first or not policy.batched or node.family != nodes[0].family:
+                self.broken("batch", f"{node.task_id} runs with {grant.task_id}, of another kind")
+        if 0 < first.batch_max < len(nodes):
+            self.broken("batch", f"{grant.task_id} is one of {len(nodes)}, {first.batch_max} may")
+        if grant.alone and len(nodes) > 1:
+            self.broken("crash", f"{grant.task_id} runs alone, with {names[1:]}")
 
     def reported(self, token: Token, outcome: Outcome) -> None:
         """A worker says how a token ended: never two different ends."""
@@ -212,15 +250,15 @@ class Truth:
             self.broken("S4", f"{token} was judged {before.name}, then {verdict.name}")
         if token not in self.accepted:
             self.broken("S4", f"{token} was committed though it was not current")
-        granted = self.granted.get(token)
+        names = self.named.get(token, [])
         outcome = self.outcomes.get(token)
         if again:
             return
-        if granted is not None and outcome == Outcome.CRASHED:
+        if outcome == Outcome.CRASHED:
             # a yield that cannot come true decides over its task before the crash does
-            if not self.nodes[granted[0]].yields:
-                self.crashed.add(granted[0])
-        elif granted is not None and outcome in (Outcome.DONE, Outcome.FAILED, Outcome.TIMEOUT):
-            self.crashed.discard(granted[0])
-        if granted is not None and self.outcomes.get(token) == Outcome.DONE:
-            self.done_acked[granted[0]] = token
+            if not any(self.nodes[name].yields for name in names):
+                self.crashed.update(names)
+        elif outcome in (Outcome.DONE, Outcome.FAILED, Outcome.TIMEOUT):
+            self.crashed.difference_update(names)
+        if outcome == Outcome.DONE:
+            self.done_acked.update(dict.fromkeys(names, token))

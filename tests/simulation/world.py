@@ -57,7 +57,8 @@ class World:
         self.graphs: list[Graph] = []
         self.clients: list[Client] = []
         self.members: Counter[str] = Counter()
-        self.tokens: dict[str, int] = {}
+        #: the tasks that each token was granted for, all in one commit
+        self.tokens: dict[str, set[int]] = {}
         self.names: dict[int, str] = {}
         self.failures: Counter[str] = Counter()
         self.attempts: dict[int, tuple[int, str | None]] = {}
@@ -144,12 +145,14 @@ class World:
         """Rows became durable."""
         for task_row in batch.tasks:
             self.names[task_row[0]] = task_row[4]
+        for token, numbers in _granted(batch).items():
+            self.tokens.setdefault(token, numbers)
         for row in batch.progress:
             number, attempt, token = row[0], row[2], row[5]
             self._budget(self.names.get(number, ""), row[1], row[3])
             before = self.attempts.get(number, (0, None))
             if token is not None and token != before[1]:
-                if attempt <= before[0] or self.tokens.setdefault(token, number) != number:
+                if attempt <= before[0] or number not in self.tokens[token]:
                     self.truth.broken("S6", f"{token}, attempt {attempt} of {number}: {before}")
                 self.attempts[number] = (attempt, token)
 
@@ -287,6 +290,14 @@ class World:
     def check(self) -> None:
         """Recount what the cores hold."""
         audit.recount(self)
+
+
+def _granted(batch: Batch) -> dict[str, set[int]]:
+    found: dict[str, set[int]] = {}
+    for row in batch.progress:
+        if row[5] is not None:
+            found.setdefault(row[5], set()).add(row[0])
+    return found
 
 
 @dataclass
