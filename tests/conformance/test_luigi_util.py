@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import datetime
+import subprocess
+import sys
 from collections.abc import Iterator
 from types import ModuleType
 from typing import Any
@@ -290,6 +292,27 @@ def test_previous_steps_as_luigi_does(kind: str, value: Any) -> None:
     assert found[0][0] < value
 
 
+@pytest.mark.parametrize("text", ["2026", "2026-03", "2026-W10", "2026-03-01"])
+def test_previous_of_an_interval_is_luigis(text: str) -> None:
+    found = []
+    for library in (flow, luigi):
+
+        class Dated(library.Task):  # type: ignore[name-defined,misc]
+            when = library.DateIntervalParameter()
+
+        task = Dated.from_str_params({"when": text})
+        found.append(library.util.previous(task).to_str_params())
+    assert found[0] == found[1]
+
+
+def test_previous_of_a_custom_interval_is_refused(library: Any) -> None:
+    class Dated(library.Task):
+        when = library.DateIntervalParameter()
+
+    with pytest.raises(NotImplementedError):
+        library.util.previous(Dated.from_str_params({"when": "2026-03-01-2026-03-05"}))
+
+
 def test_previous_without_or_with_two_dates_is_refused(library: Any) -> None:
     class None_(library.Task):
         p = library.Parameter(default="x")
@@ -313,6 +336,15 @@ def test_get_previous_completed_looks_back_so_far(library: Any) -> None:
     start = Dated(day=datetime.date(2026, 1, 5))
     assert library.util.get_previous_completed(start).day == datetime.date(2026, 1, 1)
     assert library.util.get_previous_completed(start, 3) is None
+
+
+@pytest.mark.parametrize(
+    "name", ["event", "execution_summary", "interface", "parameter", "task", "target", "util"]
+)
+def test_modules_have_luigis_names_without_being_imported(name: str) -> None:
+    code = f"import flow as luigi; print(luigi.{name}.__name__)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.stdout.startswith(("flow.", "flow\n")), done.stderr
 
 
 def test_externalized_class_keeps_its_family_in_a_new_namespace() -> None:

@@ -176,6 +176,18 @@ def test_failure_has_the_exception_and_then_asks_on_failure(place: Path) -> None
     assert observed == [["FAILURE", "Bad", ["TaskFailure"]]]
 
 
+def test_what_on_failure_returns_is_part_of_the_failure(place: Path) -> None:
+    (place / "asks.py").write_text(
+        "import flow, events_pipeline\n"
+        "result = flow.build([events_pipeline.Bad()], retry=1, quiet=True)\n"
+        "print(result.failures[0].trace)\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "asks.py"], cwd=place, capture_output=True, text=True, timeout=TIMEOUT_S
+    )
+    assert "on_failure() said: call the owner" in done.stdout
+
+
 def test_missing_external_data_is_a_missing_dependency(place: Path) -> None:
     direct, observed = events_of(place, "program.py", "NeedsMissing")
     assert direct == [

@@ -7,6 +7,7 @@ import logging
 from typing import Any
 
 from flow.parameters.base import Parameter
+from flow.parameters.interval import DateIntervalParameter
 from flow.parameters.temporal import (
     DateHourParameter,
     DateMinuteParameter,
@@ -69,5 +70,4 @@ def _before(param: Parameter[Any], value: Any) -> Any:
 
 
 def _is_interval(param: Parameter[Any]) -> bool:
-    # By name: nobody loads date intervals to ask whether this is one.
-    return any(cls.__name__ == "DateIntervalParameter" for cls in type(param).__mro__)
+    return isinstance(param, DateIntervalParameter)
