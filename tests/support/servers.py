@@ -28,6 +28,8 @@ START_S = 60.0
 LOOK_AGAIN_S = 0.05
 #: Never shown to anybody: tests look for it in everything that is printed.
 PASSWORD = "hush-hush-4711"
+#: URL of a database of another kind, to be tested as well. All its tables are dropped.
+OTHER_DATABASE = os.environ.get("FLOW_TEST_DATABASE", "")
 #: PostgreSQL refuses to run as root; the first of these that exists runs it then.
 UNPRIVILEGED = ("postgres", "nobody")
 _databases = itertools.count(1)
@@ -176,11 +178,25 @@ def postgres_url(postgres_server: str) -> str:
     return postgres_server.removesuffix("postgres") + name
 
 
-@pytest.fixture(params=["postgresql", "sqlite"])
+def _emptied(url: str) -> str:
+    """Drop every table of a database."""
+    import sqlalchemy
+
+    engine = sqlalchemy.create_engine(url)
+    tables = sqlalchemy.MetaData()
+    tables.reflect(engine)
+    tables.drop_all(engine)
+    engine.dispose()
+    return url
+
+
+@pytest.fixture(params=["postgresql", "sqlite", *(["other"] if OTHER_DATABASE else [])])
 def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
-    """Give a new, empty database of each kind."""
+    """Give an empty database of each kind."""
     if request.param == "sqlite":
         return f"sqlite:///{tmp_path}/database"
+    if request.param == "other":
+        return _emptied(OTHER_DATABASE)
     url: str = request.getfixturevalue("postgres_url")
     return url
 

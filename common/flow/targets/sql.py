@@ -94,7 +94,7 @@ class SQLTarget(Target):
         try:
             with self.engine.begin() as own:
                 self._write(own)
-        except sqlalchemy().exc.IntegrityError:
+        except sqlalchemy().exc.DBAPIError:
             with self.engine.begin() as own:  # another process was first: now there is a row
                 self._write(own)
 
@@ -129,9 +129,10 @@ class SQLTarget(Target):
     def _write(self, connection: Connection) -> None:
         table = self._marker()
         mine = (table.c.update_id == self.update_id) & (table.c.target_table == self.target_table)
-        row = self._row()
-        if not connection.execute(table.update().where(mine).values(row)).rowcount:
-            connection.execute(table.insert().values(row))
+        # An UPDATE that finds nothing would lock the gap, and two such deadlock in MySQL.
+        there = connection.execute(table.select().where(mine)).first()
+        change = table.insert() if there is None else table.update().where(mine)
+        connection.execute(change.values(self._row()))
 
 
 def existing(targets: Sequence[SQLTarget]) -> set[str]:
@@ -323,10 +324,12 @@ class CopyToTable(Task):
                     output.touch(connection)
                 else:
                     output.claim(connection)
-        except sqlalchemy().exc.IntegrityError:
+        except sqlalchemy().exc.DBAPIError:
             if again or not output.exists():
                 raise
-            log.warning("%s was loaded by another process meanwhile; undone here", output.update_id)
+            # By another process, so this load is undone; or by this one, and only the answer to
+            # its COMMIT was lost.
+            log.warning("%s is loaded, exactly once, in spite of an error here", output.update_id)
             return
         log.info("loaded %d rows into %s", count, self.table)
 
