@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from flow.client import Client
-from tests.bench import planning
+from tests.bench import authoring, planning
 from tests.bench.engine import Engine
 from tests.bench.rivals import Rival, millisecond
 
@@ -213,6 +213,10 @@ def main() -> None:
     print(f"{'workload':34} {'wall s':>8} {'tasks/s':>9} {'pool s':>8} {'ratio':>6}  CPU us/task")
     if args.only in ("", "command"):
         command()
+    if args.only in ("", "starts"):
+        authoring.starts()
+    if args.only in ("", "making"):
+        authoring.making(args.repeat)
     rival = Rival()
     try:
         with Engine(profile=args.profile) as engine:
