@@ -104,7 +104,7 @@ def files(place: Path) -> dict[str, bytes]:
 @pytest.mark.parametrize("line", LINES)
 def test_pipeline_makes_the_same_files(line: str, tmp_path: Path) -> None:
     theirs, ours = prepare(tmp_path / "gokart"), prepare(tmp_path / "flow")
-    for _ in range(2 if "--rerun" in line else 1):
+    for _ in range(2 if "--" in line else 1):
         python(theirs, "-c", BY_GOKART, *line.split())
         python(ours, "-m", "flow", "run", "pipeline", *line.split(), "--workers", "2")
         assert files(ours) == files(theirs)
