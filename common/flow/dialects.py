@@ -8,7 +8,7 @@ process that never imported luigi does not pay for this: luigi is looked up, nev
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from flow import events, registry
@@ -63,20 +63,30 @@ class Dialect:
 
     # ------------------------------------------------------------------ making and naming
 
+    def names(self, cls: Any) -> Sequence[str]:
+        """Return the names of a class's parameters, in their order."""
+        names: Sequence[str] = cls._flow_signature.names
+        return names
+
+    def owner_of(self, qualified: str) -> tuple[str, str] | None:
+        """Return family and parameter of ``Family_parameter``, if there are such."""
+        return registry.owner_of(qualified)
+
     def check_names(self, cls: Any, names: Mapping[str, Any]) -> None:
         """Raise ``UnknownParameter`` for the first name that is no parameter.
 
         What the command line gives to tasks of another family is named with the root's own.
         """
-        known = cls._flow_signature.names
+        known = self.names(cls)
         for name in names:
             if name in known:
                 continue
-            owner = registry.owner_of(name)
+            owners = filter(None, [each.owner_of(name) for each in (NATIVE, *others())])
+            owner = next(owners, None)
             if owner is None:
-                raise errors.unknown(cls.task_family, name, known)
+                raise errors.unknown(cls.get_task_family(), name, known)
             if name not in given():
-                raise errors.not_for_all(cls.task_family, name, *owner)
+                raise errors.not_for_all(cls.get_task_family(), name, *owner)
 
     def make(self, cls: Any, named: Mapping[str, Any]) -> Any:
         """Make a task from strings; a list of strings is joined by the ``batch_method``."""

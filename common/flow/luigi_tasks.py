@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 import luigi.configuration
@@ -25,6 +25,7 @@ from flow.errors import FlowError
 from flow.packing import pack_params
 from flow.parameters import errors
 from flow.parameters.base import NO_VALUE
+from flow.parameters.defaults import given
 from flow.registry import wire_name
 from flow.task import Task
 
@@ -58,6 +59,7 @@ class LuigiDialect(Dialect):
         self._modules: dict[str, str] = {}
         self._surviving: dict[Any, bool] = {}
         self._ready = False
+        self._told = -1  #: how many classes there were when luigi last heard of the command line
         for path in filter(None, os.environ.get(luigi_config.ADDED, "").split(os.pathsep)):
             _add_config_path(path)
 
@@ -94,16 +96,34 @@ class LuigiDialect(Dialect):
 
     # ------------------------------------------------------------------ making and naming
 
-    def check_names(self, cls: Any, names: Mapping[str, Any]) -> None:
-        known = [name for name, _ in cls.get_params()]
-        for name in names:
-            if name not in known:
-                raise errors.unknown(cls.get_task_family(), name, known)
+    def names(self, cls: Any) -> Sequence[str]:
+        return [name for name, _ in cls.get_params()]
+
+    def owner_of(self, qualified: str) -> tuple[str, str] | None:
+        for cls in _visible():
+            family = cls.get_task_family()
+            name = qualified.removeprefix(f"{family}_")
+            if name != qualified and name in self.names(cls):
+                return family, name
+        return None
+
+    def _obey_command_line(self) -> None:
+        """Have luigi find ``--Family-param`` of this run where it finds configured values."""
+        if not given() or self._told == self.generation():
+            return
+        self._told = self.generation()
+        config = _get_config()
+        interpolates = isinstance(config, luigi.configuration.LuigiConfigParser)
+        for qualified, text in given().items():
+            owner = self.owner_of(qualified)
+            if owner is not None:
+                config.set(*owner, text.replace("%", "%%") if interpolates else text)
 
     def make(self, cls: Any, named: Mapping[str, Any]) -> Any:
         """Make a task from strings, naming the parameter if one is to blame."""
         share_mocks()
         gokart_tasks.import_for(cls, named)
+        self._obey_command_line()
         try:
             return cls.from_str_params(named)
         except FlowError:

@@ -141,3 +141,21 @@ def test_limits_of_resources_in_luigis_file_hold(place: Path) -> None:
     (place / "flow.toml").write_text("[resources]\ndb = 2\n")
     assert python(*words).returncode == 0
     assert said(place) == ["Load 1 ASIA none"]
+
+
+def test_value_for_a_family_reaches_tasks_written_for_luigi(place: Path) -> None:
+    pytest.importorskip("luigi")
+    source = PIPELINE.replace("import flow", "import luigi as flow").partition("if __name__")[0]
+    source = source.replace("    def run(self):", "    done = False\n    def run(self):")
+    source = source.replace("        say(", "        self.done = True; say(")
+    source = source.replace(
+        "    resources = ", "    def complete(self): return self.done\n    resources = "
+    )
+    (place / "old.py").write_text(source)
+    (place / "luigi.cfg").write_text("[core]\nautoload_range = false\n")
+    words = ["Load", "--day", "1", "--site-base", "/data%2", "--region", "US"]
+    done = python("-m", "flow", "run", "old", *words)
+    assert said(place) == ["Load 1 US /data%2"], done.stdout + done.stderr
+    done = python("-m", "flow", "run", "old", *words, "--Nowhere-x", "1")
+    assert done.returncode == 2
+    assert "no parameter 'Nowhere_x'" in done.stdout + done.stderr
