@@ -1,4 +1,4 @@
-"""Targets in real stores: S3, FTP, files and memory do what local targets do, whole or not at all.
+"""Targets in real stores do what local targets do, whole or not at all: S3, FTP, SFTP, files.
 
 Kills and whole pipelines are in ``test_remote_pipelines``.
 """
@@ -26,7 +26,14 @@ from flow.targets.base import (
     NotADirectory,
 )
 from flow.targets.stores import ReadOnlyStore, store_of
-from tests.support.remote_servers import BUCKET, PASSWORD, ftp_server, http_server, s3_server
+from tests.support.remote_servers import (
+    BUCKET,
+    PASSWORD,
+    ftp_server,
+    http_server,
+    s3_server,
+    sftp_server,
+)
 
 #: More than one request, less than what a block of FTP holds twice.
 LARGE = os.urandom(12 << 20)
@@ -50,6 +57,14 @@ def ftp(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
+def sftp(tmp_path_factory):
+    pytest.importorskip("asyncssh")
+    pytest.importorskip("paramiko")
+    with sftp_server(tmp_path_factory.mktemp("sftp")) as url:
+        yield url
+
+
+@pytest.fixture(scope="module")
 def web(tmp_path_factory):
     pytest.importorskip("aiohttp")
     root = tmp_path_factory.mktemp("web")
@@ -58,7 +73,7 @@ def web(tmp_path_factory):
         yield url
 
 
-@pytest.fixture(params=["s3", "ftp", "file", "memory"])
+@pytest.fixture(params=["s3", "ftp", "sftp", "file", "memory"])
 def place(request, tmp_path):
     """A fresh folder in each kind of store: ``place("name")`` is a URL, ``options`` go with it."""
     number = next(_numbers)
@@ -67,6 +82,8 @@ def place(request, tmp_path):
         return Place(f"s3://{BUCKET}/t{number}", server.options)
     if request.param == "ftp":
         return Place(f"{request.getfixturevalue('ftp').url}/t{number}", {})
+    if request.param == "sftp":
+        return Place(f"{request.getfixturevalue('sftp')}/t{number}", {})
     if request.param == "file":
         return Place(f"file://{tmp_path}/t{number}", {})
     return Place(f"memory://t{number}", {})

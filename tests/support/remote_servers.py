@@ -83,6 +83,13 @@ def ftp_server(root: Path, *, idle_s: int = 300) -> Iterator[str]:
 
 
 @contextlib.contextmanager
+def sftp_server(root: Path) -> Iterator[str]:
+    """Serve a directory by SFTP; the URL has the user and the password in it."""
+    with _server("sftp", str(root)) as port:
+        yield f"sftp://{USER}:{PASSWORD}@127.0.0.1:{port}"
+
+
+@contextlib.contextmanager
 def http_server(root: Path) -> Iterator[str]:
     """Serve a directory by HTTP; paths that begin with ``/broken`` answer 500."""
     with _server("http", str(root)) as port:
@@ -136,6 +143,40 @@ def _serve_ftp(root: str, idle_s: str) -> int:
     return int(server.address[1])
 
 
+def _serve_sftp(root: str) -> int:
+    import asyncio
+    import threading
+
+    import asyncssh
+
+    class Server(asyncssh.SSHServer):
+        def password_auth_supported(self) -> bool:
+            return True
+
+        def validate_password(self, username: str, password: str) -> bool:
+            return (username, password) == (USER, PASSWORD)
+
+    class Files(asyncssh.SFTPServer):
+        def __init__(self, channel) -> None:
+            super().__init__(channel, chroot=root)
+
+    ready: list[int] = []
+    started = threading.Event()
+
+    async def serve() -> None:
+        key = asyncssh.generate_private_key("ssh-ed25519")
+        server = await asyncssh.listen(
+            "127.0.0.1", 0, server_factory=Server, server_host_keys=[key], sftp_factory=Files
+        )
+        ready.append(server.get_port())
+        started.set()
+        await asyncio.Event().wait()
+
+    threading.Thread(target=lambda: asyncio.run(serve()), daemon=True).start()
+    started.wait()
+    return ready[0]
+
+
 def _serve_http(root: str) -> int:
     import functools
     import http.server
@@ -159,6 +200,7 @@ if __name__ == "__main__":
         "s3": _serve_s3,
         "ftp": _serve_ftp,
         "http": _serve_http,
+        "sftp": _serve_sftp,
     }
     print(servers[sys.argv[1]](*sys.argv[2:]), flush=True)
     sys.stdin.read()

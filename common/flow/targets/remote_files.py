@@ -166,7 +166,9 @@ class RemoteFileSystem(FileSystem):
         client, give_back = store.lease()
         if store.name == "memory":  # its files are one object each, with one position
             return io.BytesIO(client.cat_file(place))
-        return _Reader(client.open(place, "rb"), give_back)
+        # gcsfs would prefetch by itself, and was seen to wait for ever when read in small pieces.
+        cache = {"cache_type": "readahead"} if store.name in ("gs", "gcs") else {}
+        return _Reader(client.open(place, "rb", **cache), give_back)
 
     def publish(self, path: str, form: Format | None = None) -> Written:
         """Begin to write a file that appears when it is closed; without a format, bytes."""
