@@ -50,6 +50,10 @@ class Dialect:
         """Return the families that a module defines, in the order of definition."""
         return registry.families_of(module)
 
+    def families(self) -> list[str]:
+        """Return all families, what the library itself brings left out."""
+        return registry.Register.task_names()
+
     def module(self, cls: Any) -> str:
         """Return what another process imports to get a class."""
         return str(cls.task_module)

@@ -254,11 +254,13 @@ def _options() -> tuple[Option, ...]:
 
 
 def _class(family: str) -> Any:
-    from flow.loading import named_classes
-    from flow.registry import choose, find
+    from flow.loading import all_families, named_classes
+    from flow.registry import choose, unknown_task
 
     classes = named_classes(family)
-    return choose(family, classes) if classes else find(family)
+    if not classes:
+        raise unknown_task("there is no task", family, all_families())
+    return choose(family, classes)
 
 
 def _module_of(family: str) -> str:
@@ -274,12 +276,12 @@ def _module_of(family: str) -> str:
 def _help(family: str) -> str:
     """Describe the tasks of this script."""
     from flow.cli.listing import describe_task
-    from flow.registry import Register
+    from flow.loading import all_families
 
     script = os.path.basename(sys.argv[0])
     if family:
         return describe_task(_class(family), f"python {script} {family}")
-    names = ", ".join(Register.task_names()) or "none"
+    names = ", ".join(all_families()) or "none"
     return f"python {script} TASK [--param VALUE ...]\nIts tasks: {names}"
 
 

@@ -173,6 +173,14 @@ def _brought(classes: list[Any], own: list[Any]) -> list[Any]:
     return [cls for cls in classes if id(dialects.dialect_of(cls)) in kinds] or classes
 
 
+def all_families() -> list[str]:
+    """Return the families that this process knows, sorted; what libraries bring left out."""
+    found = set(registry.Register.task_names())
+    for other in dialects.others():
+        found.update(other.families())
+    return sorted(found)
+
+
 def _generation() -> int:
     found = registry.generation
     for other in dialects.others():

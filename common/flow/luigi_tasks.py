@@ -75,6 +75,9 @@ class LuigiDialect(Dialect):
         own = [cls.get_task_family() for cls in _visible() if self.module(cls) == module]
         return list(dict.fromkeys(own))
 
+    def families(self) -> list[str]:
+        return [cls.get_task_family() for cls in _visible() if not self.is_library(cls)]
+
     def module(self, cls: Any) -> str:
         found = self._script_classes.get(cls)
         if found is not None:
@@ -280,7 +283,7 @@ class _Policy:
 
     def owner_list(self) -> list[str]:
         """Return the addresses of ``owner_email``."""
-        return [str(owner) for owner in self._task._owner_list()]
+        return [str(owner).strip() for owner in self._task._owner_list()]
 
 
 def share_mocks() -> None:

@@ -214,6 +214,49 @@ def test_timeout_of_luigi_cfg_ends_a_task(place: Path) -> None:
     assert "its timeout of 1 s" in flow_run(place, "slow", "Slow", code=30)
 
 
+def test_script_with_flow_run_at_the_bottom_offers_its_luigi_tasks(place: Path) -> None:
+    (place / "script.py").write_text(
+        "import flow, luigi\n"
+        "class Above(luigi.Task):\n"
+        "    n = luigi.IntParameter(default=1)\n"
+        "    def run(self):\n"
+        "        print('above', self.n)\n"
+        "if __name__ == '__main__':\n"
+        "    flow.run()\n"
+    )
+    done = python(place, "script.py", "Above", "--n", "3")
+    assert done.returncode == 0 and "above 3" in done.stdout + done.stderr
+    assert "Its tasks: Above" in python(place, "script.py", "--help").stdout
+    done = python(place, "script.py", "Abov")
+    assert done.returncode == 2 and "Did you mean 'Above'?" in done.stderr
+
+
+IN_HERE = """
+import luigi, flow
+
+class Above(luigi.Task):
+    seen = None
+    def run(self):
+        below = yield Below()
+        Above.seen = below.open().read()
+
+class Below(luigi.Task):
+    def output(self):
+        return luigi.LocalTarget("below.txt")
+    def run(self):
+        with self.output().open("w") as out:
+            out.write("from below")
+
+print(bool(flow.build([Above()], summary="none", {how})), Above.seen)
+"""
+
+
+@pytest.mark.parametrize("how", ["quiet=True", "in_process=True"])
+def test_tasks_of_a_shell_run_in_its_process(how: str, place: Path) -> None:
+    done = python(place, "-c", IN_HERE.replace("{how}", how))
+    assert done.stdout.strip() == "True from below", done.stderr
+
+
 # ------------------------------------------------------------------------------------ a cluster
 
 

@@ -1,0 +1,224 @@
+"""The seam between the engine and luigi, without any process."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import textwrap
+from collections.abc import Iterator
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pytest
+
+import flow
+from flow import dialects, luigi_config
+from flow.loading import load_module, load_task, load_task_class
+from flow.packing import unpack_params
+from flow.parameters.errors import BadParameter, MissingParameter
+from flow.registry import AmbiguousTask, UnknownTask
+
+luigi = pytest.importorskip("luigi")
+
+
+@pytest.fixture(autouse=True)
+def registry() -> Iterator[None]:
+    """Leave luigi's registry as it was."""
+    register = luigi.task_register.Register
+    before = list(register._reg)
+    yield
+    register._reg = before
+    register.clear_instance_cache()
+
+
+@pytest.fixture
+def module(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
+    """Return a function that writes and imports a module."""
+    monkeypatch.syspath_prepend(str(tmp_path))
+    made: list[str] = []
+
+    def make(name: str, text: str) -> ModuleType:
+        (tmp_path / f"{name}.py").write_text("import luigi\n" + textwrap.dedent(text))
+        made.append(name)
+        return load_module(name)
+
+    yield make
+    for name in made:
+        del sys.modules[name]
+
+
+def test_flow_without_luigi_never_imports_it() -> None:
+    code = (
+        "import sys, flow, flow.dialects as d\n"
+        "import flow.loading, flow.completeness, flow_worker.process.serve\n"
+        "class A(flow.Task): pass\n"
+        "assert not d.is_task(3) and d.is_task(A()) and not d.others()\n"
+        "assert not [name for name in sys.modules if name.startswith('luigi')]\n"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_task_of_luigi_comes_back_from_its_strings(module: Any) -> None:
+    made = module(
+        "one_lt",
+        """
+        class Leaf(luigi.Task):
+            n = luigi.IntParameter()
+            when = luigi.DateParameter(default=None)
+            secret = luigi.Parameter(
+                default="s", visibility=luigi.parameter.ParameterVisibility.PRIVATE)
+        """,
+    )
+    task = made.Leaf(n=4, secret="t")
+    dialect = dialects.dialect_of(type(task))
+    assert unpack_params(dialect.packed(task)) == {"n": "4"}
+    again = load_task("one_lt", "Leaf", dialects.strings_of(task))
+    assert again == task and again.task_id == task.task_id
+    assert dialects.module_of(task) == "one_lt"
+
+
+def test_private_value_without_default_is_missed_with_its_reason(module: Any) -> None:
+    made = module(
+        "two_lt",
+        """
+        class Leaf(luigi.Task):
+            secret = luigi.Parameter(visibility=luigi.parameter.ParameterVisibility.PRIVATE)
+        """,
+    )
+    with pytest.raises(BadParameter, match="private values do not leave the process"):
+        load_task("two_lt", "Leaf", dialects.strings_of(made.Leaf(secret="x")))
+
+
+def test_bad_value_in_luigi_cfg_names_the_parameter(module: Any) -> None:
+    module("three_lt", "class Leaf(luigi.Task):\n    n = luigi.IntParameter()\n")
+    with pytest.raises(MissingParameter, match="Leaf --n: no value given"):
+        load_task("three_lt", "Leaf", {})
+    config = luigi.configuration.get_config()
+    config.set("Leaf", "n", "many")
+    try:
+        with pytest.raises(BadParameter, match="Leaf --n from its default: invalid literal"):
+            load_task("three_lt", "Leaf", {})
+    finally:
+        config.remove_section("Leaf")
+
+
+def test_family_of_two_modules_is_the_own_one_of_each(module: Any) -> None:
+    text = """
+        class Same(luigi.Task):
+            pass
+        class Holder(luigi.Task):
+            of = luigi.TaskParameter()
+        """
+    first, second = module("four_lt", text), module("five_lt", text)
+    assert load_task_class("four_lt", "Same") is first.Same
+    assert load_task_class("five_lt", "Same") is second.Same
+    # luigi alone refuses the name, wherever it is said.
+    with pytest.raises(luigi.task_register.TaskClassAmbigiousException):
+        second.Holder.from_str_params({"of": "Same"})
+    assert load_task("five_lt", "Holder", {"of": "Same"}).of is second.Same
+    assert load_task("four_lt", "Holder", {"of": "Same"}).of is first.Same
+
+
+def test_family_of_both_libraries_in_one_module_is_ambiguous(module: Any) -> None:
+    module(
+        "six_lt",
+        """
+        import flow
+        class Same(luigi.Task):
+            pass
+        Luigis = Same
+        class Same(flow.Task):
+            pass
+        """,
+    )
+    with pytest.raises(AmbiguousTask, match=r"six_lt\.Same, six_lt\.Same"):
+        load_task_class("six_lt", "Same")
+
+
+def test_family_of_a_module_that_is_not_imported_is_unknown(module: Any) -> None:
+    module("seven_lt", "class There(luigi.Task):\n    pass\n")
+    module("eight_lt", "class Here(luigi.Task):\n    pass\n")
+    with pytest.raises(UnknownTask, match="module eight_lt has no task") as caught:
+        load_task_class("eight_lt", "There")
+    assert "seven_lt" in caught.value.hint
+
+
+def test_policy_takes_what_luigi_cfg_sets_and_only_that(module: Any) -> None:
+    made = module(
+        "nine_lt",
+        """
+        class Plain(luigi.Task):
+            owner_email = "a@b.c, d@e.f"
+        class Own(luigi.Task):
+            retry_count = 7
+            worker_timeout = 0
+        """,
+    )
+    dialect = dialects.dialect_of(made.Plain)
+    plain, own = dialect.policy(made.Plain()), dialect.policy(made.Own())
+    assert (plain.retry_count, plain.retry_delay, plain.worker_timeout) == (None, None, None)
+    assert plain.on_lost == "retry" and plain.owner_list() == ["a@b.c", "d@e.f"]
+    config = luigi.configuration.get_config()
+    config.set("scheduler", "retry_count", "3")
+    config.set("scheduler", "retry_delay", "1.5")
+    config.set("worker", "timeout", "60")
+    try:
+        assert (plain.retry_count, plain.retry_delay, plain.worker_timeout) == (3, 1.5, 60)
+        assert (own.retry_count, own.worker_timeout) == (7, 0)
+    finally:
+        config.remove_section("scheduler")
+        config.remove_section("worker")
+
+
+def test_instances_are_forgotten_unless_their_cache_is_off(module: Any) -> None:
+    made = module("ten_lt", "class Leaf(luigi.Task):\n    pass\n")
+    dialect = dialects.dialect_of(made.Leaf)
+    task = made.Leaf()
+    assert made.Leaf() is task
+    dialect.forget()
+    assert made.Leaf() is not task
+    luigi.task_register.Register.disable_instance_cache()
+    try:
+        dialect.forget()
+        assert made.Leaf() is not made.Leaf()
+    finally:
+        luigi.task_register.Register.clear_instance_cache()
+
+
+def test_flow_task_finds_the_outputs_of_luigi_tasks(module: Any) -> None:
+    made = module(
+        "eleven_lt",
+        """
+        class Leaf(luigi.Task):
+            def output(self):
+                return luigi.LocalTarget("x")
+        """,
+    )
+
+    class Above(flow.Task):
+        def requires(self) -> Any:
+            return {"a": made.Leaf()}
+
+    assert Above().input()["a"].path == "x"
+
+
+@pytest.mark.parametrize("parser", ["cfg", "toml"])
+def test_limits_are_read_without_luigi(
+    parser: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in [name for name in os.environ if name.startswith("FLOW_RESOURCES")]:
+        monkeypatch.delenv(name)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("LUIGI_CONFIG_PARSER", parser)
+    more = tmp_path / f"more.{parser}"
+    monkeypatch.setenv("LUIGI_CONFIG_PATH", str(more))
+    assert luigi_config.inherited() == {}
+    (tmp_path / f"luigi.{parser}").write_text("[resources]\nDb = 2\ngpu = 1\n")
+    more.write_text("[resources]\ngpu = 4\n")
+    (tmp_path / "flow.toml").write_text("[resources]\nother = 1\n")
+    found = luigi_config.inherited()
+    assert found == {"FLOW_RESOURCES__Db": "2", "FLOW_RESOURCES__gpu": "4"}
+    (tmp_path / "flow.toml").write_text("[resources]\ngpu = 1\n")
+    assert luigi_config.inherited() == {"FLOW_RESOURCES__Db": "2"}
