@@ -14,7 +14,7 @@ S8   ``Truth.started``, ``Truth.resumed``
 S9   ``invariants.check``: positions agree with every edge
 S10  ``tally.move`` stops the core; ``Audit`` for open tasks that nobody wants
 S11  ``World.recovered``: what was acknowledged is on the disk (prefixes: conformance of stores)
-S12  nothing yet: there are no messages to attempts in the protocol's code
+S12  ``TalkJudge``, ``Writer``
 S13  ``Audit``
 S14  ``invariants.check``
 L1   ``World``: patience; L4 is part of it here, as no run is without end

@@ -13,6 +13,7 @@ from flow.messages.codec import decode_at_coordinator
 from flow.messages.worker import (
     Challenge,
     Dispatch,
+    Heard,
     Heartbeat,
     Hello,
     Join,
@@ -307,6 +308,11 @@ class SimCoordinator:
         elif kind is Rack:
             for token, verdict in message.verdicts:
                 truth.judged(token, verdict)
+        elif kind is Heard:
+            for token, number in message.words:
+                if token in self.core.state.leases:
+                    truth_of = self.world.talk.acked
+                    truth_of[token] = max(number, truth_of.get(token, 0))
         elif kind is Challenge:
             self._nonces[self._greeting.get(peer, "")] = message.nonce
         elif kind is Welcome:

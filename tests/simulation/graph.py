@@ -50,6 +50,10 @@ class Node:
     #: how often its process died under it; three times rightly disable it
     deaths: int = 0
     ignores_term: bool = False
+    #: it says how far it is, now and then
+    talks: bool = False
+    #: what it gives back while it runs
+    given_back: dict[str, float] = field(default_factory=dict)
     _stub: Stub | None = None
 
     @property
@@ -189,7 +193,12 @@ def _give_needs(node: Node, rng: random.Random) -> None:
         resources = {"db": 1.0, "gpu": 1.0}
     if resources:
         node.seconds = min(node.seconds, 2.0)
+    node.talks = rng.random() < 0.2
+    if resources and rng.random() < 0.5:
+        node.talks = True
+        node.given_back = {rng.choice(list(resources)): 1.0}
     node.policy = Policy(
+        accepts_messages=rng.random() < 0.2,
         priority=float(rng.choice((0, 0, 0, 0, 1, 5, 50))),
         resources=resources,
         retry_count=20,

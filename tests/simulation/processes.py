@@ -24,8 +24,10 @@ from flow.messages.shared import (
     SpecStatus,
     Stub,
 )
+from flow.messages.speech import Fate
 from flow_worker.process import channel
 from tests.simulation.graph import MODULE, NEVER, Node
+from tests.simulation.talk import Talk
 from tests.simulation.truth import Execution
 
 if TYPE_CHECKING:
@@ -128,6 +130,7 @@ class Attempt:
         self.round = 0
         self.number = 0
         self.executions: list[Execution] = []
+        self.talk: Talk | None = None
 
     def died(self) -> None:
         """Its process died by itself: that counts for each task it ran."""
@@ -144,6 +147,7 @@ class Runner(Process):
         self.current: Attempt | None = None
         self.parked: dict[str, Attempt] = {}
         self.leaving = False
+        self.early: list[channel.Deliver] = []
 
     def on_frame(self, frame: channel.ToProcess) -> None:
         """Act on it."""
@@ -159,6 +163,19 @@ class Runner(Process):
         elif isinstance(frame, channel.Leave):
             self.leaving = True
             self._next()
+        elif isinstance(frame, channel.Deliver):
+            self._deliver(frame)
+
+    def _deliver(self, frame: channel.Deliver) -> None:
+        letter = frame.letter
+        if any(isinstance(item, Grant) and item.token == letter.token for item in self.queue):
+            self.early.append(frame)
+            return
+        for attempt in (self.current, *self.parked.values()):
+            if attempt is not None and attempt.talk and attempt.grant.token == letter.token:
+                attempt.talk.hear(letter)
+                return
+        self.say(channel.Taken(letter.token, letter.id, Fate.GONE))
 
     def ignores_term(self) -> bool:
         """Whether the current task's handler swallows it."""
@@ -204,6 +221,10 @@ class Runner(Process):
             self.host.after(0.001, self._end, attempt, Outcome.DONE, "", True)
             return
         attempt.executions = world.truth.started(nodes, grant.token, self.host, alone=grant.alone)
+        attempt.talk = Talk(self, attempt)
+        early, self.early = self.early, []
+        for frame in early:
+            self._deliver(frame)
         self._segment(attempt)
 
     def _go_on(self, attempt: Attempt) -> None:

@@ -39,6 +39,12 @@ class Execution:
     parked: bool = False
     #: nothing may run beside it
     alone: bool = False
+    #: what it gave back, by resource
+    given: dict[str, float] = field(default_factory=dict)
+
+    def takes(self, name: str) -> float:
+        """Tell how much of a resource it takes now."""
+        return max(0.0, self.node.policy.resources[name] - self.given.get(name, 0.0))
 
 
 @dataclass
@@ -182,12 +188,15 @@ class Truth:
                 key, limit = (execution.place.name, name), CAPACITY[name]
             users = self.in_use.setdefault(key, [])
             users.append(execution)
-            used = sum(
-                user.node.policy.resources[name] for user in users if not self._excused(user.place)
-            )
+            used = sum(user.takes(name) for user in users if not self._excused(user.place))
             if used > limit and not self._excused(execution.place):
                 names = ", ".join(f"{user.node.task_id}@{user.place.name}" for user in users)
                 self.broken("S7", f"{used} of {limit} {key} in use by {names} (+{amount})")
+
+    def gave_back(self, execution: Execution, given: dict[str, float]) -> None:
+        """It needs so much less from now on, until it ends."""
+        execution.given = given
+        self.kernel.counts["probe: given back"] += 1
 
     def _give(self, execution: Execution) -> None:
         for name in execution.node.policy.resources:

@@ -10,16 +10,18 @@ from typing import TYPE_CHECKING
 from flow.messages.client import RunSummary, SubmitOptions
 from flow.messages.shared import Verdict
 from flow.states import TERMINAL, TaskState
+from flow_coordinator.core.resources import EPSILON
 from flow_coordinator.core.tally import IllegalMove
 from tests.simulation import audit
 from tests.simulation.clients import Client
 from tests.simulation.coordinator import SimCoordinator
 from tests.simulation.cores import simulated
 from tests.simulation.faults import Faults, draw_profile
-from tests.simulation.graph import Graph, make_graph, reach
+from tests.simulation.graph import LIMITS, Graph, make_graph, reach
 from tests.simulation.host import Host
 from tests.simulation.kernel import Kernel, Violation
 from tests.simulation.network import Network
+from tests.simulation.talk import TalkJudge
 from tests.simulation.truth import Truth
 
 if TYPE_CHECKING:
@@ -72,6 +74,7 @@ class World:
         #: hosts that could talk all the time, and since when they are not joined
         self._able_since: dict[str, float] = {}
         self._submit()
+        self.talk = TalkJudge(self)
         self.faults = Faults(self)
 
     def new_uid(self) -> str:
@@ -173,6 +176,15 @@ class World:
         for token, verdict in self.truth.acked.items():
             if verdict == Verdict.COMMITTED and token in core.state.leases:
                 self.truth.broken("S5", f"{token} was acknowledged and is a lease again")
+        for token, lease in core.state.leases.items():
+            words = lease.task.extra.words if lease.task.extra is not None else None
+            number = words.number if words is not None and words.token == token else 0
+            if number < self.talk.acked.get(token, 0):
+                self.truth.broken("S5", f"words {self.talk.acked[token]} of {token} are forgotten")
+        for name, limit in LIMITS.items():
+            used = core.state.resources.used.get(name, 0.0)
+            if used > limit + EPSILON:
+                self.truth.broken("S7", f"{used} of {limit} {name} in use right after a start")
         for run in core.state.runs.values():
             if run.id in self.truth.cancelled and not run.cancelled:
                 self.truth.broken("S5", f"{run.id} was cancelled and goes on")
@@ -258,6 +270,7 @@ class World:
             left = [key for key, one in host.processes.items() if one.agent is not agent]
             if left:
                 truth.broken("L6", f"processes of agents that are gone: {left}")
+        self.talk.check_end()
         state = self.coordinator.core.state
         if state.leases:
             truth.broken("L2", f"leases left: {sorted(state.leases)}")

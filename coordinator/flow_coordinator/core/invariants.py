@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 
 from flow.states import HELD, SATISFIED, TERMINAL, RunState, TaskState
-from flow_coordinator.core import batching, leases
+from flow_coordinator.core import batching, leases, letters
 from flow_coordinator.core.records import TaskRecord
 from flow_coordinator.core.resources import EPSILON
 from flow_coordinator.core.state import State
@@ -88,6 +88,9 @@ def _check_leases(s: State) -> None:
         else:
             held = s.orphans.get(lease.uid, {})
             _expect(held.get(token) is lease, "kept for an absent worker", token)
+    for token, waiting in s.letters.items():
+        _expect(token in s.leases, "letters go to current attempts", token)
+        _expect(0 < len(waiting) <= letters.WAITING_MAX, "senders that wait", token, len(waiting))
     count = sum(len(worker.held) for worker in s.workers.values())
     count += sum(len(held) for held in s.orphans.values())
     _expect(count == len(s.leases), "leases are held once", count, len(s.leases))

@@ -2,13 +2,14 @@
 
 A rule whose mutant survives is a rule that nothing here would miss. ``document`` has the mutants
 that the protocol document names, ``coordinator``, ``worker`` and ``engine`` one for each further
-rule, ``batching`` those of batches, ``hunt`` runs seeds until a promise breaks.
+rule, ``batching`` those of batches, ``talk`` those of what attempts say and hear; ``hunt`` runs
+seeds until a promise breaks.
 ``python -m tests.simulation --mutants`` hunts them all.
 """
 
 from __future__ import annotations
 
-from tests.simulation.mutants import batching, coordinator, document, engine, worker
+from tests.simulation.mutants import batching, coordinator, document, engine, talk, worker
 from tests.simulation.mutants.registry import MUTANTS, Mutant
 
-__all__ = ["MUTANTS", "Mutant", "batching", "coordinator", "document", "engine", "worker"]
+__all__ = ["MUTANTS", "Mutant", "batching", "coordinator", "document", "engine", "talk", "worker"]

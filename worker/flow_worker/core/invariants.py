@@ -39,6 +39,8 @@ def _check_tokens(worker: Worker) -> None:
     ended = {h.token for h in holdings if h.state is Hold.ENDED}
     assert ended <= set(worker.outbox.reports), "an ended token without its report"
     assert not set(worker.outbox.reports) & {h.token for h in live}, "a report of a live token"
+    held = {h.token for h in live}
+    assert set(worker.speech.speakers) <= held, "a token that ended still has something to say"
     for holding in live:
         places = [
             p.number
