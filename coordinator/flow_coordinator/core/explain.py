@@ -109,8 +109,8 @@ def briefly(s: State, task: TaskRecord) -> str:
         return f"again in {max(0.0, extra.again_at - s.now):.0f} s"
     if extra is None:
         return ""
-    if extra.words is not None and task.held:
-        return words.briefly(extra.words)
+    if task.held and (said_so_far := words.of(task)) is not None:
+        return words.briefly(said_so_far)
     if not extra.why and extra.failure is not None and task.state in TERMINAL:
         return extra.failure.error.partition("\n")[0]
     return extra.why

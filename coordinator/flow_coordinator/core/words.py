@@ -76,8 +76,11 @@ def _bounded(words: Words) -> Words:
 
 
 def of(task: TaskRecord) -> Words | None:
-    """Tell the last words of a task: of its current attempt, or of the one before it."""
-    return task.extra.words if task.extra is not None else None
+    """Tell the words of a task: of its current attempt, or where there is none of its last."""
+    words = task.extra.words if task.extra is not None else None
+    if words is not None and task.lease is not None and task.lease.token != words.token:
+        return None
+    return words
 
 
 def lines(words: Words) -> list[tuple[str, str]]:
