@@ -16,7 +16,7 @@ from flow.dynamic import DynamicRequirements
 from flow.packing import packed_params
 from flow.parameters import errors
 from flow.parameters.base import NO_VALUE
-from flow.parameters.defaults import given
+from flow.parameters.defaults import given, resolve_default
 from flow.task import MixinNaiveBulkComplete, Task, WrapperTask
 
 #: Loaded in every process that has imported luigi.
@@ -75,6 +75,16 @@ class Dialect:
     def owner_of(self, qualified: str) -> tuple[str, str] | None:
         """Return family and parameter of ``Family_parameter``, if there are such."""
         return registry.owner_of(qualified)
+
+    def always_in_help(self) -> list[tuple[Any, str, Any]]:
+        """Return (class, name, parameter) of what every task's help shows."""
+        classes = [cls for each in registry.Register.task_names() for cls in self.classes_of(each)]
+        return [
+            (cls, name, param)
+            for cls in classes
+            for name, param in cls.get_params()
+            if param.always_in_help
+        ]
 
     def check_names(self, cls: Any, names: Mapping[str, Any]) -> None:
         """Raise ``UnknownParameter`` for the first name that is no parameter.
@@ -160,12 +170,9 @@ class Dialect:
 
         The latter is ``NO_VALUE`` for a required parameter.
         """
-        from flow.parameters.defaults import settings  # only help asks
-
-        family = cls.get_task_family()
-        text = settings().task_default(family, name)
-        if text is not None:
-            return f"[task.{family}]", text
+        value, source = resolve_default(cls.get_task_family(), name, param)
+        if value is not NO_VALUE:
+            return source, value if isinstance(value, str) else str(value)
         return "", param.default
 
     def what(self, param: Any) -> str:

@@ -7,7 +7,7 @@ from typing import Any, Final
 import msgspec
 
 from flow.errors import UsageError
-from flow.parameters.errors import BadParameter, flag, shown
+from flow.parameters.errors import is_unicode, not_unicode
 
 #: Key under which a task keeps its packed parameters.
 _CACHED: Final = "_flow_packed"
@@ -36,10 +36,8 @@ def pack_params(named: dict[str, str], family: str) -> bytes:
     try:
         return _encode(named)
     except UnicodeEncodeError:
-        name = next(name for name, text in named.items() if not _is_unicode(text))
-        raise BadParameter(
-            f"{family} {flag(name)}: {shown(named[name])} is not valid Unicode text"
-        ) from None
+        name = next(name for name, text in named.items() if not is_unicode(text))
+        raise not_unicode(family, name, named[name]) from None
 
 
 def unpack_params(packed: bytes) -> dict[str, str]:
@@ -48,11 +46,3 @@ def unpack_params(packed: bytes) -> dict[str, str]:
         return _decode(packed)
     except msgspec.MsgspecError as error:
         raise UsageError(f"parameters are not a map of text to text: {error}") from None
-
-
-def _is_unicode(text: str) -> bool:
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        return False
-    return True

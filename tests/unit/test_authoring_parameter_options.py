@@ -194,6 +194,12 @@ def test_value_of_ones_own_kind_that_cannot_be_written_is_refused_when_the_task_
         Own(p=5)
 
 
+def test_text_that_is_not_unicode_is_refused_when_the_task_is_made():
+    with pytest.raises(BadParameter, match=r"^Holder --p: .*udcff' is not valid Unicode text"):
+        task_with(flow.Parameter())(p="a\udcff")
+    assert task_with(flow.Parameter())(p="\N{SNOWMAN}").p == "\N{SNOWMAN}"
+
+
 SCHEMA = {"type": "array", "items": {"type": "number", "maximum": 10}, "minItems": 1}
 
 

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 import flow
-from flow import configuration
+from flow import configuration, testing
 from flow.errors import ConfigError
 from flow.parameters import BadParameter, UnconsumedParameterWarning, defaults
 from flow.registry import Register
@@ -219,3 +219,26 @@ def test_program_finds_the_same_defaults_with_luigi(folder: Path, parser: str) -
         for library in ("flow", "luigi")
     ]
     assert said[0] == said[1]
+
+
+def test_help_names_where_a_default_is_from_and_what_is_always_shown(folder: Path) -> None:
+    from flow.cli.listing import describe_task
+
+    (folder / "luigi.cfg").write_text("[Load]\nn = 9\n")
+    (folder / "flow.toml").write_text("[task.site]\nbase = '/data'\n")
+    with testing.fresh_registry():
+
+        class site(flow.Config):
+            base = flow.Parameter(always_in_help=True, description="where it all is")
+            other = flow.Parameter(default="")
+
+        told = describe_task(make(n=flow.IntParameter(), m=flow.IntParameter()), "flow run m Load")
+    assert told.splitlines()[2:] == [
+        "Parameters:",
+        "  --n  (IntParameter: a whole number)  [default: 9, from luigi's configuration [Load]]",
+        "  --m  (IntParameter: a whole number)  required",
+        "",
+        "Of other tasks:",
+        "  --site-base  (Parameter: a string)  [default: /data, from [task.site]]",
+        "    where it all is",
+    ]

@@ -48,6 +48,9 @@ def task_text(module: str, family: str) -> str:
 
 def describe_task(cls: Any, usage: str) -> str:
     """Describe a task: its docstring, and each parameter with type, default, description."""
+    from flow.dialects import NATIVE
+    from flow.parameters.errors import flag
+
     lines = [f"{usage} [--param VALUE ...]"]
     about = (cls.__doc__ or "").strip()
     if about and "__doc__" in vars(cls):
@@ -55,11 +58,20 @@ def describe_task(cls: Any, usage: str) -> str:
     params = cls.get_params()
     lines += ["", "Parameters:" if params else "It has no parameters."]
     for name, param in params:
-        default = _default(cls, name, param)
-        lines.append(f"  --{name.replace('_', '-')}  {_kind(cls, param)}  {default}".rstrip())
-        if param.description:
-            lines.append(f"{_INDENT}{printable(param.description)}")
+        lines += _describe_param(cls, flag(name), name, param)
+    others = [each for each in NATIVE.always_in_help() if each[0] is not cls]
+    if others:
+        lines += ["", "Of other tasks:"]
+    for other, name, param in others:
+        lines += _describe_param(other, flag(f"{other.get_task_family()}_{name}"), name, param)
     return "\n".join(lines)
+
+
+def _describe_param(cls: Any, spelled: str, name: str, param: Any) -> list[str]:
+    lines = [f"  {spelled}  {_kind(cls, param)}  {_default(cls, name, param)}".rstrip()]
+    if param.description:
+        lines.append(f"{_INDENT}{printable(param.description)}")
+    return lines
 
 
 def add_path() -> None:

@@ -64,7 +64,7 @@ def resolve_default(family: str, name: str, param: Parameter[Any] | None = None)
             return Found(value, "settings")
     text = settings().task_default(family, name)
     if text is not None:
-        return Found(text, f"settings [task.{family}]")
+        return Found(text, f"[task.{family}]")
     found = _of_luigi(family, name)
     if found is _NOTHING and param is not None and param.config_path is not None:
         return _of_path(family, name, param.config_path)

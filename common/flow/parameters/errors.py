@@ -129,6 +129,20 @@ def bad(family: str, name: str, reason: str, type_name: str, *, source: str = ""
     return BadParameter(f"{family} {flag(name)}{origin}: {reason} ({type_name})")
 
 
+def is_unicode(text: str) -> bool:
+    """Tell whether text can be written as UTF-8."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def not_unicode(family: str, name: str, text: str) -> BadParameter:
+    """Make the error for text that no other process can be told."""
+    return BadParameter(f"{family} {flag(name)}: {shown(text)} is not valid Unicode text")
+
+
 # The names Luigi gives these.
 ParameterException = ParameterError
 MissingParameterException = MissingParameter

@@ -103,9 +103,14 @@ class Signature:
         except Exception as error:  # serialize() may be a user's
             raise self._unwritable(values, error) from error
 
-    def check_texts(self, values: tuple[Any, ...]) -> tuple[str, ...] | None:
-        """Write values that may have no text, when a task is made. Raises ``BadParameter``."""
-        return self.strings(values) if self._foreign else None
+    def check_texts(self, values: tuple[Any, ...]) -> None:
+        """Refuse, when a task is made, what cannot be written. Raises ``BadParameter``."""
+        for index, value in enumerate(values):
+            # File names that are no UTF-8 are such text; messages and stores have no place for it.
+            if value.__class__ is str and not value.isascii() and not errors.is_unicode(value):
+                raise errors.not_unicode(self.family, self.names[index], value)
+        if self._foreign:
+            self.strings(values)
 
     def pairs(self, values: tuple[Any, ...], texts: tuple[str, ...]) -> list[tuple[str, str]]:
         """Return (name, text) of what makes the task id, by name."""
