@@ -78,3 +78,10 @@ def test_run_anyway_counts_for_the_attempt_that_is_done(monkeypatch):
     assert RunAnywayTarget(Task).exists()
     monkeypatch.setenv("FLOW_TOKEN", "18")
     assert not RunAnywayTarget(Task).exists()
+
+
+def test_luigis_contrib_names_are_there():
+    import flow
+
+    assert flow.contrib.simulate.RunAnywayTarget is RunAnywayTarget
+    assert flow.contrib.opener.OpenerTarget is open_target
