@@ -225,3 +225,24 @@ def test_command_runs_a_module_in_its_own_process(tmp_path: Path) -> None:
 
     assert process.returncode == 0
     assert out.split() == ["pid", str(process.pid), "1"]
+
+
+def test_priority_of_what_becomes_ready_beats_what_was_ready_before() -> None:
+    order: list[int] = []
+
+    class Chained(Remembers):
+        prio = flow.IntParameter()
+
+        @property
+        def priority(self) -> int:  # type: ignore[override]
+            return int(self.prio)
+
+        def requires(self) -> Any:
+            return Chained(prio=self.prio - 10) if self.prio > 10 else []
+
+        def run(self) -> None:
+            order.append(self.prio)
+            super().run()
+
+    assert testing.run(*[Chained(prio=prio) for prio in (24, 14, 4, 25, 15, 5)])
+    assert order == [5, 15, 25, 4, 14, 24]

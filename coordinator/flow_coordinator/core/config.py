@@ -31,3 +31,5 @@ class CoreConfig(msgspec.Struct, frozen=True):
     extend_s: float = 300.0
     #: ended runs kept in memory for display
     ended_runs_max: int = 200
+    #: whether quick tasks are granted ahead of a free slot; else priorities decide at each end
+    prefetch: bool = True

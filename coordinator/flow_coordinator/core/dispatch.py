@@ -112,7 +112,8 @@ def _grant_plain(s: State, group: Group, rooms: list[_Room]) -> int:
     if worker.used_slots >= worker.slots:
         quick_slots = worker.slots - worker.long
         if (
-            worker.load_s + expected_s > PREFETCH_S * quick_slots
+            not s.config.prefetch
+            or worker.load_s + expected_s > PREFETCH_S * quick_slots
             or worker.used_slots - worker.long >= quick_slots * (1 + PREFETCH_MAX)
             or _better_waits(s, leases.WORKER_ROOM, head)
         ):

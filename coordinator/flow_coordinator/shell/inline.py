@@ -23,7 +23,9 @@ class InlineCoordinator:
     """Takes messages, returns messages."""
 
     def __init__(self, settings: Settings) -> None:
-        self._core = Coordinator(core_config(settings), "inline", 1, Random(), time.monotonic())
+        # Grants cost nothing here, so none is made before the order is certain.
+        config = msgspec.structs.replace(core_config(settings), prefetch=False)
+        self._core = Coordinator(config, "inline", 1, Random(), time.monotonic())
         self._unsaid: list[tuple[Peer, msgspec.Struct]] = []
 
     def hear(self, peer: Peer, message: ToCoordinator | Request) -> None:
