@@ -128,8 +128,9 @@ class ExternalProgramTask(Task):
             for name, at_once in shown.items():
                 if self.capture_output or name == hunted:
                     streams.add(name, at_once, self._hunter() if name == hunted else None)
-            program = subprocess.Popen(args, env=environment, **streams.files())
-            with ExternalProgramRunContext(program):
+            with ExternalProgramRunContext() as context:
+                program = subprocess.Popen(args, env=environment, **streams.files())
+                context.adopt(program)
                 _wait(program, streams.pass_on)
             failed = program.returncode != 0
             streams.pass_on(everything=failed)
@@ -186,12 +187,14 @@ class ExternalPythonProgramTask(ExternalProgramTask):
 class ExternalProgramRunContext:
     """While it is entered, the program does not outlive whatever ends this code.
 
-    Inside the engine SIGTERM is an exception already; elsewhere it is made one.
+    Inside the engine SIGTERM is an exception already; elsewhere it is made one. Entered before the
+    program starts, it also stops one that has just begun.
     """
 
-    def __init__(self, proc: subprocess.Popen[bytes]) -> None:
+    def __init__(self, proc: subprocess.Popen[bytes] | None = None) -> None:
         self.proc = proc
         self._installed = False
+        self._signal = 0
 
     def __enter__(self) -> ExternalProgramRunContext:
         main = threading.current_thread() is threading.main_thread()
@@ -210,12 +213,22 @@ class ExternalProgramRunContext:
         self, captured_signal: int | None = None, stack_frame: FrameType | None = None
     ) -> None:
         """Leave with the exit code of the signal; the program ends on the way out."""
-        if captured_signal is None:
+        if captured_signal is not None:
+            self._signal = captured_signal
+            if self.proc is not None:
+                sys.exit(128 + captured_signal)
+        elif self.proc is not None:
             self.proc.kill()
-        else:
-            sys.exit(128 + captured_signal)
+
+    def adopt(self, proc: subprocess.Popen[bytes]) -> None:
+        """Take care of a program that was just started."""
+        self.proc = proc
+        if self._signal:
+            sys.exit(128 + self._signal)
 
     def _end(self) -> None:
+        if self.proc is None:
+            return
         self.proc.terminate()
         try:
             self.proc.wait(END_S)
