@@ -2,9 +2,6 @@
 
 luigi itself makes them, names them and asks them; nothing of it is patched. ``luigi.cfg`` is read
 by luigi as always, in the process that plans or runs, from the directory where that was started.
-Of its options that concern the engine these count, and only where the file sets them:
-``[scheduler] retry_count``, ``retry_delay``, ``disable_window``; ``[worker] timeout``,
-``check_complete_on_run`` (``false`` also turns flow's own look at the outputs off).
 """
 
 from __future__ import annotations
@@ -22,17 +19,15 @@ import luigi.task_register
 from flow import gokart_tasks, luigi_config
 from flow.dialects import Dialect
 from flow.errors import FlowError
+from flow.luigi_policy import WORKER_MARK, Policy, as_bool, configured, set_up_logging
 from flow.packing import pack_params
 from flow.parameters import errors
 from flow.parameters.base import NO_VALUE
 from flow.parameters.defaults import given
 from flow.registry import wire_name
-from flow.task import Task
 
 #: Packages whose task classes every module may name without importing them.
 _LIBRARIES: Final = frozenset({"luigi", "gokart"})
-#: Set in the processes of workers.
-WORKER_MARK: Final = "FLOW_WORKER"
 _MAIN: Final = "__main__"
 # luigi's own types are incomplete.
 Register: Any = luigi.task_register.Register
@@ -56,6 +51,8 @@ class LuigiDialect(Dialect):
     def __init__(self) -> None:
         #: Classes of scripts -> what other processes import to get them.
         self._script_classes: dict[Any, str] = {}
+        #: ... and the name under which this process knows their module.
+        self._private: dict[Any, str] = {}
         self._modules: dict[str, str] = {}
         self._surviving: dict[Any, bool] = {}
         self._ready = False
@@ -96,6 +93,7 @@ class LuigiDialect(Dialect):
             if cls.__module__ == private_name:
                 cls.__module__ = _MAIN
                 self._script_classes[cls] = wire_name
+                self._private[cls] = private_name
 
     # ------------------------------------------------------------------ making and naming
 
@@ -133,10 +131,26 @@ class LuigiDialect(Dialect):
             raise
         except luigi.task_register.TaskClassAmbigiousException:
             # A warm process knows tasks of many pipelines. This one's own are meant.
-            return _among(cls.__module__, lambda: cls.from_str_params(named))
+            return self._among_its_own(cls, named)
         except Exception as error:  # parameters and constructors are user code
             _blame_parameter(cls, named, error)
             raise
+
+    def _among_its_own(self, cls: Any, named: Mapping[str, Any]) -> Any:
+        """Make a task while only those classes are registered that its module can know."""
+        from flow.loading import reachable_from  # loading asks dialects
+
+        everything = Register._reg
+        names = reachable_from(self._private.get(cls, cls.__module__))
+        Register._reg = [
+            each
+            for each in everything
+            if self._private.get(each, each.__module__) in names or self.is_library(each)
+        ]
+        try:
+            return cls.from_str_params(named)
+        finally:
+            Register._reg = everything
 
     def strings(self, task: Any) -> dict[str, str]:
         named = dict(task.to_str_params())
@@ -184,7 +198,7 @@ class LuigiDialect(Dialect):
         return pack_params(self.strings(task), task.task_family)
 
     def policy(self, task: Any) -> Any:
-        return _Policy(task)
+        return Policy(task)
 
     # ------------------------------------------------------------------ judging
 
@@ -202,7 +216,7 @@ class LuigiDialect(Dialect):
         return len(cls.get_params()) == 1
 
     def outputs_checked(self) -> bool:
-        return configured("worker", "check_complete_on_run", _as_bool) is not False
+        return configured("worker", "check_complete_on_run", as_bool) is not False
 
     # ------------------------------------------------------------------ running
 
@@ -215,8 +229,8 @@ class LuigiDialect(Dialect):
 
     def enter(self, task: Any) -> None:
         if not self._ready:
+            set_up_logging()
             self._ready = True
-            _log()
         gokart_tasks.settle(task)
 
     def process_context(self) -> str:
@@ -226,6 +240,8 @@ class LuigiDialect(Dialect):
         return bool(luigi.task.Task._event_callbacks)
 
     def forget(self) -> None:
+        if WORKER_MARK not in os.environ:
+            return  # in a program of the user's own they are the user's
         if getattr(Register, "_Register__instance_cache", None) is not None:
             Register.clear_instance_cache()
         simulate: Any = sys.modules.get("luigi.contrib.simulate")
@@ -252,40 +268,6 @@ def _is_none_by_default(task: Any, name: str, param: Any) -> bool:
     return none and param._batch_method is None
 
 
-class _Policy:
-    """A luigi task with the attributes that a task of flow has besides, and luigi.cfg's say."""
-
-    __slots__ = ("_task",)
-
-    def __init__(self, task: Any) -> None:
-        self._task = task
-
-    def __getattr__(self, name: str) -> Any:
-        default = getattr(Task, name, None)
-        return getattr(self._task, name, None if callable(default) else default)
-
-    @property
-    def retry_count(self) -> Any:
-        return _first(self._task, "retry_count", "scheduler", int)
-
-    @property
-    def retry_delay(self) -> Any:
-        return _first(self._task, "retry_delay", "scheduler", float)
-
-    @property
-    def disable_window(self) -> Any:
-        return _first(self._task, "disable_window", "scheduler", float)
-
-    @property
-    def worker_timeout(self) -> Any:
-        own = self._task.worker_timeout
-        return configured("worker", "timeout", float) if own is None else own
-
-    def owner_list(self) -> list[str]:
-        """Return the addresses of ``owner_email``."""
-        return [str(owner).strip() for owner in self._task._owner_list()]
-
-
 def share_mocks() -> None:
     """Keep what luigi's ``MockTarget`` holds where all processes of a run see it.
 
@@ -301,66 +283,8 @@ def share_mocks() -> None:
     mock.MockFileSystem._data = contents
 
 
-def _log() -> None:
-    """Set up logging as luigi's own worker would, if luigi's configuration says how."""
-    options = ("log_level", "logging_conf_file", "no_configure_logging")
-    config = _get_config()
-    if WORKER_MARK not in os.environ:
-        return  # a program around has its own way of logging
-    if "logging" not in config and not any(config.has_option("core", each) for each in options):
-        return
-    import luigi.interface  # few settings ask for it
-    import luigi.setup_logging
-
-    setup: Any = luigi.setup_logging.InterfaceLogging.setup
-    core: Any = luigi.interface.core
-    setup(core())
-
-
-def configured(section: str, option: str, read: Any) -> Any:
-    """Return an option of luigi's configuration if a file sets it, else None."""
-    config = _get_config()
-    if not config.has_option(section, option):
-        return None
-    text = config.get(section, option)
-    try:
-        return read(text)
-    except ValueError:
-        raise errors.BadParameter(
-            f"luigi's configuration has [{section}] {option} = {errors.shown(text)}"
-        ) from None
-
-
-def _first(task: Any, name: str, section: str, read: Any) -> Any:
-    own = getattr(task, name, None)
-    return configured(section, name, read) if own is None else own
-
-
-def _as_bool(text: Any) -> bool:
-    if str(text).lower() not in ("true", "false", "1", "0", "yes", "no", "on", "off"):
-        raise ValueError
-    return str(text).lower() in ("true", "1", "yes", "on")
-
-
 def _visible() -> list[Any]:
     return [cls for cls in Register._reg if cls._visible_in_registry]
-
-
-def _among(module: str, make: Any) -> Any:
-    """Call ``make`` while only those classes are registered that a module can know."""
-    from flow.loading import reachable_from  # loading asks dialects
-
-    names = reachable_from(module)
-    everything = Register._reg
-    Register._reg = [
-        cls
-        for cls in everything
-        if cls.__module__ in names or str(cls.__module__).partition(".")[0] in _LIBRARIES
-    ]
-    try:
-        return make()
-    finally:
-        Register._reg = everything
 
 
 def _blame_parameter(cls: Any, named: Mapping[str, Any], error: Exception) -> None:

@@ -15,6 +15,7 @@ from tests.support.cluster import Cluster
 
 pytest.importorskip("gokart")
 
+EXAMPLES = Path(__file__).parent.parent / "luigi_examples"
 TIMEOUT_S = 90.0
 CONFIG = "[TaskOnKart]\nworkspace_directory=./configured\n"
 BY_GOKART = """
@@ -114,6 +115,22 @@ def test_pipeline_makes_the_same_files(line: str, tmp_path: Path) -> None:
             if (notes[1].exists())
             else not notes[0].exists()
         )
+
+
+NOTEBOOK = """
+import gokart, flow
+from gokart_notebook_example import ExampleTaskA, ExampleTaskB, ExampleTaskC, ExampleTaskD
+
+task = ExampleTaskB(param="example", task_1=ExampleTaskC(), task_2=ExampleTaskD())
+assert flow.build([task, ExampleTaskA(param="example")], workers=2, summary="none")
+print(task.output().load(), ExampleTaskA(param="example").output().load())
+"""
+
+
+def test_example_of_the_notebook_runs(tmp_path: Path) -> None:
+    shutil.copy(EXAMPLES / "gokart_notebook_example.py", tmp_path)
+    said = python(tmp_path, "-c", NOTEBOOK)
+    assert said == "DONE example_TASKC_TASKD DONE example_2\n"
 
 
 def test_empty_dump_fails_as_the_task_asks(tmp_path: Path) -> None:

@@ -63,7 +63,7 @@ CASES = [
     ("Spoken", GOOD),
     ("Says", GOOD),
     ("Configured", GOOD),
-    ("Configured --Configured-number 3", GOOD),
+    ("Configured --Configured-number 3 --settings-color red", GOOD),
     ("AfterHeir --n 4", GOOD),
     ("Copied --n 5", GOOD),
     ("Delegating", GOOD),

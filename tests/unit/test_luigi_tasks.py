@@ -21,6 +21,7 @@ from flow.parameters.errors import BadParameter, MissingParameter
 from flow.registry import AmbiguousTask, UnknownTask
 
 luigi = pytest.importorskip("luigi")
+from flow.luigi_policy import WORKER_MARK  # noqa: E402  (needs luigi)
 
 
 @pytest.fixture(autouse=True)
@@ -172,11 +173,16 @@ def test_policy_takes_what_luigi_cfg_sets_and_only_that(module: Any) -> None:
         config.remove_section("worker")
 
 
-def test_instances_are_forgotten_unless_their_cache_is_off(module: Any) -> None:
+def test_instances_are_forgotten_by_task_processes_unless_their_cache_is_off(
+    module: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
     made = module("ten_lt", "class Leaf(luigi.Task):\n    pass\n")
     dialect = dialects.dialect_of(made.Leaf)
     task = made.Leaf()
+    monkeypatch.delenv(WORKER_MARK, raising=False)
+    dialect.forget()
     assert made.Leaf() is task
+    monkeypatch.setenv(WORKER_MARK, "here")
     dialect.forget()
     assert made.Leaf() is not task
     luigi.task_register.Register.disable_instance_cache()
@@ -222,3 +228,35 @@ def test_limits_are_read_without_luigi(
     assert found == {"FLOW_RESOURCES__Db": "2", "FLOW_RESOURCES__gpu": "4"}
     (tmp_path / "flow.toml").write_text("[resources]\ngpu = 1\n")
     assert luigi_config.inherited() == {"FLOW_RESOURCES__Db": "2"}
+
+
+def test_property_that_raises_is_not_taken_for_a_missing_attribute(module: Any) -> None:
+    made = module(
+        "twelve_lt",
+        """
+        class Leaf(luigi.Task):
+            @property
+            def resources(self):
+                return {}.nothing
+            on_lost = "hold"
+        """,
+    )
+    policy = dialects.dialect_of(made.Leaf).policy(made.Leaf())
+    assert policy.on_lost == "hold" and policy.disabled is False
+    with pytest.raises(AttributeError, match="nothing"):
+        policy.resources  # noqa: B018
+
+
+def test_script_is_known_by_its_path_and_its_classes_as_main(tmp_path: Path) -> None:
+    text = "import luigi\nclass Same(luigi.Task):\n    of = luigi.TaskParameter(default=None)\n"
+    made = []
+    for name in ("a", "b"):
+        path = tmp_path / f"{name}_lt.py"
+        path.write_text(text)
+        wire = f"file:{path}"
+        # Both say they are __main__.Same: each file still finds its own.
+        task = load_task(wire, "Same", {"of": "Same"})
+        assert task.__module__ == "__main__" and dialects.module_of(task) == wire
+        assert task.of is type(task)
+        made.append(type(task))
+    assert made[0] is not made[1]
