@@ -180,6 +180,15 @@ def workloads(bench: Bench, quick: bool) -> Iterator[tuple[str, Callable[[], Non
     if not quick:
         yield "fan100k", lambda: fan(100_000)
     yield (
+        "batches",
+        lambda: bench.row(
+            "10,000 in batches of 100 + join",
+            10_001,
+            lambda: engine.run("Joined", salt=next(_SALT), width=10_000),
+            lambda: rival.fan(10_000),
+        ),
+    )
+    yield (
         "chain",
         lambda: bench.row(
             "chain of 1,000",

@@ -43,6 +43,31 @@ class FanOut(flow.Task):
         """Do nothing."""
 
 
+class Joinable(flow.Task):
+    """Does nothing, for up to a hundred at once."""
+
+    salt = flow.IntParameter()
+    n = flow.IntParameter(batch_method=max)
+    max_batch_size = 100
+
+    def run(self) -> None:
+        """Do nothing."""
+
+
+class Joined(flow.Task):
+    """Wait for ``width`` tasks that run as one, a hundred at a time."""
+
+    salt = flow.IntParameter()
+    width = flow.IntParameter()
+
+    def requires(self) -> Iterable[flow.Task]:
+        """Require them all."""
+        return [Joinable(salt=self.salt, n=n) for n in range(self.width)]
+
+    def run(self) -> None:
+        """Do nothing."""
+
+
 class Millisecond(flow.Task):
     """Sleeps 1 ms."""
 

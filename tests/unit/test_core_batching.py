@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
+import msgspec
 import pytest
 
-from flow.messages import client
+from flow.messages import client, codec
 from flow.messages import worker as wire
-from flow.messages.shared import Grant, Outcome, Policy, unpack_params
+from flow.messages.shared import Grant, Outcome, PlanChunk, Policy, unpack_params
 from flow.states import TaskState
 from flow_coordinator.core import batching
 from flow_coordinator.core.config import CoreConfig
@@ -191,6 +193,58 @@ def test_members_of_one_grant_are_bounded(monkeypatch: pytest.MonkeyPatch) -> No
     env.graph = batchable("a", "b", "c", batch_max=100)
     env.submit("top")
     assert [names(grant) for grant in worker.take()] == [["a", "b"], ["c"]]
+
+
+def in_halves(env: Env, *members: str) -> tuple[FakeWorker, Callable[[], None]]:
+    """Submit members of which the planner has told half; what returns tells of the others."""
+    worker = env.worker()
+    env.graph = batchable(*members)
+    env.plan_by_hand = True
+    submit_open(env, "top")
+    (plan,) = env.heard(worker.peer, wire.Plan)
+    whole = env.graph.answer(plan, worker.uid)
+    half = len(whole.specs) // 2
+
+    def say(chunk: PlanChunk, at: int) -> None:
+        body = codec.encode_chunk(chunk)
+        worker.say(wire.Planned(worker.session, plan.request, at, at == 1, body))
+
+    say(msgspec.structs.replace(whole, specs=whole.specs[:half]), 0)
+    rest = PlanChunk(specs=whole.specs[half:])
+    return worker, lambda: say(rest, 1)
+
+
+def test_batch_waits_until_its_run_is_planned() -> None:
+    env = Env()
+    worker, say_rest = in_halves(env, *"abcdef")
+    assert worker.take() == []
+    env.check()
+    answer = env.ask(lambda n: client.Why(n, "T_a"), client.WhyShown).answer
+    assert "its run to be planned" in dict(answer.lines)["batch"]
+    say_rest()
+    assert [names(grant) for grant in worker.take()] == [list("abcdef")]
+    assert env.core.state.gathering == {}
+
+
+def test_batch_does_not_wait_for_a_slow_planner() -> None:
+    env = Env()
+    worker, say_rest = in_halves(env, *"abcdef")
+    env.wait(batching.GATHER_S + 0.1)
+    (grant,) = worker.take()
+    assert names(grant) == ["a", "b"]
+    env.check()
+    say_rest()
+    assert [names(one) for one in worker.take()] == [["c", "d", "e", "f"]]
+
+
+def test_cancelled_while_others_are_planned_is_not_granted() -> None:
+    env = Env()
+    worker, _ = in_halves(env, *"abcdef")
+    env.ask(lambda n: client.Cancel(n, "r-1"), client.Changed)
+    env.wait(batching.GATHER_S + 0.1)
+    assert worker.take() == []
+    assert env.core.state.gathering == {}
+    env.check()
 
 
 # ---------------------------------------------------------------- what it holds

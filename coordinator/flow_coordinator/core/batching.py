@@ -16,8 +16,12 @@ from heapq import heappop, heappush
 import msgspec
 
 from flow.messages.shared import unpack_params
+from flow.states import RunState
 from flow_coordinator.core.records import Entry, LeaseRecord, RunRecord, TaskRecord
 
+#: A task that may run as one with others waits this long at most for its run to be planned to the
+#: end, so that they are known: seconds. luigi plans everything before it runs anything.
+GATHER_S = 3.0
 #: Tasks of one attempt: bounds a turn, and what is done again when it fails.
 MEMBERS_MAX = 10_000
 #: Parameters of all of them, packed: they travel in one message.
@@ -112,6 +116,11 @@ class Kindred:
 def is_batchable(task: TaskRecord) -> bool:
     """Tell whether a task may run as one with others."""
     return task.policy is not None and task.policy.joins != b""
+
+
+def still_comes(run: RunRecord) -> bool:
+    """Tell whether tasks that could join others may still be named."""
+    return bool(run.unplanned or run.unresolved) and run.state == RunState.RUNNING
 
 
 def joined_max(task: TaskRecord) -> int:

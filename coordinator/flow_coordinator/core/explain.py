@@ -105,6 +105,8 @@ def briefly(s: State, task: TaskRecord) -> str:
     if task.state == TaskState.PENDING and task.waits:
         first = next((dep.name for dep in task.upstream if dep.state not in SATISFIED), "")
         return f"waits for {first}" + (f" and {task.waits - 1} more" if task.waits > 1 else "")
+    if is_gathering(task):
+        return "waits for others to run as one with"
     if task.state == TaskState.BACKOFF and extra is not None:
         return f"again in {max(0.0, extra.again_at - s.now):.0f} s"
     if extra is None:
@@ -127,6 +129,7 @@ def why(s: State, task: TaskRecord) -> WhyAnswer:
     _requirements(task, lines)
     explain = {
         TaskState.UNPLANNED: _unplanned,
+        TaskState.PENDING: _gathering,
         TaskState.READY: _ready,
         TaskState.BACKOFF: _backoff,
         TaskState.LEASED: _held,
@@ -308,6 +311,18 @@ def _held(s: State, task: TaskRecord, lines: list[tuple[str, str]], hints: list[
     if not lease.holds:
         whose = "its" if lease.task is task else f"the batch's ({lease.task.name})"
         lines.append(("suspended", f"{whose} generator waits for the tasks it yielded"))
+
+
+def is_gathering(task: TaskRecord) -> bool:
+    """Tell whether a task waits only for those that may run as one with it."""
+    ready = task.state == TaskState.PENDING and not task.waits
+    return ready and batching.is_batchable(task)
+
+
+def _gathering(s: State, task: TaskRecord, lines: list[tuple[str, str]], hints: list[str]) -> None:
+    if is_gathering(task):
+        text = f"waits up to {batching.GATHER_S:g} s for its run to be planned: others may join"
+        lines.append(("batch", text))
 
 
 def lease_name(lease: LeaseRecord) -> str:

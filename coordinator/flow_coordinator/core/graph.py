@@ -14,7 +14,7 @@ from collections.abc import Mapping
 from flow.messages.client import RootTask
 from flow.messages.shared import Stub, display, pack_params
 from flow.states import SATISFIED, TERMINAL, RunState, TaskState
-from flow_coordinator.core import tally
+from flow_coordinator.core import batching, tally
 from flow_coordinator.core.ready import UNMET, GroupKey
 from flow_coordinator.core.records import RunRecord, TaskRecord
 from flow_coordinator.core.state import State
@@ -275,8 +275,33 @@ def add_edges(s: State, task: TaskRecord, deps: list[TaskRecord]) -> None:
     s.changes.tasks[task] = None
 
 
-def settle(s: State, task: TaskRecord) -> None:
-    """Let a pending task become ready, or fail for its requirements."""
+def _gathers(s: State, task: TaskRecord, run: RunRecord) -> bool:
+    """Let a task wait a moment for those that may run as one with it, if more are to come."""
+    if run not in s.gathering:
+        if not batching.still_comes(run):
+            return False
+        s.gathering[run] = (s.now + batching.GATHER_S, [])
+        # only wakes the turn, which looks
+        s.timer(s.now + batching.GATHER_S, "gather", run)
+    # behind those that wait already: in the order they were planned
+    s.gathering[run][1].append(task)
+    return True
+
+
+def gathered(s: State) -> None:
+    """Let those become ready whose run is planned, or that have waited long enough."""
+    for run, (until, tasks) in list(s.gathering.items()):
+        if s.now >= until or not batching.still_comes(run):
+            del s.gathering[run]
+            for task in tasks:
+                settle(s, task, gathered=True)
+
+
+def settle(s: State, task: TaskRecord, *, gathered: bool = False) -> None:
+    """Let a pending task become ready, or fail for its requirements.
+
+    ``gathered``: those that may run as one with it are known, as far as they ever will be.
+    """
     if task.state != TaskState.PENDING:
         return
     if task.blocked:
@@ -286,6 +311,8 @@ def settle(s: State, task: TaskRecord) -> None:
         run = task.runs[0] if task.runs else None
         if run is None or (run.state != RunState.RUNNING and not is_wanted(task)):
             tally.move(s, task, TaskEvent.CANCEL)
+            return
+        if not gathered and batching.is_batchable(task) and _gathers(s, task, run):
             return
         tally.move(s, task, TaskEvent.UNBLOCK)
         key = group_key(task)

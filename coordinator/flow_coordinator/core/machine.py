@@ -106,6 +106,8 @@ class Coordinator:
         runs.forget(s)
         cleaning.turn(s)
         planning.turn(s)
+        if s.gathering:
+            graph.gathered(s)
         more = dispatch.turn(s)
         runs.turn(s)
         if s.term_kept or s.unknowing_term_s > s.config.timing.term_s:

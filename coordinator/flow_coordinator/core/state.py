@@ -117,6 +117,8 @@ class State:
         #: when the leases of a worker that is not joined end (rule C5)
         self.orphans_until: dict[WorkerUid, Instant] = {}
         self.ready = ReadyQueue()
+        #: what could be ready but for tasks that may join it: by run, until when, and the tasks
+        self.gathering: dict[RunRecord, tuple[Instant, list[TaskRecord]]] = {}
         self.resources = Resources(config.limits)
         self.plans: dict[int, PlanRecord] = {}
         #: planner processes that died over a task (by number) or over a run's roots (below zero)
