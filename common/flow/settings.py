@@ -1,4 +1,4 @@
-"""Settings of all three programs: flag > FLOW_* > flow.toml > user > machine > default.
+"""Settings of all three programs: flag > FLOW_* > flow.toml > user > machine > luigi > default.
 
 One file for all of them, each section one type here. Every place is checked by itself, so that a
 mistake is reported with the file and the key it is in, also when something stronger hides it.
@@ -17,6 +17,7 @@ from msgspec import Meta, Struct
 
 from flow.errors import ConfigError, UsageError
 from flow.layers import SYSTEM_FILE, Layer, environment, from_environment, from_files
+from flow.luigi_sections import luigi_layer
 
 if TYPE_CHECKING:
     from flow.messages.shared import Timing
@@ -251,7 +252,11 @@ def load(
     """
     env = environment() if env is None else env
     layers = [_from_flags(flags or {}), from_environment(env)]
-    layers.extend(from_files(env, (cwd or Path.cwd()).absolute(), system))
+    folder = (cwd or Path.cwd()).absolute()
+    layers.extend(from_files(env, folder, system))
+    of_luigi = luigi_layer(env, folder)
+    if of_luigi is not None:
+        layers.append(of_luigi)
     merged: dict[str, Any] = {}
     sources: dict[str, str] = {}
     for layer in reversed(layers):
@@ -322,7 +327,7 @@ def _prepared(layer: Layer, section: str, key: str, value: Any) -> Any:
             return [_path(layer, part) for part in parts if part]
     if (section, key) == ("storage", "root") and isinstance(value, str) and "://" in value:
         return value
-    if (section, key) == ("logs", "level") and isinstance(value, str):
+    if (section, key) in (("logs", "level"), ("email", "format")) and isinstance(value, str):
         return value.lower()
     files = key in ("file", "config") and section == "logs"
     if (files or key in ("state_dir", "log_dir", "root", "password_file")) and value:

@@ -11,16 +11,17 @@ from __future__ import annotations
 import collections
 import threading
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
+from flow.addresses import addresses
 from flow.logs import Log
 from flow.messages.client import Failure
 from flow.settings import EmailSettings, Settings, SmtpSettings
 from flow_coordinator.core.effects import Alert
 
 if TYPE_CHECKING:
-    from flow_coordinator.letters import Postman
+    from flow.mail import Postman
 
 #: Pairs of run and address with something to send, or sent lately.
 BUNDLES_MAX = 1_000
@@ -78,7 +79,7 @@ class Notifier:
     ) -> None:
         self._email, self._smtp, self._log, self._hints = email, smtp, log, hints
         self._clock = clock
-        self._receivers = _addresses([email.receiver])
+        self._receivers = [email.receiver]
         self._pending: dict[tuple[str, str], _Pending] = {}
         self._changed = threading.Condition()
         self._thread: threading.Thread | None = None
@@ -89,7 +90,7 @@ class Notifier:
         """Take failures. Never waits for the network."""
         with self._changed:
             for alert in alerts:
-                for recipient in dict.fromkeys([*self._receivers, *_addresses(alert.owners)]):
+                for recipient in addresses((*self._receivers, *alert.owners)):
                     self._add(recipient, alert)
             if self._pending and (self._thread is None or not self._thread.is_alive()):
                 self._thread = threading.Thread(target=self._run, name="flow-mail", daemon=True)
@@ -212,7 +213,7 @@ class Notifier:
 
     def _deliver(self, due: list[tuple[str, _Pending]]) -> None:
         """Send all that is due in one conversation; what cannot be sent stays."""
-        from flow_coordinator.letters import Postman, Unavailable  # no start waits for these
+        from flow.mail import Postman, Unavailable  # no start waits for these
 
         waiting = collections.deque(due)
         try:
@@ -224,7 +225,8 @@ class Notifier:
                 self._keep(self._take(recipient, pending), pending, error)
 
     def _deliver_one(self, postman: Postman, recipient: str, pending: _Pending) -> None:
-        from flow_coordinator.letters import Refused, Unavailable, letter
+        from flow.mail import Refused, Unavailable
+        from flow_coordinator.letters import letter
 
         bundle = self._take(recipient, pending)
         try:
@@ -245,7 +247,3 @@ def notifier(settings: Settings, log: Log, *, terminal: bool, hints: bool) -> No
     if email.format == "none" or (terminal and not email.force_send):
         return None
     return Notifier(email, settings.smtp, log, hints=hints)
-
-
-def _addresses(texts: Iterable[str]) -> list[str]:
-    return [one.strip() for text in texts for one in text.split(",") if one.strip()]

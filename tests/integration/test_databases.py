@@ -62,6 +62,11 @@ def test_targets_package_offers_the_names_when_they_are_used() -> None:
     assert flow.targets.SQLTarget is SQLTarget
     assert flow.targets.CopyToTable is CopyToTable
     assert flow.targets.RedisTarget is RedisTarget
+    from flow.contrib.redis_store import RedisTarget as OfLuigisModule
+    from flow.contrib.sqla import SQLAlchemyTarget
+
+    assert SQLAlchemyTarget is SQLTarget
+    assert OfLuigisModule is RedisTarget
 
 
 def test_target_touched_exists_with_luigis_columns(database_url: str) -> None:

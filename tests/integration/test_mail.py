@@ -358,3 +358,68 @@ def test_run_without_failures_opens_no_connection(run_flow: Any, tmp_path: Path)
     done = run_flow(free_port(), "Top", "--count", "0")
     assert done.returncode == 0
     assert "mail" not in done.stderr
+
+
+# ------------------------------------------------------------------ mail of a task's own
+
+SENDS = """
+import sys
+from flow.notifications import send_email, send_error_email
+with open("p.png", "wb") as out:
+    out.write(b"not really")
+print(send_email("a subject", "a text", "me@x.org", ["a@x.org, b@x.org"], "p.png"))
+print(send_error_email("an error", "what", "c@x.org"))
+print(send_email("nobody", "a text", "me@x.org", []))
+"""
+
+
+def test_task_code_sends_mail_as_with_luigi(tmp_path: Path) -> None:
+    env = {
+        "FLOW_EMAIL__RECEIVER": "ops@x.org",
+        "FLOW_EMAIL__PREFIX": "[etl]",
+        "FLOW_SMTP__HOST": "127.0.0.1",
+    }
+
+    def python(port: int) -> tuple[list[str], str]:
+        done = subprocess.run(
+            [sys.executable, "-c", SENDS],
+            capture_output=True,
+            text=True,
+            cwd=tmp_path,
+            timeout=TIMEOUT_S,
+            env={**os.environ, **env, "FLOW_SMTP__PORT": str(port)},
+        )
+        return done.stdout.split(), done.stderr
+
+    with Mailbox(several=True) as box:
+        said, _ = python(box.port)
+        assert said == ["True", "True", "False"]
+        first, second = box.wait(2)
+    assert (first["From"], first["To"]) == ("me@x.org", "a@x.org, b@x.org")
+    assert first["Subject"] == "[etl] a subject"
+    assert [part.get_content_type() for part in first.iter_attachments()] == ["image/png"]
+    assert second["To"] == "ops@x.org, c@x.org"
+    said, err = python(free_port())
+    assert said == ["False"] * 3
+    assert "check [smtp]" in err
+
+
+def test_luigis_task_to_try_notifications_arrives(run_flow: Any) -> None:
+    with Mailbox() as box:
+        for word, code in ((), 30), (("--raise-in-complete",), 35):
+            words = ["flow", "run", "flow.notifications", "TestNotificationsTask", *word]
+            done = subprocess.run(
+                [sys.executable, "-m", *words],
+                capture_output=True,
+                text=True,
+                timeout=TIMEOUT_S,
+                env={
+                    **os.environ,
+                    "FLOW_EMAIL__RECEIVER": "ops@x.org",
+                    "FLOW_SMTP__HOST": "127.0.0.1",
+                    "FLOW_SMTP__PORT": str(box.port),
+                },
+            )
+            assert done.returncode == code, done.stderr
+        box.wait(2)
+    assert all("Testing notifications triggering" in mail.get_content() for mail in box.mails)

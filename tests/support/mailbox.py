@@ -21,7 +21,11 @@ class Mailbox:
     """The server and its mails. Use as a context manager."""
 
     def __init__(
-        self, port: int = 0, refuse: Callable[[str], str | None] = lambda to: None, **options: Any
+        self,
+        port: int = 0,
+        refuse: Callable[[str], str | None] = lambda to: None,
+        several: bool = False,
+        **options: Any,
     ) -> None:
         from aiosmtpd.controller import Controller
 
@@ -30,6 +34,7 @@ class Mailbox:
         self.encrypted: list[bool] = []
         self._arrived = threading.Condition()
         self._refuse = refuse
+        self._several = several
         self._controller = Controller(self, "127.0.0.1", self.port, **options)
 
     async def handle_RCPT(self, server: Any, session: Any, envelope: Any, to: str, _: Any) -> str:
@@ -44,7 +49,8 @@ class Mailbox:
         """Keep a mail."""
         message = email.message_from_bytes(envelope.content, policy=email.policy.default)
         assert isinstance(message, EmailMessage)
-        assert list(envelope.rcpt_tos) == [str(message["To"])]
+        assert ", ".join(envelope.rcpt_tos) == str(message["To"])
+        assert self._several or len(envelope.rcpt_tos) == 1
         with self._arrived:
             self.mails.append(message)
             self.encrypted.append(session.ssl is not None)

@@ -1,0 +1,90 @@
+"""What luigi's own configuration files say that settings of flow say too, as their weakest place.
+
+Only sections with a counterpart count: mail, logging, and the marks of databases. Parameters of
+tasks and limits of resources in them are read by ``flow.configuration``.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Final
+
+from flow.layers import Layer
+
+#: (section, option) of luigi -> (section, key) of flow. Of several for one key the first counts.
+_COUNTERPARTS: Final = {
+    ("email", "receiver"): ("email", "receiver"),
+    ("email", "sender"): ("email", "sender"),
+    ("email", "prefix"): ("email", "prefix"),
+    ("email", "format"): ("email", "format"),
+    ("email", "force_send"): ("email", "force_send"),
+    ("email", "traceback_max_length"): ("email", "traceback_characters_max"),
+    ("core", "error-email"): ("email", "receiver"),
+    ("core", "email-sender"): ("email", "sender"),
+    ("core", "email-prefix"): ("email", "prefix"),
+    ("core", "email-type"): ("email", "format"),
+    ("smtp", "host"): ("smtp", "host"),
+    ("smtp", "port"): ("smtp", "port"),
+    ("smtp", "username"): ("smtp", "username"),
+    ("smtp", "password"): ("smtp", "password"),
+    ("smtp", "ssl"): ("smtp", "ssl"),
+    ("smtp", "no_tls"): ("smtp", "no_tls"),
+    ("smtp", "timeout"): ("smtp", "timeout_s"),
+    ("smtp", "local_hostname"): ("smtp", "local_hostname"),
+    ("core", "smtp_host"): ("smtp", "host"),
+    ("core", "smtp_port"): ("smtp", "port"),
+    ("core", "smtp_login"): ("smtp", "username"),
+    ("core", "smtp_password"): ("smtp", "password"),
+    ("core", "smtp_ssl"): ("smtp", "ssl"),
+    ("core", "smtp_without_tls"): ("smtp", "no_tls"),
+    ("core", "smtp_timeout"): ("smtp", "timeout_s"),
+    ("core", "smtp_local_hostname"): ("smtp", "local_hostname"),
+    ("core", "log_level"): ("logs", "level"),
+    ("core", "logging_conf_file"): ("logs", "config"),
+    ("core", "no_configure_logging"): ("logs", "no_configure_logging"),
+    ("sqlalchemy", "marker-table"): ("sql", "marker_table"),
+    ("redis", "marker-prefix"): ("redis", "marker_prefix"),
+}
+_WORDS: Final = {"yes": "true", "on": "true", "no": "false", "off": "false"}
+_SWITCHES: Final = ("force_send", "ssl", "no_tls", "no_configure_logging")
+
+
+def luigi_layer(env: Mapping[str, str], cwd: Path) -> Layer | None:
+    """Read the files; None where there is none.
+
+    Raises:
+        ConfigError: One of them cannot be read.
+    """
+    toml = env.get("LUIGI_CONFIG_PARSER") == "toml"
+    names = ("luigi.toml",) if toml else ("client.cfg", "luigi.cfg")
+    paths = [str(folder / name) for folder in (Path("/etc/luigi"), cwd) for name in names]
+    paths.append(env.get("LUIGI_CONFIG_PATH", ""))
+    found = [path for path in paths if path and os.path.isfile(path)]
+    if not found:
+        return None
+    from flow.configuration import LuigiConfigParser, LuigiTomlParser
+
+    config: Any = LuigiTomlParser() if toml else LuigiConfigParser()
+    config.load(found)
+    sections: dict[str, dict[str, Any]] = {}
+    for (section, option), (ours, key) in _COUNTERPARTS.items():
+        value = _value(config, section, option)
+        if value is not None and value != "":
+            sections.setdefault(ours, {}).setdefault(key, _spelled(key, value))
+    return Layer(" and ".join(found), sections, Path(found[-1]).parent)
+
+
+def _value(config: Any, section: str, option: str) -> Any:
+    """Look up both spellings, as luigi does."""
+    for name in (option.replace("-", "_"), option.replace("_", "-")):
+        if config.has_option(section, name):
+            return config.get(section, name)
+    return None
+
+
+def _spelled(key: str, value: Any) -> Any:
+    if key in _SWITCHES and isinstance(value, str):
+        return _WORDS.get(value.lower(), value.lower())
+    return value
