@@ -59,7 +59,8 @@ def luigi_layer(env: Mapping[str, str], cwd: Path) -> Layer | None:
     """
     toml = env.get("LUIGI_CONFIG_PARSER") == "toml"
     names = ("luigi.toml",) if toml else ("client.cfg", "luigi.cfg")
-    paths = [str(folder / name) for folder in (Path("/etc/luigi"), cwd) for name in names]
+    here = Path() if cwd == Path.cwd() else cwd  # luigi names its files as it finds them
+    paths = [str(folder / name) for folder in (Path("/etc/luigi"), here) for name in names]
     paths.append(env.get("LUIGI_CONFIG_PATH", ""))
     found = [path for path in paths if path and os.path.isfile(path)]
     if not found:
@@ -73,7 +74,7 @@ def luigi_layer(env: Mapping[str, str], cwd: Path) -> Layer | None:
         value = _value(config, section, option)
         if value is not None and value != "":
             sections.setdefault(ours, {}).setdefault(key, _spelled(key, value))
-    return Layer(" and ".join(found), sections, Path(found[-1]).parent)
+    return Layer(" and ".join(found), sections, Path(found[-1]).parent.absolute())
 
 
 def _value(config: Any, section: str, option: str) -> Any:
