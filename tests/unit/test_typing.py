@@ -216,3 +216,10 @@ def test_pyright_understands_annotated_parameters(tmp_path: Path) -> None:
     pytest.importorskip("basedpyright")
     source = DECLARED + USED
     check(source, pyright(tmp_path, source))
+
+
+def test_pyright_knows_values_of_parameters_that_are_not_annotated(tmp_path: Path) -> None:
+    source = plain(DECLARED + USED)
+    said = [each for each in pyright(tmp_path, source) if each[1] == "type"]
+    wanted = "\n".join(re.sub("# error: .*", "", line) for line in source.splitlines())
+    check(wanted, said)

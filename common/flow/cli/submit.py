@@ -20,7 +20,8 @@ if TYPE_CHECKING:
 HELP = """\
 Run TASK of MODULE on the workers of a coordinator, and show how it goes. This machine needs
 neither the module nor what it imports. Everything spelled --x-y VALUE that is no option below is
-the parameter x_y of TASK (--TASK-x-y VALUE always is, and so is everything after --).
+the parameter x_y of TASK (--TASK-x-y VALUE always is, and so is everything after --). What other
+tasks get is set under [task.FAMILY] for the workers, because runs share the tasks of a project.
 
 Ctrl-C detaches: the run goes on. Twice within 2 s: asks whether to cancel it."""
 

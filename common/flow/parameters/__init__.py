@@ -1,8 +1,17 @@
 """The kinds of parameters a task may have.
 
 ``base`` says what a parameter is, ``signature`` what a class with parameters is, ``errors`` what
-can be wrong; every other module holds one group of kinds. Nothing here knows tasks, messages, the
-command line or settings (those plug into ``defaults``). Kinds are imported when first used.
+can be wrong, ``defaults`` where values come from; every other module holds one group of kinds, and
+only ``task`` knows tasks. Nothing here knows messages. Kinds are imported when first used.
+
+A value comes from the first of: the constructor (for the root task, its own ``--param``),
+``--Family-param`` of the command line, ``[task.Family]`` of flow's settings, ``[Family]`` of
+luigi's configuration files, ``config_path``, ``default``. Wherever it comes from, it is checked.
+
+Type checkers know what a task holds (``task.date`` is a ``datetime.date``). They know the keywords
+of its constructor where parameters are annotated, as in ``date: flow.DateParameter =
+flow.DateParameter()``; mypy also without, with ``plugins = ["flow.mypy"]``. Where the kinds of
+values that are read and given differ, a checker sees both: a ``PathParameter`` takes text.
 """
 
 from __future__ import annotations
