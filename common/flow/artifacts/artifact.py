@@ -13,7 +13,7 @@ from flow.artifacts.errors import ArtifactError, BadArtifactName, MissingArtifac
 from flow.artifacts.identity import folder_of
 from flow.artifacts.location import Root, name_parts, storage_root
 from flow.artifacts.marks import NAMES, TEMPORARY
-from flow.artifacts.stores import file_at
+from flow.artifacts.stores import file_at, shown
 from flow.targets.base import FileSystem, FileSystemTarget
 from flow.targets.formats import Format, Gzip, Nop, Text
 from flow.targets.paths import join_inside
@@ -34,6 +34,12 @@ class Artifact(FileSystemTarget):
         #: removed when every task that needs it is done
         self.temporary = temporary
         self._inside = inside
+
+    def __str__(self) -> str:
+        return shown(self.path)
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({str(self)!r})"
 
     @property
     def is_directory(self) -> bool:
@@ -82,7 +88,7 @@ class Artifact(FileSystemTarget):
         """
         plain = mode.replace("b", "").replace("t", "")
         if plain not in ("r", "w"):
-            raise ValueError(f"cannot open {self.path} with mode {mode!r}: expected 'r' or 'w'")
+            raise ValueError(f"cannot open {self} with mode {mode!r}: expected 'r' or 'w'")
         content = content_of(self.path)
         is_text = "b" not in mode and ("t" in mode or content is None or content.is_text)
         return self._open(plain, Text if is_text else Nop)
@@ -99,11 +105,10 @@ class Artifact(FileSystemTarget):
 
     @contextmanager
     def temporary_path(self) -> Iterator[str]:
-        """Give a path for a program to write to; at the end of the block it becomes the artifact.
+        """Give a path or URL for a program to write to; it becomes the artifact after the block.
 
         For a directory (``artifact("model/")``) it exists already, empty.
         """
-        self._refuse_remote("temporary_path()")
         join_inside(self.root.path or "/", self._inside)
         with file_at(self.path).temporary_path() as path:
             if self.is_directory:
@@ -113,7 +118,7 @@ class Artifact(FileSystemTarget):
     def _open(self, mode: str, outer: Format) -> IO[Any]:
         if self.is_directory:
             raise ArtifactError(
-                f"{self.path} is a directory",
+                f"{self} is a directory",
                 hint="with self.output().temporary_path() as folder: write files into it",
             )
         _, compressed = suffix_of(self.path)
@@ -128,17 +133,10 @@ class Artifact(FileSystemTarget):
             raise self._missing() from error
 
     def _missing(self) -> MissingArtifact:
-        hint = f"storage.root is {self.root.path} (from {self.root.source})"
+        hint = f"storage.root is {shown(self.root.path)} (from {self.root.source})"
         if self.root.is_default:
             hint += ", which only this host has: where several hosts run tasks, set storage.root"
-        return MissingArtifact(f"{self.path} is not there", hint=hint)
-
-    def _refuse_remote(self, what: str) -> None:
-        if self.root.is_remote:
-            raise ArtifactError(
-                f"{what} of {self.path} needs a storage root that is a directory",
-                hint='use dump() or open("w"), which work everywhere',
-            )
+        return MissingArtifact(f"{self} is not there", hint=hint)
 
 
 def artifact_of(task: Task, name: str, temporary: bool) -> Artifact:
@@ -161,7 +159,7 @@ def artifact_of(task: Task, name: str, temporary: bool) -> Artifact:
     if is_directory and root.is_remote:
         raise ArtifactError(
             f"{task.task_family}: a directory {name!r} needs a storage root that is one, "
-            f"but it is {root.path}",
+            f"but it is {shown(root.path)}",
             hint="write several files: {name: self.artifact(name) for name in ...}",
         )
     inside = "/".join((*folder_of(task), *parts))

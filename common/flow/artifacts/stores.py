@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from flow.artifacts.location import SCHEME_END
 from flow.targets.base import FileSystemTarget
 from flow.targets.formats import Format, Nop
 from flow.targets.opening import open_target
@@ -10,3 +11,8 @@ from flow.targets.opening import open_target
 def file_at(path: str, form: Format = Nop) -> FileSystemTarget:
     """Return the target at a path or URL."""
     return open_target(path, form)
+
+
+def shown(path: str) -> str:
+    """Spell a path or URL for people: without a password."""
+    return str(file_at(path)) if SCHEME_END in path else path
