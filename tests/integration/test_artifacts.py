@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.remote_servers import BUCKET, s3_server
+
 TIMEOUT_S = 60.0
 
 PIPELINE = """
@@ -78,8 +80,9 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def python(folder: Path, *words: str, code: int = 0) -> str:
+def python(folder: Path, *words: str, code: int = 0, **more: str) -> str:
     env = {name: text for name, text in os.environ.items() if not name.startswith("FLOW_")}
+    env.update(more)
     done = subprocess.run(
         [sys.executable, *words],
         cwd=folder,
@@ -247,3 +250,31 @@ def test_temporary_artifact_of_a_task_with_its_own_complete_goes_too(
 def test_temporary_artifact_of_a_build_goes_too(folder: Path, how: str) -> None:
     (folder / "temporary.py").write_text(TEMPORARY)
     assert python(folder, "temporary.py", how).splitlines()[-1] == "a 1 False"
+
+
+def test_artifacts_on_s3_are_shared_removed_and_cleaned_like_files(folder: Path) -> None:
+    pytest.importorskip("moto")
+    pytest.importorskip("s3fs")
+    (folder / "temporary.py").write_text(TEMPORARY)
+    with s3_server() as server:
+        env = {**server.environment, "FLOW_STORAGE__ROOT": f"s3://{BUCKET}/made"}
+
+        def names() -> list[str]:
+            return sorted(key.rpartition("/")[2] for key in server.visible())
+
+        said = python(folder, "-m", "flow", "run", "temporary", "Both", **env)
+        assert said.count("run raw") == 1, said
+        assert names() == ["Use.json", "Use.json", "log.txt"]
+        assert all(key.startswith("made/") for key in server.visible())
+        clean = ("-m", "flow", "clean", "temporary")
+        python(folder, *clean, "Use", "--name", "a", "--yes", **env)
+        assert names() == ["Use.json", "log.txt"]
+        source = (folder / "temporary.py").read_text()
+        (folder / "temporary.py").write_text(
+            source.replace("class Use(flow.Task):", "class Use(flow.Task):\n    version = 2")
+        )
+        python(folder, "-m", "flow", "run", "temporary", "Use", "--Use-name", "b", **env)
+        assert names() == ["Use.json", "Use.json", "log.txt"]
+        python(folder, *clean, "Use", "--stale", "--yes", **env)
+        assert names() == ["Use.json", "log.txt"]
+        assert any("/Use/v2/" in key for key in server.visible())

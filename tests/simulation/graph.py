@@ -20,6 +20,8 @@ MODULE = "sim"
 LIMITS = {"db": 2.0, "api": 1.0}
 CAPACITY = {"gpu": 1.0}
 NEVER = float("inf")
+#: Tasks whose output is temporary.
+TEMPORARY_SHARE = 0.15
 
 
 @dataclass(eq=False)
@@ -205,6 +207,9 @@ def _give_needs(node: Node, rng: random.Random) -> None:
         retry_delay_s=rng.choice((0.1, 1.0, 5.0)),
     )
     node.ignores_term = rng.random() < 0.2
+    # drawn from its name, so that what else a seed draws does not change
+    if random.Random(node.task_id).random() < TEMPORARY_SHARE:
+        node.policy = msgspec.structs.replace(node.policy, temporary=True)
 
 
 def _give_trouble(graph: Graph, node: Node, rng: random.Random, now: float) -> None:

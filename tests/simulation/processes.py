@@ -250,7 +250,7 @@ class Runner(Process):
         nodes = attempt.nodes
         while attempt.round < len(attempt.yields):
             awaited = attempt.yields[attempt.round]
-            if not all(below.complete for below in awaited):
+            if not all(below.complete and not below.policy.temporary for below in awaited):
                 self._park(attempt, awaited)
                 return
             attempt.round += 1
@@ -308,8 +308,23 @@ class Planner(Process):
             self._release(frame.request, frame.chunk + 1)
         elif isinstance(frame, channel.Stop):
             self.answers.pop(frame.request, None)
+        elif isinstance(frame, channel.Remove):
+            self.host.after(self.host.kernel.rng.random() * 0.05, self._remove, frame, 0)
         elif isinstance(frame, channel.Leave):
             self.die(0, 0, 0.001)
+
+    def _remove(self, frame: channel.Remove, done: int) -> None:
+        """Remove one output after the other."""
+        if not self.alive or self.dying:
+            return
+        if done == len(frame.stubs):
+            self.say(channel.Removed(frame.request, done, []))
+            return
+        truth = self.host.world.truth
+        node = find_node(truth.nodes, frame.stubs[done])
+        if node is not None and node.policy.temporary:
+            truth.removed(node, self.host)
+        self.host.after(self.host.kernel.rng.random() * 0.01, self._remove, frame, done + 1)
 
     def _expand(self, frame: channel.Expand) -> None:
         if not self.alive or self.dying:

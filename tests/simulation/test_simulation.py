@@ -58,6 +58,7 @@ PROBES = (
     "probe: recall",
     "probe: stale result rejected",
     "probe: batch",
+    "probe: temporary output removed",
     "probe: yield resumed",
     "run cancelled",
     "run failed",

@@ -205,6 +205,23 @@ class Truth:
             if users and execution in users:
                 users.remove(execution)
 
+    def removed(self, node: Node, place: Place) -> None:
+        """The temporary output of a task is removed: nobody who executes may need it."""
+        kernel = self.kernel
+        kernel.note(place.name, "removes", node.task_id)
+        if node.complete:
+            kernel.counts["probe: temporary output removed"] += 1
+        for copies in self.running.values():
+            for copy in copies:
+                if node in copy.node.requires and not self._excused(copy.place):
+                    self.broken(
+                        "temporary", f"{copy.node.task_id} executes and needs {node.task_id}"
+                    )
+        node.complete = False
+        # whoever needs it later has it made again
+        self.shared.add(node.task_id)
+        self.done_acked.pop(node.task_id, None)
+
     # ------------------------------------------------------------ promises
 
     def dispatched(self, grant: Grant, uid: str, epoch: int) -> None:

@@ -134,7 +134,9 @@ class World:
         if summary.state != wanted:
             self.truth.broken("P5", story)
         if not doomed:
-            missing = [top.task_id for top in client.tops if not top.complete]
+            missing = [
+                top.task_id for top in client.tops if not top.complete and not top.policy.temporary
+            ]
             if missing:
                 self.truth.broken("S5", f"{client.run} succeeded without {missing}")
 

@@ -189,6 +189,45 @@ def test_yield_of_what_is_being_removed_runs_it_again() -> None:
     env.check()
 
 
+def test_yield_in_the_run_that_removed_it_runs_it_again() -> None:
+    edges = {"top": ["use", "gen"], "use": ["t"], "gen": ["after"], "after": ["use"], "t": []}
+    env, worker = made(edges, "t")
+    env.submit("top")
+    assert [*worker.run(), *worker.run()] == ["t", "use"]
+    assert asked(env, worker) == [["t"]]
+    answer(env, worker)
+    assert worker.run() == ["after"]
+    (gen,) = worker.take()
+    worker.start(gen)
+    worker.yields(gen, 1, "t")
+    assert worker.run() == ["t"]
+    (resume,) = env.heard(worker.peer, wire.Resume)
+    worker.resumed(gen, 1)
+    assert asked(env, worker) == [], "the generator has it in its hands"
+    worker.end(gen)
+    assert asked(env, worker) == [["t"]]
+    answer(env, worker)
+    assert worker.run() == ["top"]
+    assert resume.yields == [(gen.token, 1)]
+    assert env.ended() == 0
+    env.check()
+
+
+def test_stale_plan_of_what_ran_meanwhile_does_not_run_it_again() -> None:
+    env, worker = made({"top": ["t"], "t": [], "other": ["t"]}, "t")
+    env.submit("t")
+    (grant,) = worker.take()
+    env.plan_by_hand = True
+    env.submit("top")
+    (plan,) = env.heard(worker.peer, wire.Plan)
+    body = codec.encode_chunk(env.graph.answer(plan, worker.uid))
+    worker.start(grant)
+    worker.say(wire.Planned(worker.session, plan.request, 0, True, body))
+    worker.end(grant)
+    assert worker.run() == ["top"]
+    assert env.task("t").attempt == 1
+
+
 def test_removal_that_a_lost_worker_left_is_asked_of_another() -> None:
     env, worker = made({"top": ["t"], "t": []}, "t")
     env.submit("top")
@@ -272,7 +311,7 @@ def test_run_does_not_wait_for_ever_for_a_removal() -> None:
     assert env.ended() == 0
 
 
-def test_restart_knows_who_needs_what_and_believes_no_idle_output() -> None:
+def test_restart_knows_who_needs_what_and_believes_no_output_that_may_be_gone() -> None:
     env, worker = made({"top": ["a", "b"], "a": ["t"], "b": ["t"], "t": []}, "t")
     env.submit("top")
     worker.run()

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from flow.messages.shared import Stub
 from flow.messages.worker import Clean, Cleaned
-from flow.states import RunState
+from flow.states import SATISFIED, RunState
 from flow_coordinator.core import tally
 from flow_coordinator.core.records import Instant, RunRecord, TaskRecord, WorkerRecord
 from flow_coordinator.core.state import State
@@ -105,6 +105,8 @@ def _take(s: State) -> list[TaskRecord]:
         else:
             del t.due[task]
             tasks.append(task)
+            if task in t.known:
+                t.known[task].gone = True
             if len(tasks) == TASKS_MAX:
                 break
     return tasks
@@ -177,5 +179,7 @@ def rebuild(s: State, tasks: list[TaskRecord]) -> None:
         return
     for task in tasks:
         t.needs(task, list(task.upstream))
+    for task, need in t.known.items():
+        need.gone = task.state in SATISFIED and not need.needers
     t.linger_until = s.now + LINGER_S
     s.timer(t.linger_until, "clean", None)

@@ -46,7 +46,7 @@ def name_task(
         s.changes.tasks[task] = None
     elif task.state in TERMINAL and not any(run in task.runs for run in runs):
         start_over(s, task)
-    elif s.temporary.known and s.temporary.is_idle(task):
+    elif s.temporary.known and s.temporary.may_be_gone(task):
         look_again(s, task)
     for run in runs:
         if run not in task.runs:

@@ -1,8 +1,8 @@
 """Who needs which temporary outputs: the bookkeeping, without messages.
 
-A task whose output is temporary is *idle* once it is done and no open task that was planned to
-need it is left. Idle outputs are removed by ``cleaning``, and what is idle is never believed to be
-complete: whoever names such a task has it planned again.
+An output that is temporary is *due* once its task is done and no open task that was planned to
+need it is left. ``cleaning`` removes what is due. From the moment when that is asked for, the task
+is not believed to be complete any more: whoever names it has it planned again.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from flow_coordinator.core.records import Instant, RunRecord, TaskRecord
 class Need:
     """What is known of one temporary output."""
 
-    __slots__ = ("kept", "needers", "was_needed")
+    __slots__ = ("gone", "kept", "needers", "was_needed")
 
     def __init__(self) -> None:
         #: tasks planned to need it that are not done; failed ones stay, a retry needs it
@@ -22,6 +22,8 @@ class Need:
         self.was_needed = False
         #: somebody who needed it left memory without being done: it stays
         self.kept = False
+        #: its removal was asked for since it was planned last, or may have been
+        self.gone = False
 
 
 class CleanRecord:
@@ -61,6 +63,7 @@ class Temporary:
     def found(self, task: TaskRecord) -> None:
         """A task was planned whose output is temporary."""
         need = self.known.setdefault(task, Need())
+        need.gone = False
         for waiter in task.downstream or ():
             self._add(task, need, waiter)
 
@@ -110,10 +113,10 @@ class Temporary:
             elif self.awaited.pop(run, None) is not None:
                 self.freed.append(run)
 
-    def is_idle(self, task: TaskRecord) -> bool:
-        """Tell whether a done task's output may be gone or about to go."""
+    def may_be_gone(self, task: TaskRecord) -> bool:
+        """Tell whether a done task's output is being removed, or was."""
         need = self.known.get(task)
-        return need is not None and task.state in SATISFIED and not need.needers
+        return need is not None and need.gone and task.state in SATISFIED
 
     def forget(self, task: TaskRecord) -> None:
         """A task leaves memory; one that needed something and is not done keeps it."""

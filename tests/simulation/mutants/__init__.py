@@ -9,7 +9,25 @@ seeds until a promise breaks.
 
 from __future__ import annotations
 
-from tests.simulation.mutants import batching, coordinator, document, engine, talk, worker
+from tests.simulation.mutants import (
+    batching,
+    coordinator,
+    document,
+    engine,
+    talk,
+    temporary,
+    worker,
+)
 from tests.simulation.mutants.registry import MUTANTS, Mutant
 
-__all__ = ["MUTANTS", "Mutant", "batching", "coordinator", "document", "engine", "talk", "worker"]
+__all__ = [
+    "MUTANTS",
+    "Mutant",
+    "batching",
+    "coordinator",
+    "document",
+    "engine",
+    "talk",
+    "temporary",
+    "worker",
+]
