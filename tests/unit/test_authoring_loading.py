@@ -244,3 +244,14 @@ def test_loading_is_visible_to_what_is_loaded(place):
     assert load_module("curious").SEEN is True
     assert is_loading() is False
     assert os.path.basename(load_module("curious").__file__) == "curious.py"
+
+
+def test_range_is_offered_by_every_module_also_after_the_registry_was_brought_back() -> None:
+    from flow import RangeDaily, registry
+
+    restore = registry.keep()
+    registry._classes.pop("RangeDaily", None)
+    try:
+        assert load_task_class(__name__, "RangeDaily") is RangeDaily
+    finally:
+        restore()
