@@ -100,8 +100,8 @@ class EmailSettings(Section, frozen=True):
     force_send: bool = False  #: also for ``flow run`` on a terminal
     failures_max: CountFromOne = 20  #: described in one mail; of others it has the number
     traceback_characters_max: Count = 5000
-    interval_s: Seconds = 10.0  #: between the mails of one run to one address, at first
-    interval_max_s: Seconds = 900.0  #: ... which doubles up to this
+    interval_s: Seconds = 10.0  #: without a further failure, before a run is mailed about
+    interval_max_s: Seconds = 900.0  #: between two mails of a run to one address, which grows
 
 
 class SmtpSettings(Section, frozen=True):

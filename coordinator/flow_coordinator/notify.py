@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 
 #: Pairs of run and address with something to send, or sent lately.
 BUNDLES_MAX = 1_000
+#: A mail waits at most so many intervals for failures to stop coming.
+BURST_INTERVALS_MAX = 6
 #: Tries of one mail.
 TRIES_MAX = 6
 #: Wait before the second try; it doubles.
@@ -51,6 +53,7 @@ class _Pending:
         self.count = 0
         self.failures: list[Failure] = []
         self.due: float | None = None  #: None: nothing to send
+        self.since = 0.0  #: the first of what is to be sent
         self.mails = 0
         self.sent_at = 0.0
         self.tries = 0
@@ -121,13 +124,14 @@ class Notifier:
                 return
             pending = self._pending[key] = _Pending(alert.run, alert.name)
         pending.add(alert.failure, self._email.failures_max)
+        now = self._clock()
         if pending.due is None:
-            pending.due = max(self._clock() + self._first_s, pending.sent_at + self._gap_s(pending))
-
-    @property
-    def _first_s(self) -> float:
-        """Failures come together: the first mail waits for the others."""
-        return self._email.interval_s
+            pending.since = now
+        if pending.due is None or not pending.tries:
+            # Failures come together: a mail waits until no more do, but not for ever.
+            interval_s = self._email.interval_s
+            quiet = min(now + interval_s, pending.since + BURST_INTERVALS_MAX * interval_s)
+            pending.due = max(quiet, pending.sent_at + self._gap_s(pending))
 
     def _gap_s(self, pending: _Pending) -> float:
         if not pending.mails:

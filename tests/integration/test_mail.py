@@ -125,6 +125,22 @@ def test_later_mails_of_a_run_come_in_growing_intervals() -> None:
     assert gaps == [10, 20, 35, 35, 35]
 
 
+def test_burst_that_takes_longer_than_the_interval_is_one_mail() -> None:
+    now = [1000.0]
+    email = EmailSettings(receiver="a@x.org", interval_s=10)
+    notifier = notify.Notifier(email, SmtpSettings(), Log(), clock=lambda: now[0])
+    notifier._run = lambda: None  # type: ignore[method-assign]  # this test is the thread
+    dues = []
+    for n in range(20):
+        notifier.tell([alert(n)])
+        due = notifier._pending["a@x.org", "r-7"].due
+        assert due is not None
+        dues.append(due - 1000)
+        now[0] += 5
+    assert dues[:4] == [10, 15, 20, 25]
+    assert dues[-1] == 60
+
+
 def test_html_is_escaped_and_headers_stay_one_line() -> None:
     with Mailbox() as box, Mailing(box.port, format="html") as mailing:
         wrong = alert(1, error="<b>bold</b>")
