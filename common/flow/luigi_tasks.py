@@ -55,6 +55,7 @@ class LuigiDialect(Dialect):
         self._private: dict[Any, str] = {}
         self._modules: dict[str, str] = {}
         self._surviving: dict[Any, bool] = {}
+        self._params: dict[Any, list[tuple[str, Any]]] = {}
         self._ready = False
         self._told = -1  #: how many classes there were when luigi last heard of the command line
         for path in filter(None, os.environ.get(luigi_config.ADDED, "").split(os.pathsep)):
@@ -154,12 +155,17 @@ class LuigiDialect(Dialect):
 
     def strings(self, task: Any) -> dict[str, str]:
         named = dict(task.to_str_params())
-        for name, param in task.get_params():
+        cls = type(task)
+        params = self._params.get(cls)
+        if params is None:  # luigi looks through the whole class each time
+            params = self._params[cls] = cls.get_params()
+        for name, param in params:
             if name not in named:
                 continue
             value = task.param_kwargs[name]
             if not self._survives(param) and value == param._default:
-                del named[name]  # IntParameter(default=None): "None" is no number
+                # IntParameter(default=None): "None" is no number. What is not named is the default.
+                del named[name]
                 continue
             text = gokart_tasks.wire_text(param, value)
             if text is not None:
@@ -167,9 +173,6 @@ class LuigiDialect(Dialect):
             if not isinstance(named[name], str):
                 reason = f"serialize() returned {errors.shown(named[name])}, not text"
                 raise errors.bad(task.task_family, name, reason, type(param).__name__)
-            if _is_none_by_default(task, name, param) and named.get(name) == "None":
-                # "None" would be read as that word, or not at all; what is not named is None.
-                del named[name]
         return named
 
     def home(self, task: Any) -> str:
@@ -185,9 +188,14 @@ class LuigiDialect(Dialect):
         if known is None:
             default = param._default
             try:
-                known = default == _NO_VALUE or (
-                    param.normalize(param.parse(param.serialize(default)))
-                    == param.normalize(default)
+                # The strings of a batch must all have the same names; luigi reads them as they are.
+                known = (
+                    param._batch_method is not None
+                    or default == _NO_VALUE
+                    or (
+                        param.normalize(param.parse(param.serialize(default)))
+                        == param.normalize(default)
+                    )
                 )
             except Exception:  # parse() and serialize() may be a user's
                 known = False
@@ -261,11 +269,6 @@ class LuigiDialect(Dialect):
 
     def what(self, param: Any) -> str:
         return ""
-
-
-def _is_none_by_default(task: Any, name: str, param: Any) -> bool:
-    none = task.param_kwargs.get(name) is None and param._default is None
-    return none and param._batch_method is None
 
 
 def share_mocks() -> None:

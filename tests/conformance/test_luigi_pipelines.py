@@ -118,3 +118,10 @@ def test_tasks_without_outputs_count_as_done_when_they_ran(tmp_path: Path) -> No
     ours = run(tmp_path / "flow", ["-m", "flow", "run", "pipeline", "Silent", "--n", "2"])
     assert theirs[1] == BAD and ours[1] == GOOD
     assert sum(line.startswith("ran ") for line in ours[0]["notes.txt"].splitlines()) == 3
+
+
+def test_disabled_task_fails_what_needs_it_where_luigi_only_does_not_run_it(tmp_path: Path) -> None:
+    theirs = run(tmp_path / "luigi", ["-c", BY_LUIGI, "NeedsOff"])
+    ours = run(tmp_path / "flow", ["-m", "flow", "run", "pipeline", "NeedsOff"])
+    assert ours[0] == theirs[0]
+    assert "not granted run permission" in theirs[1] and ours[1] == BAD
