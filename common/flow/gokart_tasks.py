@@ -5,6 +5,9 @@ planning process to its forks, and that other processes do not get: insignifican
 tasks that are parameters (``TaskInstanceParameter`` serialises only significant ones, so a given
 ``workspace_directory`` or ``rerun`` of theirs would be lost), and whether ``rerun=True`` was
 obeyed already.
+
+What cannot leave a process: ``InMemoryTarget`` (nobody but the task that made it finds its content,
+unless the run is ``in_process``).
 """
 
 from __future__ import annotations
