@@ -2,8 +2,8 @@
 
 A rule whose mutant survives is a rule that nothing here would miss. ``document`` has the mutants
 that the protocol document names, ``coordinator``, ``worker`` and ``engine`` one for each further
-rule, ``batching`` those of batches, ``talk`` those of what attempts say and hear; ``hunt`` runs
-seeds until a promise breaks.
+rule, ``batching`` those of batches, ``talk`` those of what attempts say and hear, ``temporary``
+those of temporary outputs; ``hunt`` runs seeds until a promise breaks.
 ``python -m tests.simulation --mutants`` hunts them all.
 """
 
