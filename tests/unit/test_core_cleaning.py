@@ -327,3 +327,47 @@ def test_restart_knows_who_needs_what_and_believes_no_output_that_may_be_gone() 
     assert set(worker.run()) == {"top"}
     assert env.ended() == 0
     env.check()
+
+
+def test_output_outlives_the_run_that_found_it_complete_while_another_needs_it() -> None:
+    env, worker = made({"a": ["t"], "b": ["t"], "t": [], "c": ["t"]}, "t", slots=3)
+    env.submit("a")
+    assert worker.run() == ["t"]
+    (slow,) = worker.take()
+    worker.start(slow)
+    env.graph.complete.add("t")
+    env.submit("b")
+    assert worker.run() == ["b"]
+    assert env.ended(2) == 0
+    assert asked(env, worker) == [], "a runs, and needs it"
+    env.submit("c")
+    assert worker.run() == ["c"]
+    assert env.ended(3) == 0
+    assert asked(env, worker) == []
+    env.check()
+    worker.end(slow)
+    assert asked(env, worker) == [["t"]]
+    answer(env, worker)
+    env.turn()
+    assert env.ended(1) == 0
+    assert not env.core.state.tasks["default"]
+    assert not env.core.state.temporary.known
+    env.check()
+
+
+def test_output_that_only_an_ended_run_needed_leaves_memory_with_it() -> None:
+    env, worker = made({"a": ["t"], "b": ["t"], "t": []}, "t", slots=3)
+    env.submit("a")
+    worker.run()
+    (slow,) = worker.take()
+    worker.start(slow)
+    env.graph.complete.add("t")
+    env.submit("b")
+    worker.run()
+    worker.end(slow, outcome=Outcome.FAILED, error="no")
+    env.turn()
+    assert env.ended(1) == 30
+    assert asked(env, worker) == []
+    assert not env.core.state.tasks["default"]
+    assert not env.core.state.temporary.known
+    env.check()

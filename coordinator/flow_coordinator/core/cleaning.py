@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from flow.messages.shared import Stub
 from flow.messages.worker import Clean, Cleaned
-from flow.states import SATISFIED, RunState
+from flow.states import SATISFIED, TERMINAL, RunState
 from flow_coordinator.core import tally
 from flow_coordinator.core.records import Instant, RunRecord, TaskRecord, WorkerRecord
 from flow_coordinator.core.state import State
@@ -38,6 +38,21 @@ def turn(s: State) -> None:
         if run.state == RunState.RUNNING:
             tally.changed(s, run)
     t.freed = []
+    if t.settled:
+        _forget_unowned(s)
+
+
+def _forget_unowned(s: State) -> None:
+    """Drop tasks whose runs have ended and which stayed in memory only for their needers."""
+    t = s.temporary
+    for task in t.settled:
+        tasks = s.tasks.get(task.family.project, {})
+        if task.runs or task in t.due or t.is_needed(task) or task.state not in TERMINAL:
+            continue
+        t.known.pop(task, None)
+        if tasks.get(task.task_id) is task:
+            del tasks[task.task_id]
+    t.settled = []
 
 
 def _ask(s: State) -> None:

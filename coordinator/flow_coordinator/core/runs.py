@@ -287,6 +287,8 @@ def _forget_task(s: State, run: RunRecord, task: TaskRecord) -> None:
     graph.detach_upstream(s, task)
     if s.temporary.known:
         s.temporary.forget(task)
+        if s.temporary.is_needed(task):
+            return  # by another run, which saw it end: ``cleaning`` drops it later
     task.downstream = None
     del tasks[task.task_id]
 

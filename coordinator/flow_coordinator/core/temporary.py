@@ -57,6 +57,8 @@ class Temporary:
         self.held: dict[RunRecord, Instant] = {}
         #: runs that need not wait any more, to be looked at
         self.freed: list[RunRecord] = []
+        #: outputs that somebody may have been the last to need: their tasks may leave memory
+        self.settled: list[TaskRecord] = []
         #: the timer that is set
         self.wake_at: Instant = 0.0
 
@@ -106,6 +108,7 @@ class Temporary:
 
     def over(self, task: TaskRecord) -> None:
         """Let runs end without this removal, or after it."""
+        self.settled.append(task)
         for run in self._awaiting.pop(task, ()):
             left = self.awaited.get(run, 0) - 1
             if left > 0:
@@ -118,13 +121,20 @@ class Temporary:
         need = self.known.get(task)
         return need is not None and need.gone and task.state in SATISFIED
 
+    def is_needed(self, task: TaskRecord) -> bool:
+        """Tell whether an open task needs this one's output."""
+        need = self.known.get(task)
+        return need is not None and bool(need.needers)
+
     def forget(self, task: TaskRecord) -> None:
         """A task leaves memory; one that needed something and is not done keeps it."""
         for dep in self._needs.pop(task, ()):
             need = self.known.get(dep)
             if need is not None and need.needers.pop(task, True) is None:
                 need.kept = True
-        self.known.pop(task, None)
+                self.settled.append(dep)
+        if not self.is_needed(task):
+            self.known.pop(task, None)
 
 
 def is_due(task: TaskRecord, need: Need) -> bool:
