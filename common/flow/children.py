@@ -20,7 +20,7 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from flow import luigi_config
+from flow import luigi_sections
 from flow.errors import ConfigError, ExitCode, FlowError
 
 #: Of a Unix socket address. Source: sun_path in unix(7), with its final zero.
@@ -156,7 +156,7 @@ class Children:
                     **_storage(),
                     # one for all its task processes, and for the program that builds
                     "FLOW_MOCK_DIR": os.environ.get("FLOW_MOCK_DIR") or f"{self.directory}/mock",
-                    **luigi_config.inherited(),
+                    **luigi_sections.inherited(),
                     "FLOW_WORKER": WORKER_MARK_ROOM,
                 },
             )

@@ -1,12 +1,13 @@
 """What luigi's own configuration files say that settings of flow say too, as their weakest place.
 
-Only sections with a counterpart count: mail, logging, and the marks of databases. Parameters of
-tasks and limits of resources in them are read by ``flow.configuration``.
+Only what has a counterpart counts: limits of resources, mail, logging, the marks of databases.
+Parameters of tasks in them are read by ``flow.configuration``, the rest by luigi itself.
 """
 
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
@@ -47,6 +48,9 @@ _COUNTERPARTS: Final = {
     ("sqlalchemy", "marker-table"): ("sql", "marker_table"),
     ("redis", "marker-prefix"): ("redis", "marker_prefix"),
 }
+#: Names further files to the processes that a program starts.
+ADDED: Final = "FLOW_LUIGI_CONFIG"
+_RESOURCES: Final = "resources"
 _WORDS: Final = {"yes": "true", "on": "true", "no": "false", "off": "false"}
 _SWITCHES: Final = ("force_send", "ssl", "no_tls", "no_configure_logging")
 
@@ -61,7 +65,7 @@ def luigi_layer(env: Mapping[str, str], cwd: Path) -> Layer | None:
     names = ("luigi.toml",) if toml else ("client.cfg", "luigi.cfg")
     here = Path() if cwd == Path.cwd() else cwd  # luigi names its files as it finds them
     paths = [str(folder / name) for folder in (Path("/etc/luigi"), here) for name in names]
-    paths.append(env.get("LUIGI_CONFIG_PATH", ""))
+    paths += [env.get("LUIGI_CONFIG_PATH", ""), *added_files(env)]
     found = [path for path in paths if path and os.path.isfile(path)]
     if not found:
         return None
@@ -74,7 +78,31 @@ def luigi_layer(env: Mapping[str, str], cwd: Path) -> Layer | None:
         value = _value(config, section, option)
         if value is not None and value != "":
             sections.setdefault(ours, {}).setdefault(key, _spelled(key, value))
+    if config.has_section(_RESOURCES):
+        limits = {name: config.get(_RESOURCES, name) for name in config.own_options(_RESOURCES)}
+        sections[_RESOURCES] = limits
     return Layer(" and ".join(found), sections, Path(found[-1]).parent.absolute())
+
+
+def added_files(env: Mapping[str, str]) -> list[str]:
+    """Return what ``luigi.configuration.add_config_path`` added, here or in the program around."""
+    if env.get(ADDED):
+        return env[ADDED].split(os.pathsep)
+    configuration = sys.modules.get("luigi.configuration.core")
+    parsers = getattr(configuration, "PARSERS", {}).values()
+    found = [path for parser in parsers for path in parser._config_paths]
+    of_everybody = {"/etc/luigi", ""}  # where luigi looks by itself
+    return [
+        os.path.abspath(path)
+        for path in dict.fromkeys(found)
+        if os.path.dirname(path) not in of_everybody and path != env.get("LUIGI_CONFIG_PATH")
+    ]
+
+
+def inherited() -> dict[str, str]:
+    """Return the environment that makes task processes see the files this program added."""
+    added = added_files(os.environ)
+    return {ADDED: os.pathsep.join(added)} if added else {}
 
 
 def _value(config: Any, section: str, option: str) -> Any:

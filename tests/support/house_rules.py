@@ -55,7 +55,7 @@ BROAD_HANDLERS = {
     "flow.execution": "run() is user code; the error is handed to the calling thread",
     "flow.exploring": "requires() and output() are user code",
     "flow.observing": "parameters and constructors are user code",
-    "flow.luigi_tasks": "parse(), normalize() and serialize() may be a user's",
+    "flow.dialects.luigi_tasks": "parse(), normalize() and serialize() may be a user's",
     "flow.parameters.errors": "repr() of a user's object",
     "flow.parameters.signature": "parse(), normalize() and serialize() may be a user's",
     "flow.targets.remote_files": "drivers raise what they like about a directory that is there",

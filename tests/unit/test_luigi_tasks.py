@@ -14,14 +14,16 @@ from typing import Any
 import pytest
 
 import flow
-from flow import dialects, luigi_config
+from flow import dialects, luigi_sections
 from flow.loading import load_module, load_task, load_task_class
 from flow.packing import unpack_params
 from flow.parameters.errors import BadParameter, MissingParameter
 from flow.registry import AmbiguousTask, UnknownTask
+from flow.settings import load
 
 luigi = pytest.importorskip("luigi")
-from flow.luigi_policy import WORKER_MARK  # noqa: E402  (needs luigi)
+
+from flow.dialects.luigi_policy import WORKER_MARK  # noqa: E402  (needs luigi)
 
 
 @pytest.fixture(autouse=True)
@@ -220,14 +222,28 @@ def test_limits_are_read_without_luigi(
     monkeypatch.setenv("LUIGI_CONFIG_PARSER", parser)
     more = tmp_path / f"more.{parser}"
     monkeypatch.setenv("LUIGI_CONFIG_PATH", str(more))
-    assert luigi_config.inherited() == {}
+    assert load().resources == {}
     (tmp_path / f"luigi.{parser}").write_text("[resources]\nDb = 2\ngpu = 1\n")
     more.write_text("[resources]\ngpu = 4\n")
     (tmp_path / "flow.toml").write_text("[resources]\nother = 1\n")
-    found = luigi_config.inherited()
-    assert found == {"FLOW_RESOURCES__Db": "2", "FLOW_RESOURCES__gpu": "4"}
+    assert load().resources == {"Db": 2, "gpu": 4, "other": 1}
     (tmp_path / "flow.toml").write_text("[resources]\ngpu = 1\n")
-    assert luigi_config.inherited() == {"FLOW_RESOURCES__Db": "2"}
+    assert load().resources == {"Db": 2, "gpu": 1}
+
+
+def test_files_a_program_added_count_in_the_processes_it_starts(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    added = tmp_path / "added.cfg"
+    added.write_text("[resources]\nlicenses = 3\n")
+    parsers = luigi.configuration.core.PARSERS["cfg"]
+    monkeypatch.setattr(parsers, "_config_paths", [*parsers._config_paths, str(added)])
+
+    assert load().resources["licenses"] == 3
+    inherited = luigi_sections.inherited()
+    monkeypatch.undo()
+    assert "licenses" not in load().resources
+    assert load(env={**os.environ, **inherited}).resources["licenses"] == 3
 
 
 def test_property_that_raises_is_not_taken_for_a_missing_attribute(module: Any) -> None:

@@ -3,7 +3,7 @@
 Of luigi's options these count, and only where a file sets them: ``[scheduler] retry_count``,
 ``retry_delay``, ``disable_window``; ``[worker] timeout``, ``check_complete_on_run`` (``false`` also
 turns flow's own look at the outputs off), ``task_process_context``; what luigi's logging reads.
-``[resources]`` is for ``flow.luigi_config``, a task's own section for luigi itself.
+``[resources]`` is for ``flow.luigi_sections``, a task's own section for luigi itself.
 
 The rest of ``[core]``, ``[worker]`` and ``[scheduler]`` is about processes that do not exist here:
 ``keep_alive``, ``wait_interval``, ``max_reschedules``, ``check_unfulfilled_deps`` (no task starts

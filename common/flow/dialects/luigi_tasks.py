@@ -16,10 +16,10 @@ import luigi.parameter
 import luigi.task
 import luigi.task_register
 
-from flow import gokart_tasks, luigi_config
-from flow.dialects import Dialect
+from flow.dialects import Dialect, gokart_tasks
+from flow.dialects.luigi_policy import WORKER_MARK, Policy, as_bool, configured, set_up_logging
 from flow.errors import FlowError
-from flow.luigi_policy import WORKER_MARK, Policy, as_bool, configured, set_up_logging
+from flow.luigi_sections import ADDED
 from flow.packing import pack_params
 from flow.parameters import errors
 from flow.parameters.base import NO_VALUE
@@ -58,7 +58,7 @@ class LuigiDialect(Dialect):
         self._params: dict[Any, list[tuple[str, Any]]] = {}
         self._ready = False
         self._told = -1  #: how many classes there were when luigi last heard of the command line
-        for path in filter(None, os.environ.get(luigi_config.ADDED, "").split(os.pathsep)):
+        for path in filter(None, os.environ.get(ADDED, "").split(os.pathsep)):
             _add_config_path(path)
 
     # ------------------------------------------------------------------ classes

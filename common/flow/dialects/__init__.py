@@ -201,7 +201,7 @@ def dialect_of(cls: type) -> Dialect:
 def others() -> list[Dialect]:
     """Return the dialects of the libraries that this process has imported, flow's own left out."""
     if not _luigi and _LUIGI in sys.modules and hasattr(sys.modules[_LUIGI], "WrapperTask"):
-        from flow.luigi_tasks import LuigiDialect  # only processes with luigi need it
+        from flow.dialects.luigi_tasks import LuigiDialect  # only processes with luigi need it
 
         _luigi.append(LuigiDialect())
     return _luigi
