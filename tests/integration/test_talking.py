@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import signal
 import threading
@@ -189,3 +190,72 @@ def test_parked_generator_finds_its_messages_when_it_goes_on(cluster: Cluster) -
         cluster.ledger.open_gate(gate)
     cluster.wait_ended(run)
     assert [line.detail for line in cluster.ledger.lines("heard", "Yielding-y")] == ["for later"]
+
+
+def test_hundred_thousand_messages_are_all_answered_and_bounded(cluster: Cluster) -> None:
+    from flow.messages.client import AttemptFound, FindAttempt, LetterSent, SendLetter
+    from flow.messages.codec import decode_at_client, encode
+    from flow.transport import Dealer, Poller
+    from flow_worker.process.mailbox import UNREAD_MAX
+
+    run = cluster.detach("NeverReads", "--key", "flood")
+    running(cluster, "NeverReads-flood")
+    with cluster.client() as client:
+        token = client.ask(FindAttempt(0, "NeverReads(key=flood)"), AttemptFound).token
+    dealer, poller = Dealer(cluster.address), Poller()
+    poller.register(dealer, "coordinator")
+    count, answers = 100_000, {"taken": 0, "refused": 0}
+    waiting: dict[int, None] = {}
+    numbers = iter(range(1, count + 1))
+    quiet = 0
+
+    def write(number: int) -> None:
+        dealer.send(encode(SendLetter(number, token, f"m{number}", "hello")), wait_s=1.0)
+
+    def turn() -> str:
+        nonlocal quiet
+        for number in itertools.islice(numbers, 500 - len(waiting)):
+            waiting[number] = None
+            write(number)
+        quiet += 1
+        if poller.poll(0.1):
+            for data in dealer.recv_batch(1_000):
+                reply = decode_at_client(data)
+                if reply.request in waiting:
+                    quiet = 0
+                    del waiting[reply.request]
+                    answers["taken" if isinstance(reply, LetterSent) else "refused"] += 1
+        if quiet > 20:  # something was lost: ask again, as every sender does
+            quiet = 0
+            for number in waiting:
+                write(number)
+        return "" if waiting or sum(answers.values()) < count else "all"
+
+    try:
+        wait_until(turn, "all answers", timeout_s=100.0, pause_s=0.0)
+    finally:
+        dealer.close()
+    assert answers["taken"] == UNREAD_MAX
+    assert status(cluster, "NeverReads(key=flood)")["state"] == "running"
+    cluster.ledger.open_gate("end-flood")
+    cluster.wait_ended(run)
+    assert cluster.ledger.lines("unread", "NeverReads-flood")[0].detail == str(UNREAD_MAX)
+
+
+def test_program_gets_a_reply_through_the_client(cluster: Cluster) -> None:
+    run = cluster.detach("Listener", "--key", "program")
+    running(cluster, "Listener-program")
+    with cluster.client() as client:
+        found, nothing = client.send_message("Listener(key=program)", "hi", run=run)
+        assert (found.attempt, nothing) == (1, None)
+        _, reply = client.send_message(found.task_id, "end", payload={"n": "1"}, wait_s=30.0)
+    assert reply == '{"said": "bye"}'
+    cluster.wait_ended(run)
+
+
+def test_embedded_run_lets_its_tasks_talk(cluster: Cluster) -> None:
+    for gate in ("half-e", "end-e"):
+        cluster.ledger.open_gate(gate)
+    path = str(cluster.modules / "flowtasks.py")
+    done = cluster.flow("run", path, "Says", "--key", "e")
+    assert done.returncode == 0, done.stdout + done.stderr
