@@ -7,6 +7,7 @@ import json
 import signal
 import threading
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -253,7 +254,10 @@ def test_program_gets_a_reply_through_the_client(cluster: Cluster) -> None:
     cluster.wait_ended(run)
 
 
-def test_embedded_run_lets_its_tasks_talk(cluster: Cluster) -> None:
+def test_embedded_run_lets_its_tasks_talk(
+    cluster: Cluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(cluster.env, "TMPDIR", str(tmp_path))
     for gate in ("half-e", "end-e"):
         cluster.ledger.open_gate(gate)
     path = str(cluster.modules / "flowtasks.py")
