@@ -66,6 +66,12 @@ def from_files(env: Mapping[str, str], cwd: Path, system: Path = SYSTEM_FILE) ->
             yield _read(path, env)
 
 
+def project_folder(cwd: Path) -> Path:
+    """Return the folder of the project's settings, or ``cwd`` where there are none."""
+    found = _project_file(cwd)
+    return found.parent if found is not None else cwd
+
+
 def _project_file(cwd: Path) -> Path | None:
     """Look upwards as far as the repository's root; without a repository, only in ``cwd``.
 

@@ -122,8 +122,8 @@ class SmtpSettings(Section, frozen=True):
 class StorageSettings(Section, frozen=True):
     """``[storage]``: where ``task.artifact()`` puts what tasks make."""
 
-    #: A directory or any fsspec URL, the same for all hosts; empty: a directory of this user,
-    #: ``$XDG_DATA_HOME/flow/artifacts``, which only this host sees.
+    #: A directory or any fsspec URL, the same for all hosts; empty: ``artifacts`` in the
+    #: project's folder, where ``flow.toml`` is, or in the current one; only this host sees that.
     root: str = ""
 
 

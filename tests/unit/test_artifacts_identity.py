@@ -296,6 +296,13 @@ def test_root_that_is_none_is_refused(text: str) -> None:
         checked_root(text, "a test")
 
 
-def test_root_nobody_chose_is_in_the_users_data_directory() -> None:
-    assert default_root({"XDG_DATA_HOME": "/d"}) == "/d/flow/artifacts"
-    assert default_root({"XDG_DATA_HOME": "not absolute"}).endswith("/.local/share/flow/artifacts")
+def test_root_nobody_chose_is_in_the_projects_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    deeper = tmp_path / "a" / "b"
+    deeper.mkdir(parents=True)
+    (tmp_path / ".git").mkdir()
+    monkeypatch.chdir(deeper)
+    assert default_root() == str(deeper / "artifacts")
+    (tmp_path / "flow.toml").write_text("")
+    assert default_root() == str(tmp_path / "artifacts")

@@ -9,11 +9,12 @@ from __future__ import annotations
 
 import functools
 import os
-from collections.abc import Mapping
+from pathlib import Path
 from typing import Final, NamedTuple
 
 from flow.artifacts.errors import BadArtifactName
 from flow.errors import ConfigError
+from flow.layers import project_folder
 
 #: Of one part of an artifact's name; file systems hold 255, temporary names are longer.
 NAME_BYTES_MAX: Final = 200
@@ -72,7 +73,7 @@ def inherited() -> dict[str, str]:
 def checked_root(text: str, source: str) -> Root:
     """Bring a root to its canonical form; empty text means the default."""
     if not text:
-        return Root(default_root(os.environ), "the default")
+        return Root(default_root(), "the default")
     if text.startswith("file://"):
         text = text.removeprefix("file://")
     if SCHEME_END in text:
@@ -92,12 +93,12 @@ def checked_root(text: str, source: str) -> Root:
     return Root("" if path == "/" else path, source)
 
 
-def default_root(env: Mapping[str, str]) -> str:
-    """Name the root of a laptop: ``$XDG_DATA_HOME/flow/artifacts``, under ``~/.local/share``."""
-    base = env.get("XDG_DATA_HOME", "")
-    if not os.path.isabs(base):
-        base = os.path.join(os.path.expanduser("~"), ".local", "share")
-    return os.path.join(base, "flow", "artifacts")
+def default_root() -> str:
+    """Name the root of a laptop: ``artifacts`` beside ``flow.toml``, else in the current directory.
+
+    It belongs to the project: two that happen to have equal tasks must not share their outputs.
+    """
+    return str(project_folder(Path.cwd()) / "artifacts")
 
 
 def name_parts(name: str, family: str) -> list[str]:
