@@ -371,3 +371,27 @@ def test_output_that_only_an_ended_run_needed_leaves_memory_with_it() -> None:
     assert not env.core.state.tasks["default"]
     assert not env.core.state.temporary.known
     env.check()
+
+
+def test_nothing_goes_while_a_task_may_need_what_history_forgot() -> None:
+    env, worker = made({"old": ["gone"], "gone": [], "top": ["t"], "t": []}, "t")
+    env.submit("old")
+    assert worker.run() == ["gone"]
+    tasks = env.store.disk.tasks
+    del tasks[next(number for number, row in tasks.items() if "gone" in row[4])]
+    env.restart()
+    worker = env.worker("b", slots=1)
+    env.submit("top")
+    assert worker.run() == ["t"]
+    assert worker.run() == ["top"]
+    env.wait(cleaning.PATIENCE_S + 1)
+    worker.beat()
+    assert asked(env, worker) == []
+    for _ in range(8):  # until the lease of the worker that is gone has ended
+        env.wait(10.0)
+        worker.beat()
+    assert asked(env, worker) == []
+    assert set(worker.run()) == {"old"}
+    env.wait(cleaning.PATIENCE_S + 1)
+    worker.beat()
+    assert asked(env, worker) == [["t"]]

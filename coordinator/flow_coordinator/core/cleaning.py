@@ -58,7 +58,9 @@ def _forget_unowned(s: State) -> None:
 def _ask(s: State) -> None:
     t = s.temporary
     since = next(iter(t.due.values()))
-    if s.plans or ((s.frontier or s.unresolved) and s.now < since + PATIENCE_S):
+    if t.unsure:
+        t.unsure = [one for one in t.unsure if _may_run(s, one)]
+    if s.plans or ((s.frontier or s.unresolved) and s.now < since + PATIENCE_S) or t.unsure:
         _wake(s, s.now + PATIENCE_S)
         return
     worker = next((one for one in s.workers.values() if one.accepting), None)
@@ -75,6 +77,12 @@ def _ask(s: State) -> None:
     s.plan_seq += 1
     t.asked = CleanRecord(s.plan_seq, worker.uid, tasks, s.now)
     _say(s, worker, t.asked)
+
+
+def _may_run(s: State, task: TaskRecord) -> bool:
+    """Tell whether a task is in memory and not done: it, or a retry of it, has its needs."""
+    tasks = s.tasks.get(task.family.project, {})
+    return tasks.get(task.task_id) is task and task.state not in SATISFIED
 
 
 def _wake(s: State, at: Instant) -> None:

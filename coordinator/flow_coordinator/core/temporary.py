@@ -59,6 +59,9 @@ class Temporary:
         self.freed: list[RunRecord] = []
         #: outputs that somebody may have been the last to need: their tasks may leave memory
         self.settled: list[TaskRecord] = []
+        #: tasks from before a restart that need something which history has forgotten by now:
+        #: while one of them is open, nothing is removed that it might need
+        self.unsure: list[TaskRecord] = []
         #: the timer that is set
         self.wake_at: Instant = 0.0
 

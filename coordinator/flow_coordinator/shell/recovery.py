@@ -99,7 +99,10 @@ def _tasks(s: State, snapshot: Snapshot) -> dict[int, TaskRecord]:
         s.tasks.setdefault(task.family.project, {})[task_id] = task
     for task_row in snapshot.tasks:
         numbers = rows.unpack_numbers(task_row[6])
-        tasks[task_row[0]].upstream = tuple(tasks[n] for n in numbers if n in tasks)
+        task = tasks[task_row[0]]
+        task.upstream = tuple(tasks[n] for n in numbers if n in tasks)
+        if len(task.upstream) < len(numbers):
+            s.temporary.unsure.append(task)
     return tasks
 
 
