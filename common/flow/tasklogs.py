@@ -84,6 +84,7 @@ def configure(logs: LogsSettings) -> None:
             raise ConfigError(f"[logs] file: {error}", hint=hint) from None
     for handler in handlers:
         handler.setFormatter(form)
+        handler.addFilter(_is_of_a_task)
     root = logging.getLogger()
     root.setLevel(level)
     if len(handlers) == 1 and logs.format == "plain":
@@ -91,6 +92,11 @@ def configure(logs: LogsSettings) -> None:
         logging.lastResort = handlers[0]
     else:
         root.handlers[:] = handlers
+
+
+def _is_of_a_task(record: logging.LogRecord) -> bool:
+    """Leave out what luigi says of its configuration files when it is imported, in any process."""
+    return not (record.name == "luigi-interface" and record.msg == "Loaded %r")
 
 
 def configure_or_tell(logs: LogsSettings) -> None:

@@ -276,3 +276,16 @@ def test_script_is_known_by_its_path_and_its_classes_as_main(tmp_path: Path) -> 
         assert task.of is type(task)
         made.append(type(task))
     assert made[0] is not made[1]
+
+
+def test_import_of_luigi_is_silent_in_a_task_process() -> None:
+    code = (
+        "from flow import settings, tasklogs; tasklogs.configure(settings.load().logs)\n"
+        "import luigi, luigi.configuration, logging\n"
+        "luigi.configuration.get_config().reload()\n"
+        "logging.getLogger('luigi-interface').info('a word of a task')\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", code], capture_output=True, text=True, check=True
+    )
+    assert done.stderr == "INFO: a word of a task\n"
