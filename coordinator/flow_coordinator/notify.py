@@ -230,11 +230,11 @@ class Notifier:
 
     def _deliver_one(self, postman: Postman, recipient: str, pending: _Pending) -> None:
         from flow.mail import Refused, Unavailable
-        from flow_coordinator.letters import letter
+        from flow_coordinator.mailtext import compose
 
         bundle = self._take(recipient, pending)
         try:
-            postman.send(letter(bundle, self._email, hints=self._hints))
+            postman.send(compose(bundle, self._email, hints=self._hints))
         except Refused as error:
             self._give_up(bundle, error)
         except Unavailable as error:

@@ -30,7 +30,7 @@ _KINDS = {
 }
 
 
-def letter(bundle: Bundle, email: EmailSettings, *, hints: bool) -> EmailMessage:
+def compose(bundle: Bundle, email: EmailSettings, *, hints: bool) -> EmailMessage:
     """Write the mail. ``hints``: there is a coordinator that commands can ask."""
     text = "\n".join(_lines(bundle, email, hints))
     message = EmailMessage()
