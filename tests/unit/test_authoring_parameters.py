@@ -1,12 +1,15 @@
 """Every kind of parameter: what it reads, writes, accepts and refuses, and how it says so."""
 
 import datetime as dt
+import decimal
 import enum
 import os
 import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
+import pandas as pd
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -25,6 +28,16 @@ from flow.parameters.container import FrozenOrderedDict, recursively_unfreeze
 class Color(enum.Enum):
     RED = 1
     GREEN = 2
+
+
+class Mode(enum.Flag):
+    READ = 1
+    WRITE = 2
+
+
+class _Day(dt.date):
+    def __str__(self):
+        return "some day"
 
 
 def task_with(parameter):
@@ -87,6 +100,19 @@ ROUND_TRIPS = [
     (flow.OptionalDateParameter(), dt.date(2026, 1, 2), dt.date(2026, 1, 2)),
     (flow.IntParameter(default=None), None, None),
     (flow.Parameter(default=None), None, None),
+    (flow.StrParameter(default=None), "None", None),
+    (flow.ListParameter(default=None), None, None),
+    (flow.EnumParameter(enum=Color, default=None), None, None),
+    (flow.EnumListParameter(enum=Color, default=None), None, None),
+    (flow.ChoiceListParameter(choices=["a"], default=None), None, None),
+    (flow.TaskParameter(default=None), None, None),
+    (flow.TaskInstanceParameter(default=None), None, None),
+    (flow.IntParameter(), 1448928000.0, 1448928000),
+    (flow.NumericalParameter(var_type=int, min_value=0, max_value=9), np.float64(3), 3),
+    (flow.ChoiceParameter(choices=[True, False], var_type=bool), False, False),
+    (flow.DateParameter(), _Day(2026, 1, 2), dt.date(2026, 1, 2)),
+    (flow.DateSecondParameter(), pd.Timestamp("2026-01-02 03:04:05.6789", tz="UTC"), dt.datetime(2026, 1, 2, 3, 4, 5)),  # noqa: E501
+    (flow.TimeDeltaParameter(), pd.Timedelta("1 s 7 ns"), dt.timedelta(seconds=1)),
 ]  # fmt: skip
 
 
@@ -100,7 +126,15 @@ def test_value_is_the_same_here_and_in_another_process(parameter, given_value, h
 
 REFUSED = [
     (flow.IntParameter(), "1.5", "'1.5' is not a whole number (IntParameter)"),
-    (flow.IntParameter(), 1.0, "1.0 is not a whole number (IntParameter)"),
+    (flow.IntParameter(), 1.5, "1.5 is not a whole number (IntParameter)"),
+    (flow.IntParameter(), float("nan"), "nan is not a whole number (IntParameter)"),
+    pytest.param(flow.IntParameter(), 10**5000, "cannot be written as text", id="digits"),
+    (flow.FloatParameter(), 10**400, "too large"),
+    (flow.OptionalFloatParameter(), dt.date(2026, 1, 2), "is not a number"),
+    (flow.OptionalBoolParameter(), 1, "1 is not true or false (OptionalBoolParameter)"),
+    (flow.EnumParameter(enum=Mode), Mode.READ | Mode.WRITE, "is not one of READ, WRITE"),
+    (flow.DateParameter(), pd.NaT, "NaT is not a date"),
+    (flow.DateHourParameter(), pd.NaT, "NaT is not an hour"),
     (flow.IntParameter(), None, "None is not a whole number (IntParameter)"),
     (flow.FloatParameter(), "much", "'much' is not a number (FloatParameter)"),
     (flow.BoolParameter(), "yes", "'yes' is not true or false (BoolParameter)"),
@@ -126,7 +160,7 @@ REFUSED = [
 @pytest.mark.parametrize(("parameter", "value", "text"), REFUSED)
 def test_value_in_code_that_does_not_fit_is_refused_with_a_reason(parameter, value, text):
     with pytest.raises(BadParameter) as caught:
-        task_with(parameter)(p=value).to_str_params()
+        task_with(parameter)(p=value)
     assert str(caught.value).startswith("Holder --p: ")
     assert text in str(caught.value)
 
@@ -305,3 +339,27 @@ def test_errors_have_luigis_names_too():
     assert ParameterException is ParameterError
     with pytest.raises(MissingParameterException):
         task_with(flow.IntParameter())()
+
+
+@pytest.mark.parametrize(
+    ("parameter", "values"),
+    [
+        (flow.Parameter, [1, True, 1.0, "1"]),
+        (flow.FloatParameter, [0.0, -0.0]),
+    ],
+)
+@pytest.mark.filterwarnings("ignore:Parameter")
+def test_values_that_are_equal_but_written_otherwise_are_other_tasks(parameter, values):
+    cls = task_with(parameter())
+    made = [cls(p=value) for value in values]
+    assert [task.to_str_params()["p"] for task in made] == [str(value) for value in values]
+    assert made == [cls(p=value) for value in values]
+
+
+def test_decimals_that_are_equal_but_written_otherwise_are_other_tasks():
+    cents = flow.NumericalParameter(
+        var_type=decimal.Decimal, min_value=decimal.Decimal(0), max_value=decimal.Decimal(9)
+    )
+    cls = task_with(cents)
+    assert cls(p=decimal.Decimal("1.50")).to_str_params() == {"p": "1.50"}
+    assert cls(p=decimal.Decimal("1.5")).to_str_params() == {"p": "1.5"}

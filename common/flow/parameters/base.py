@@ -97,8 +97,10 @@ class Parameter(Generic[T, S]):
     what: str = "a string"
     #: Values of exactly this type are accepted as they are, without ``normalize``.
     exact_type: type | None = str
-    #: Whether equal values may be written differently (1 and True inside a list).
-    ambiguous: bool = False
+    #: Whether equal values may be written differently: 1, True and 1.0.
+    ambiguous: bool = True
+    #: What is written for None where the default is None, and read as None there.
+    none_text: str = "None"
 
     def __init__(
         self,
@@ -171,14 +173,16 @@ class Parameter(Generic[T, S]):
 
     def read(self, text: str) -> T:
         """Parse text as given on a command line, in settings, or by another process."""
-        if self.default is None and text == "None":
-            # str(None) is how a default of None crosses processes.
+        if self.default is None and text == self.none_text:
             return None  # type: ignore[return-value]
-        return self.normalize(self.parse(text))
+        return self.accept(self.parse(text))  # type: ignore[no-any-return]
 
     def accept(self, value: Any) -> Any:
         """Check a value given in code and bring it to its canonical, hashable form."""
-        if value is None and self.default is None:
+        if self.default is None and (
+            value is None or (value.__class__ is str and value == self.none_text)
+        ):
+            # That text, too: as it would be for any other process.
             return None
         value = self.normalize(value)
         if isinstance(value, list):

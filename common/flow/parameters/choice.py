@@ -32,6 +32,7 @@ class _Choosing(Parameter[S, R], Generic[S, R, T]):
     """What one choice and a list of choices share: the choices, all of type ``var_type``."""
 
     exact_type = None
+    ambiguous = False
 
     def __init__(
         self,
@@ -57,6 +58,10 @@ class _Choosing(Parameter[S, R], Generic[S, R, T]):
 
     def read_one(self, text: str) -> T:
         """Read one choice."""
+        # As it is written first: bool("False") is true.
+        for choice in self.choices:
+            if str(choice) == text:
+                return choice
         make: Any = self.var_type
         try:
             value = make(text)
@@ -130,7 +135,7 @@ class ChoiceListParameter(_Choosing["tuple[T, ...]", Iterable[T], T], Generic[T]
         return tuple([self.read_one(one) for one in text.split(SEPARATOR)]) if text else ()
 
     def serialize(self, value: Any) -> str:
-        return SEPARATOR.join([str(one) for one in value])
+        return str(None) if value is None else SEPARATOR.join([str(one) for one in value])
 
     def normalize(self, value: Any) -> tuple[T, ...]:
         if isinstance(value, str):
@@ -142,6 +147,7 @@ class EnumParameter(Parameter[E]):
     """A member of an ``enum.Enum``, by its name."""
 
     exact_type = None
+    ambiguous = False
 
     def __init__(
         self,
@@ -158,7 +164,7 @@ class EnumParameter(Parameter[E]):
         return self._member.read(text)
 
     def serialize(self, value: Any) -> str:
-        return str(value.name)
+        return str(None if value is None else value.name)
 
     def normalize(self, value: Any) -> E:
         return self._member.take(value)
@@ -168,6 +174,7 @@ class EnumListParameter(Parameter["tuple[E, ...]", Iterable[E]]):
     """Any number of members of an ``enum.Enum``, by name and in order; comma-separated as text."""
 
     exact_type = None
+    ambiguous = False
 
     def __init__(
         self,
@@ -184,7 +191,7 @@ class EnumListParameter(Parameter["tuple[E, ...]", Iterable[E]]):
         return tuple([self._member.read(one) for one in text.split(SEPARATOR)]) if text else ()
 
     def serialize(self, value: Any) -> str:
-        return SEPARATOR.join([member.name for member in value])
+        return str(None) if value is None else SEPARATOR.join([member.name for member in value])
 
     def normalize(self, value: Any) -> tuple[E, ...]:
         if isinstance(value, str):
@@ -209,8 +216,8 @@ class _Members(Generic[E]):
         return member
 
     def take(self, value: Any) -> E:
-        if isinstance(value, self._enum):
-            return value
+        if isinstance(value, self._enum) and value.name in self._enum.__members__:
+            return value  # and not several flags in one, which have no name
         if isinstance(value, str):
             return self.read(value)
         raise ValueError(f"{shown(value)} is not {self.what}")

@@ -30,6 +30,7 @@ class TimeDeltaParameter(Parameter[datetime.timedelta]):
 
     what = "a span of time, expected seconds, P1DT2H, or like '1 d 2 h 3 m'"
     exact_type = datetime.timedelta
+    ambiguous = False
 
     def parse(self, text: str) -> datetime.timedelta:
         try:
@@ -61,7 +62,8 @@ class TimeDeltaParameter(Parameter[datetime.timedelta]):
 
     def normalize(self, value: Any) -> datetime.timedelta:
         if isinstance(value, datetime.timedelta):
-            return value
+            # A subclass, such as pandas', may hold what the text does not say.
+            return datetime.timedelta(value.days, value.seconds, value.microseconds)
         if isinstance(value, (str, int, float)) and not isinstance(value, bool):
             return self.parse(str(value))
         raise self.reject(value)

@@ -17,6 +17,7 @@ class DateIntervalParameter(Parameter[DateInterval]):
         "2026-11-04-2026-12-04"
     )
     exact_type = None
+    ambiguous = False
 
     def parse(self, text: str) -> DateInterval:
         return date_interval.parse(text)

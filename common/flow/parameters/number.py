@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from flow.parameters.base import NO_VALUE, NoValue, Parameter, T
 from flow.parameters.errors import BadDeclaration, shown
 from flow.parameters.optional import OptionalMixin
+from flow.parameters.scalar import whole
 
 if TYPE_CHECKING:
     from typing import Unpack
@@ -71,10 +72,10 @@ class NumericalParameter(Parameter[T]):
             return self.parse(value)
         if self.var_type is int:
             # int() alone would cut a fraction off.
-            try:
-                return self._bounded(int(operator.index(value)))
-            except TypeError:
-                raise self._refuse(value) from None
+            number = whole(value)
+            if number is None:
+                raise self._refuse(value)
+            return self._bounded(number)
         return self._bounded(value) if type(value) is self.var_type else self.parse(value)
 
     def _bounded(self, value: Any) -> T:

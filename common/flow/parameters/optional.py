@@ -26,14 +26,14 @@ class OptionalMixin(Parameter[T, S]):
 
     #: Values of other types are converted, with a warning; empty: without one.
     expected_type: type | tuple[type, ...] = ()
+    none_text = ""
 
     def __init__(self, default: Any = None, **options: Unpack[Options]) -> None:
         super().__init__(default, **options)
 
     def parse(self, text: Any) -> Any:
-        if not isinstance(text, str):
-            return text
-        return super().parse(text) if text else None
+        nothing = isinstance(text, str) and not text
+        return None if nothing else super().parse(text)
 
     def serialize(self, value: Any) -> str:
         return "" if value is None else super().serialize(value)
@@ -41,9 +41,6 @@ class OptionalMixin(Parameter[T, S]):
     def normalize(self, value: Any) -> Any:
         nothing = value is None or (isinstance(value, str) and not value)
         return None if nothing else super().normalize(value)
-
-    def read(self, text: str) -> Any:
-        return self.normalize(self.parse(text))
 
     def next_in_enumeration(self, value: Any) -> Any:
         return None

@@ -16,10 +16,22 @@ if TYPE_CHECKING:
     from flow.parameters.base import Options
 
 
+def whole(value: Any) -> int | None:
+    """Return a whole number given in code as ``int``; None for what is none."""
+    if isinstance(value, float):
+        return int(value) if value.is_integer() else None
+    try:
+        # int(index()) also turns numpy's integers and bool into what another process will read.
+        return int(operator.index(value))
+    except TypeError:
+        return None
+
+
 class StrParameter(Parameter[str]):
     """Text; other values are written with ``str()``."""
 
     exact_type = str
+    ambiguous = False
 
     def normalize(self, value: Any) -> str:
         if value is None:
@@ -28,10 +40,11 @@ class StrParameter(Parameter[str]):
 
 
 class IntParameter(Parameter[int]):
-    """A whole number. Text is read, a float is refused."""
+    """A whole number. Text is read; a float is taken if it has no fraction."""
 
     what = "a whole number"
     exact_type = int
+    ambiguous = False
 
     def parse(self, text: str) -> int:
         try:
@@ -42,11 +55,10 @@ class IntParameter(Parameter[int]):
     def normalize(self, value: Any) -> int:
         if isinstance(value, str):
             return self.parse(value)
-        try:
-            # int(index()) also turns numpy's integers and bool into what another process will read.
-            return int(operator.index(value))
-        except TypeError:
-            raise self.reject(value) from None
+        number = whole(value)
+        if number is None:
+            raise self.reject(value)
+        return number
 
     def next_in_enumeration(self, value: int) -> int:
         return value + 1
@@ -83,6 +95,7 @@ class BoolParameter(Parameter[bool]):
 
     what = "true or false"
     exact_type = bool
+    ambiguous = False
 
     def __init__(
         self,
@@ -123,6 +136,7 @@ class PathParameter(Parameter[Path, "Path | str"]):
 
     what = "a path"
     exact_type = None
+    ambiguous = False
 
     def __init__(
         self,

@@ -11,6 +11,8 @@ from flow.parameters.base import NO_VALUE, Parameter, ParameterVisibility
 from flow.parameters.defaults import resolve_default
 
 _OWN_PACKAGE: Final = "flow.parameters."
+#: Every Python writes shorter numbers (str_digits_check_threshold of sys.int_info, 640 digits).
+INT_BITS_FREE: Final = 2048
 
 
 class Signature:
@@ -99,7 +101,14 @@ class Signature:
         if self._by_hash:
             return values
         try:
-            return (*values, *[self._serializers[index](values[index]) for index in self._by_text])
+            return (
+                *values,
+                *[
+                    self._serializers[index](values[index])
+                    for index in self._by_text
+                    if values[index].__class__ is not str
+                ],
+            )
         except Exception as error:  # serialize() may be a user's
             raise self._unwritable(values, error) from error
 
@@ -109,6 +118,9 @@ class Signature:
             # File names that are no UTF-8 are such text; messages and stores have no place for it.
             if value.__class__ is str and not value.isascii() and not errors.is_unicode(value):
                 raise errors.not_unicode(self.family, self.names[index], value)
+            # Python refuses to write what takes quadratic time to write.
+            if value.__class__ is int and value.bit_length() > INT_BITS_FREE:
+                self.strings(values)
         if self._foreign:
             self.strings(values)
 
@@ -210,6 +222,8 @@ class Signature:
 
 def exact_type(param: Parameter[Any]) -> type | None:
     """Return the type whose values need no ``normalize``, unless a subclass overrides that."""
+    if param.default is None:
+        return None  # some text may mean None
     for cls in type(param).__mro__:
         if "exact_type" in cls.__dict__:
             found: type | None = cls.__dict__["exact_type"]

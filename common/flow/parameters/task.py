@@ -30,12 +30,13 @@ class TaskParameter(Parameter["type[TaskT]"]):
 
     what = "a task class, expected the name of its family"
     exact_type = None
+    ambiguous = False
 
     def parse(self, text: str) -> Any:
         return registry.find(text)
 
     def serialize(self, value: Any) -> str:
-        return str(value.get_task_family())
+        return str(None if value is None else value.get_task_family())
 
     def normalize(self, value: Any) -> Any:
         if isinstance(value, registry.Register):
@@ -73,6 +74,8 @@ class TaskInstanceParameter(Parameter[TaskT]):
         return load_task(module, family, params)
 
     def serialize(self, value: Any) -> str:
+        if value is None:
+            return str(None)
         members = (value.task_module, value.task_family, value.to_str_params())
         return json.dumps(dict(zip(_MEMBERS, members, strict=True)), separators=(",", ":"))
 

@@ -31,6 +31,7 @@ class _Interval(Parameter[_Moment, _Given], Generic[_Moment, _Given]):
         start: From which value the units are counted; 1970 by default.
     """
 
+    ambiguous = False
     #: As ``strptime`` wants it.
     date_format: str
 
@@ -58,6 +59,13 @@ class _Interval(Parameter[_Moment, _Given], Generic[_Moment, _Given]):
         if self.date_format == "%Y-%m-%d":
             return str(value)[:10]
         return _written(value, self.date_format)
+
+    def _plain(self, value: datetime.date) -> datetime.date:
+        """Return the day as any other process will have it, whatever subclass it is of."""
+        try:
+            return datetime.date(value.year, value.month, value.day)
+        except (ValueError, TypeError):  # pandas' NaT is a datetime without a year
+            raise self.reject(value) from None
 
 
 class DateParameter(_Interval[datetime.date, "_Day"]):
@@ -92,10 +100,8 @@ class DateParameter(_Interval[datetime.date, "_Day"]):
     def _day(self, value: Any) -> datetime.date:
         if type(value) is datetime.date:
             return value
-        if isinstance(value, datetime.datetime):
-            return value.date()
         if isinstance(value, datetime.date):
-            return value
+            return self._plain(value)
         if isinstance(value, str):
             return self.parse(value)
         if self.interval_type and type(value).__name__ == self.interval_type:
@@ -167,12 +173,13 @@ class _MomentParameter(_Interval[datetime.datetime, datetime.date]):
 
     def _moment(self, value: Any) -> datetime.datetime:
         if isinstance(value, datetime.datetime):
-            return value.replace(tzinfo=None)
+            day = self._plain(value)
+            clock = datetime.time(value.hour, value.minute, value.second)
+            return datetime.datetime.combine(day, clock)
         if isinstance(value, datetime.date):
             return datetime.datetime(value.year, value.month, value.day)
         if isinstance(value, str):
-            moment: datetime.datetime = self.parse(value)
-            return moment
+            return self._moment(self.parse(value))
         raise self.reject(value)
 
 
