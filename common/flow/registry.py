@@ -74,7 +74,7 @@ class Register(ABCMeta):
             _register(cls)
         return cls
 
-    def __call__(cls: type[_T], *args: Any, **kwargs: Any) -> _T:
+    def __call__(cls: type[_T], /, *args: Any, **kwargs: Any) -> _T:
         """Return the instance of these values, the same object while it is kept."""
         signature: Signature = cls._flow_signature  # type: ignore[attr-defined]
         values = signature.bind(args, kwargs)
@@ -93,7 +93,7 @@ class Register(ABCMeta):
                 type.__setattr__(cls, "_flow_old", young)
                 young = {}
                 type.__setattr__(cls, "_flow_young", young)
-            young[key] = task
+            task = young.setdefault(key, task)  # another thread may have made it meanwhile
         return task
 
     def __setattr__(cls, name: str, value: Any) -> None:
@@ -180,8 +180,8 @@ class Register(ABCMeta):
 class _Forgetful(dict[Any, Any]):
     """A cache of nothing."""
 
-    def __setitem__(self, key: Any, value: Any) -> None:
-        pass
+    def setdefault(self, key: Any, default: Any = None) -> Any:
+        return default
 
 
 _READ_AGAIN_FOR: Final = frozenset({"__init__", "__name__", "__new__", "task_namespace"})

@@ -139,7 +139,7 @@ class Task(metaclass=Register):
     max_batch_size: Any = float("inf")
     #: Who else gets mail: a comma-separated string or a list.
     owner_email: Any = None
-    #: False: parameters are plain ``--name`` on the command line, not ``--Family-name``.
+    #: Luigi's, without effect: other tasks' parameters are ``--Family-name``, never plain names.
     use_cmdline_section: Any = True
     #: Beats ``namespace()``.
     task_namespace: Any = None
@@ -159,7 +159,7 @@ class Task(metaclass=Register):
     _flow_root: ClassVar[bool] = True
     _flow_values: tuple[Any, ...]
 
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
+    def __init__(self, /, *args: Any, **kwargs: Any) -> None:
         signature = type(self)._flow_signature
         values = signature.bind(args, kwargs)
         self.__dict__.update(zip(signature.names, values, strict=True))

@@ -1,6 +1,8 @@
 """Which class a family means, and who hears what happens to its tasks."""
 
 import functools
+import sys
+import threading
 
 import pytest
 
@@ -97,3 +99,39 @@ def test_namespace_calls_apply_to_later_classes_of_the_nearest_scope():
         registry._namespaces.clear()
     assert Scoped.task_family == "inner.Scoped"
     assert Auto.task_family == f"{__name__}.Auto"
+
+
+def test_parameter_named_like_the_first_argument_of_a_constructor_is_a_parameter():
+    class Holder(flow.Task):
+        _visible_in_registry = False
+        cls = flow.Parameter()
+        self = flow.Parameter()
+
+        def __init__(self, /, *args, **kwargs):
+            super().__init__(*args, **kwargs)
+
+    assert Holder(cls="a", self="b").to_str_params() == {"cls": "a", "self": "b"}
+
+
+def test_threads_that_make_the_same_task_get_the_same_object():
+    class Shared(flow.Task):
+        _visible_in_registry = False
+        number = flow.IntParameter()
+
+    made = []
+
+    def make():
+        made.append([Shared(number=number) for number in range(2000)])
+
+    interval_s = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    try:
+        threads = [threading.Thread(target=make) for _ in range(4)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+    finally:
+        sys.setswitchinterval(interval_s)
+    for same in zip(*made, strict=True):
+        assert len({id(task) for task in same}) == 1

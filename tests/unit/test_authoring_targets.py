@@ -246,3 +246,12 @@ def test_mock_directory_ends_with_the_process_that_made_it():
 
 def test_local_target_is_public():
     assert flow.LocalTarget is LocalTarget
+
+
+@pytest.mark.parametrize("kind", [flow.LocalTarget, MockTarget])
+def test_target_is_touched_and_opened_only_in_a_mode(kind, tmp_path):
+    target = kind(str(tmp_path / "empty"))
+    target._touchz()
+    assert target.open("r").read() == ""
+    with pytest.raises(TypeError, match="NoneType"):
+        target.open(None)

@@ -135,6 +135,10 @@ class FileSystemTarget(Target):
             raise
         self.fs.rename_dont_move(temporary, path)
 
+    def _touchz(self) -> None:
+        with self.open("w"):
+            pass
+
     def _make_parent(self) -> None:
         parent = self.path.rstrip("/").rpartition("/")[0]
         if parent:

@@ -128,7 +128,7 @@ class LocalTarget(FileSystemTarget):
 
     def open(self, mode: str = "r") -> IO[Any]:
         """Open for reading ("r") or writing ("w"). A written file appears when it is closed."""
-        plain = mode.replace("b", "").replace("t", "")
+        plain = str.replace(mode, "b", "").replace("t", "")
         if plain == "w":
             self.makedirs()
             return cast(IO[Any], AtomicFile(self.path, self.format))

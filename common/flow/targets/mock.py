@@ -162,7 +162,7 @@ class MockTarget(FileSystemTarget):
 
     def open(self, mode: str = "r") -> IO[Any]:
         """Open for reading ("r") or writing ("w"); what is written appears when it is closed."""
-        plain = mode.replace("b", "").replace("t", "")
+        plain = str.replace(mode, "b", "").replace("t", "")
         if plain == "r":
             try:
                 return self.format.pipe_reader(open(_place(self.path), "rb"))

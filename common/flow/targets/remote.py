@@ -65,7 +65,7 @@ class RemoteTarget(FileSystemTarget):
 
     def open(self, mode: str = "r") -> IO[Any]:
         """Open for reading ("r") or writing ("w"). A written file appears when it is closed."""
-        plain = mode.replace("b", "").replace("t", "")
+        plain = str.replace(mode, "b", "").replace("t", "")
         if plain == "w":
             return cast(IO[Any], self._fs.publish(self.path, self.format))
         if plain == "r":
