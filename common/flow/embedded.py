@@ -127,7 +127,7 @@ def build(
     from flow.execution import Root, Work, execute
 
     _refuse_while_loading("build")
-    wanted = list(tasks)
+    wanted = _tasks(tasks)
     known = ("quiet", "summary", "timeout", "retry", "fail_fast", "name", "state_dir")
     luigi_options.check("flow.build", keywords, known, local=local_scheduler)
     if not wanted:
@@ -148,6 +148,18 @@ def build(
     if ended.code == ExitCode.INTERRUPTED:
         raise KeyboardInterrupt  # what a program does next must not go on as if nothing was
     return RunResult(ended)
+
+
+def _tasks(given: Any) -> list[Any]:
+    """Refuse what is no list of tasks, where it is plain what was meant."""
+    from flow.dialects import is_task
+
+    listed = isinstance(given, Iterable)
+    tasks = list(given) if listed else [given]
+    wrong = [each for each in tasks if not (listed and is_task(each))]
+    if wrong:
+        raise TypeError(f"flow.build takes a list of tasks, as [MyTask()], not {wrong[0]!r:.100}")
+    return tasks
 
 
 def run(

@@ -11,6 +11,7 @@ from flow import events, speech
 from flow.dynamic import DynamicRequirements
 from flow.identity import spell, task_id_str
 from flow.parameters.base import Parameter, ParameterVisibility
+from flow.parameters.errors import not_initialized
 from flow.registry import Register, auto_namespace, namespace, wrapped
 from flow.structure import flatten, getpaths
 
@@ -157,7 +158,6 @@ class Task(metaclass=Register):
 
     _visible_in_registry: ClassVar[bool] = False
     _flow_root: ClassVar[bool] = True
-    _flow_values: tuple[Any, ...]
 
     def __init__(self, /, *args: Any, **kwargs: Any) -> None:
         signature = type(self)._flow_signature
@@ -266,9 +266,15 @@ class Task(metaclass=Register):
     # ------------------------------------------------------------------ identity
 
     if TYPE_CHECKING:
+        _flow_values: tuple[Any, ...]
         task_id: str
         param_kwargs: dict[str, Any]
     else:
+
+        @_OnFirstUse
+        def _flow_values(self) -> tuple[Any, ...]:
+            # The constructor puts them in before anybody asks.
+            raise not_initialized(type(self))
 
         @_OnFirstUse
         def task_id(self) -> str:

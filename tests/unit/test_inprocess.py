@@ -246,3 +246,38 @@ def test_priority_of_what_becomes_ready_beats_what_was_ready_before() -> None:
 
     assert testing.run(*[Chained(prio=prio) for prio in (24, 14, 4, 25, 15, 5)])
     assert order == [5, 15, 25, 4, 14, 24]
+
+
+@pytest.mark.parametrize("place", ["complete", "requires"])
+def test_ctrl_c_while_tasks_are_looked_at_is_the_programs_as_well(place: str) -> None:
+    class InlineInterrupted(flow.Task):
+        pass
+
+    def press(task: flow.Task) -> None:
+        raise KeyboardInterrupt
+
+    setattr(InlineInterrupted, place, press)
+    with pytest.raises(KeyboardInterrupt):
+        testing.run(InlineInterrupted())
+
+
+def test_attribute_that_is_no_number_is_an_error_of_planning() -> None:
+    class InlineOdd(Remembers):
+        priority = float("nan")
+
+    result = testing.run(InlineOdd())
+    assert result.exit_code is ExitCode.SCHEDULING_ERROR
+    assert "nan is no number" in result.failures[0].error
+
+
+def test_what_is_no_list_of_tasks_is_refused_before_anything_runs() -> None:
+    class InlineUnready(flow.Task):
+        def __init__(self) -> None:
+            pass
+
+    wrong: list[Any] = [InlineLeaf, InlineLeaf(n=1), 5, [InlineLeaf], [InlineLeaf(n=1), "x"]]
+    for tasks in wrong:
+        with pytest.raises(TypeError, match=r"takes a list of tasks, as \[MyTask\(\)\], not"):
+            flow.build(tasks, in_process=True)
+    with pytest.raises(UsageError, match="forget super"):
+        testing.run(InlineUnready())

@@ -129,6 +129,11 @@ def bad(family: str, name: str, reason: str, type_name: str, *, source: str = ""
     return BadParameter(f"{family} {flag(name)}{origin}: {reason} ({type_name})")
 
 
+def not_initialized(cls: type) -> BadParameter:
+    """Make the error for a task whose constructor did not come as far as ``Task``'s own."""
+    return BadParameter(f"{shown(cls)} is not initialized: did its __init__ forget super()?")
+
+
 def is_unicode(text: str) -> bool:
     """Tell whether text can be written as UTF-8."""
     try:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from flow import registry
 from flow.parameters.base import Parameter, T
-from flow.parameters.errors import BadParameter, shown
+from flow.parameters.errors import not_initialized, shown
 
 if TYPE_CHECKING:
     from typing_extensions import TypeVar
@@ -90,7 +90,5 @@ class TaskInstanceParameter(Parameter[TaskT]):
         if not isinstance(type(value), registry.Register):
             raise self.reject(value)
         if not value.initialized():
-            raise BadParameter(
-                f"{shown(type(value))} is not initialized: did its __init__ forget super()?"
-            )
+            raise not_initialized(type(value))
         return value

@@ -24,7 +24,7 @@ from flow.messages.shared import PlanChunk, PlanError, Policy, Spec, SpecStatus,
 from flow.packing import unpack_params
 from flow.resources import parse_demand
 from flow.task import Task, is_external
-from flow_worker.process.attempt import stub_of
+from flow_worker.process.attempt import Passing, stub_of
 from flow_worker.process.channel import Chunk, Expand, Frame, More, Remove, Stop
 from flow_worker.process.failure import Complaint, Failure, Terminated, failure_of
 from flow_worker.process.instances import Instances
@@ -50,7 +50,8 @@ _NO_BULK = Task.__dict__["bulk_complete"].__func__
 class Planner:
     """Answers ``Expand``. ``after_step`` is called when user code may have printed.
 
-    ``instances`` are the tasks of the program around, where there is one.
+    ``instances`` are the tasks of the program around, where there is one; ``passing`` are the
+    exceptions of a task that end more than the look at it.
     """
 
     def __init__(
@@ -58,8 +59,10 @@ class Planner:
         send: Callable[[Frame], None],
         after_step: Callable[[], None],
         instances: Instances | None = None,
+        passing: Passing = (Terminated,),
     ) -> None:
         self._send = send
+        self._passing = passing
         self._after_step = after_step
         self._instances = instances
         self._requests: dict[int, _Request] = {}
@@ -75,7 +78,7 @@ class Planner:
             if not self._requests and self._instances is None:
                 for dialect in (NATIVE, *others()):
                     dialect.planning()
-            self._requests[frame.request] = _Request(frame, self._instances)
+            self._requests[frame.request] = _Request(frame, self._instances, self._passing)
 
     def on_more(self, frame: More) -> None:
         """Allow one chunk beyond the one that was asked for."""
@@ -89,7 +92,7 @@ class Planner:
 
     def on_remove(self, frame: Remove) -> None:
         """Remove temporary artifacts, at once: no request is open meanwhile."""
-        removed = remove(frame, _Walk([], 0, self._instances).build)
+        removed = remove(frame, _Walk([], 0, self._instances, self._passing).build)
         self._after_step()
         self._send(removed)
 
@@ -111,12 +114,12 @@ class Planner:
 class _Request:
     """One request being answered."""
 
-    def __init__(self, frame: Expand, instances: Instances | None) -> None:
+    def __init__(self, frame: Expand, instances: Instances | None, passing: Passing) -> None:
         self.request = frame.request
         #: The chunk that comes next, and the last one that may be sent by now.
         self.number = 0
         self.allowed = 1
-        self._chunks = _Walk(frame.stubs, frame.expand_max, instances).chunks()
+        self._chunks = _Walk(frame.stubs, frame.expand_max, instances, passing).chunks()
         self._ahead: bytes | None = None
 
     @property
@@ -133,8 +136,11 @@ class _Request:
 class _Walk:
     """The breadth-first walk of one request, and the chunk that is being filled."""
 
-    def __init__(self, stubs: list[Stub], expand_max: int, instances: Instances | None) -> None:
+    def __init__(
+        self, stubs: list[Stub], expand_max: int, instances: Instances | None, passing: Passing
+    ) -> None:
         self._instances = instances
+        self._passing = passing
         self._asked = stubs
         self._left = max(expand_max, len(stubs))
         self._count = 0
@@ -184,7 +190,7 @@ class _Walk:
         try:
             task = self.build(stub)
             true = _small(stub_of(task))
-        except Terminated:
+        except self._passing:
             raise
         except BaseException as e:  # modules, parameters and constructors are user code
             index = self._add_stub(stub)
@@ -238,7 +244,7 @@ class _Walk:
     def _expand(
         self, index: int, task: Task, answer: Answer, below: list[tuple[int, Task]]
     ) -> Iterator[bytes]:
-        if isinstance(answer, Terminated):
+        if isinstance(answer, self._passing):
             raise answer
         if isinstance(answer, BaseException):
             self._add_error(index, "complete", failure_of(answer))
@@ -274,7 +280,7 @@ class _Walk:
                     self._bytes += _EDGE_BYTES * len(piece)
                     yield from self._full()
                 self._add_spec(Spec(index, SpecStatus.INCOMPLETE, policy))
-        except Terminated:
+        except self._passing:
             raise
         except BaseException as e:  # requires() and properties are user code
             if isinstance(e, GeneratorExit):
@@ -433,6 +439,9 @@ def _checked_policy(
         policy = msgspec.convert(list(values.values()), Policy)
     except msgspec.ValidationError as e:
         raise Complaint(f"{task.task_family} has a wrong attribute: {_named(e, values)}") from e
+    numbers = (each for each in values.values() if isinstance(each, float))
+    if any(map(math.isnan, numbers)):
+        raise Complaint(f"{task.task_family} has a wrong attribute: nan is no number")
     if policy.on_lost not in ("retry", "hold"):
         raise Complaint(f'on_lost must be "retry" or "hold", it is {policy.on_lost!r:.100}')
     return policy
