@@ -10,7 +10,7 @@ import pytest
 
 from flow.completeness import THREADS_MAX
 from flow.messages.shared import PlanChunk, Policy, Spec, SpecStatus, Stub
-from flow_worker.process import channel, planner
+from flow_worker.process import channel, walk
 from tests.support.task_process import TaskProcess, start, stub
 
 MODULE = """
@@ -193,9 +193,9 @@ def test_planner_wide_task_comes_in_bounded_chunks_and_waits_for_more(
     while True:
         frame = got.pop(0)
         piece = msgspec.msgpack.decode(frame.body, type=PlanChunk)
-        assert len(frame.body) <= planner.CHUNK_BYTES_MAX
-        assert max(len(piece.stubs), len(piece.specs)) <= planner.CHUNK_ITEMS_MAX
-        assert all(len(piece_of) <= planner.EDGES_MAX for _, piece_of in piece.edges)
+        assert len(frame.body) <= walk.CHUNK_BYTES_MAX
+        assert max(len(piece.stubs), len(piece.specs)) <= walk.CHUNK_ITEMS_MAX
+        assert all(len(piece_of) <= walk.EDGES_MAX for _, piece_of in piece.edges)
         stubs += piece.stubs
         specs += piece.specs
         # Nothing is named before it was introduced.

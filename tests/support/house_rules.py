@@ -64,7 +64,8 @@ BROAD_HANDLERS = {
     "flow_worker.process.attempt": "run(), complete() and output() are user code",
     "flow_worker.process.birth": "the top of a forked child: it must never return",
     "flow_worker.process.failure": "texts of user errors are built by user code",
-    "flow_worker.process.planner": "requires() and constructors are user code",
+    "flow_worker.process.policies": "output() is user code",
+    "flow_worker.process.walk": "requires() and constructors are user code",
     "flow_worker.process.removal": "output(), constructors and stores are user code",
     "flow_worker.process.runner": "modules and constructors are user code",
 }

@@ -1,0 +1,256 @@
+"""Walking what tasks require, breadth-first, into chunks of an answer.
+
+The walk is a generator, so it can stand still until more is wanted. User code is called here, and
+whatever it raises becomes an error of its task.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from flow import registry
+from flow.completeness import Answer, Checker
+from flow.dialects import dialect_of, is_task
+from flow.errors import UsageError
+from flow.events import Event
+from flow.loading import load_task_class
+from flow.messages.codec import encode_chunk
+from flow.messages.shared import PlanChunk, PlanError, Spec, SpecStatus, Stub
+from flow.packing import unpack_params
+from flow.task import Task, is_external
+from flow_worker.process.attempt import Passing, stub_of
+from flow_worker.process.failure import Complaint, Failure, failure_of
+from flow_worker.process.instances import Instances
+from flow_worker.process.policies import Policies
+
+#: Limits of one chunk.
+CHUNK_ITEMS_MAX = 1_000
+CHUNK_BYTES_MAX = 400 << 10
+#: A longer list of requirements is sent in pieces.
+EDGES_MAX = 5_000
+#: Parameters of one task, packed. It must fit into a chunk, a grant and a page.
+PARAMS_BYTES_MAX = 256 << 10
+#: So many tasks are asked whether they are complete before their requirements are looked at.
+SLICE = 1_000
+#: Rough size of what msgpack adds, per item.
+_STUB_BYTES = 12
+_EDGE_BYTES = 5
+_SPEC_BYTES = 12
+_POLICY_BYTES = 120
+
+
+class Walk:
+    """The breadth-first walk of one request, and the chunk that is being filled."""
+
+    def __init__(
+        self, stubs: list[Stub], expand_max: int, instances: Instances | None, passing: Passing
+    ) -> None:
+        self._instances = instances
+        self._passing = passing
+        self._asked = stubs
+        self._left = max(expand_max, len(stubs))
+        self._count = 0
+        self._indices: dict[str, int] = {}
+        self._policies = Policies()
+        self._classes: dict[tuple[str, str], type[Task]] = {}
+        self._broken: dict[tuple[str, str], Exception] = {}
+        self._checker = Checker()
+        self._chunk = PlanChunk([], [], [], [], [])
+        self._bytes = 0
+
+    def chunks(self) -> Iterator[bytes]:
+        """Walk and encode; at least one chunk comes."""
+        level: list[tuple[int, Task]] = []
+        for stub in self._asked:
+            task = self._root(stub)
+            if task is not None:
+                level.append((self._count - 1, task))
+            yield from self._full()
+        while level and self._left > 0:
+            below: list[tuple[int, Task]] = []
+            for at in range(0, len(level), SLICE):
+                members = level[at : at + min(SLICE, self._left)]
+                if not members:
+                    break
+                self._left -= len(members)
+                answers = self._checker.level([task for _, task in members])
+                for (index, task), answer in zip(members, answers, strict=True):
+                    yield from self._expand(index, task, answer, below)
+            level = below
+        yield encode_chunk(self._chunk)
+
+    def _full(self) -> Iterator[bytes]:
+        chunk = self._chunk
+        items = max(len(chunk.stubs), len(chunk.edges), len(chunk.specs), len(chunk.errors))
+        if items >= CHUNK_ITEMS_MAX or self._bytes >= CHUNK_BYTES_MAX - PARAMS_BYTES_MAX:
+            self._chunk = PlanChunk([], [], [], [], [])
+            self._bytes = 0
+            yield encode_chunk(chunk)
+
+    # ------------------------------------------------------------ tasks
+
+    def _root(self, stub: Stub) -> Task | None:
+        """Build a requested task; its true id and parameters replace what was asked for."""
+        try:
+            task = self.build(stub)
+            true = _small(stub_of(task))
+        except self._passing:
+            raise
+        except BaseException as e:  # modules, parameters and constructors are user code
+            index = self._add_stub(stub)
+            self._add_error(index, "import", failure_of(e))
+            return None
+        if self._instances is not None:
+            self._instances.add(true, task)
+        # Two requested items may turn out to be one task: each is answered.
+        self._indices.setdefault(true.task_id, self._count)
+        self._add_stub(true)
+        return task
+
+    def build(self, stub: Stub) -> Task:
+        """Make the task that a stub names."""
+        if self._instances is not None:
+            known: Task | None = self._instances.get(stub.module, stub.family, stub.params)
+            if known is not None:
+                return known
+        cls = self._load(stub.module, stub.family)
+        named = unpack_params(stub.params)
+        try:
+            dialect = dialect_of(cls)
+            dialect.check_names(cls, named)
+            registry.asked_of = stub.module
+            task: Task = dialect.make(cls, named)
+            initialized = task.initialized()
+        except UsageError:
+            raise
+        except Exception as e:  # a parameter's own parse(), or an __init__
+            failure = failure_of(e)
+            raise _Broken(Failure(failure.error, failure.where, failure.trace)) from None
+        if not initialized:
+            text = "is not initialized: did you override __init__ and forget to call super()?"
+            raise _Broken(Failure(f"{stub.family} {text}"))
+        return task
+
+    def _load(self, module: str, family: str) -> type[Task]:
+        """Import once an answer, also when it fails: a thousand tasks may share the module."""
+        key = (module, family)
+        cls = self._classes.get(key)
+        if cls is None:
+            if key in self._broken:
+                raise self._broken[key]
+            try:
+                cls = self._classes[key] = load_task_class(module, family)
+            except Exception as e:
+                self._broken[key] = e
+                raise
+        return cls
+
+    def _expand(
+        self, index: int, task: Task, answer: Answer, below: list[tuple[int, Task]]
+    ) -> Iterator[bytes]:
+        if isinstance(answer, self._passing):
+            raise answer
+        if isinstance(answer, BaseException):
+            self._add_error(index, "complete", failure_of(answer))
+            task.trigger_event(Event.DEPENDENCY_MISSING, task)
+            yield from self._full()
+            return
+        kind = "requires"
+        try:
+            policy, new = self._policies.of(task)
+            if new is not None:
+                self._chunk.policies.append(new)
+                self._bytes += _POLICY_BYTES + sum(len(name) for name in new.resources)
+            if answer:
+                self._add_spec(Spec(index, SpecStatus.COMPLETE, policy))
+                task.trigger_event(Event.DEPENDENCY_PRESENT, task)
+            elif is_external(task):
+                self._add_spec(Spec(index, SpecStatus.EXTERNAL, policy))
+                task.trigger_event(Event.DEPENDENCY_MISSING, task)
+            else:
+                required = _requirements(task)
+                edges = []
+                for child in required:
+                    known = self._indices.get(child.task_id)
+                    if known is None:
+                        stub = _small(stub_of(child))
+                        known = self._indices[stub.task_id] = self._add_stub(stub)
+                        if self._instances is not None:
+                            self._instances.add(stub, child)
+                        below.append((known, child))
+                        yield from self._full()
+                    edges.append(known)
+                    task.trigger_event(Event.DEPENDENCY_DISCOVERED, task, child)
+                for at in range(0, len(edges), EDGES_MAX):
+                    piece = edges[at : at + EDGES_MAX]
+                    self._chunk.edges.append((index, piece))
+                    self._bytes += _EDGE_BYTES * len(piece)
+                    yield from self._full()
+                self._add_spec(Spec(index, SpecStatus.INCOMPLETE, policy))
+        except self._passing:
+            raise
+        except BaseException as e:  # requires() and properties are user code
+            if isinstance(e, GeneratorExit):
+                raise
+            self._add_error(index, kind, failure_of(e))
+            task.trigger_event(Event.BROKEN_TASK, task, e)
+        yield from self._full()
+
+    # ------------------------------------------------------------ the chunk
+
+    def _add_stub(self, stub: Stub) -> int:
+        index = self._count
+        self._count += 1
+        self._chunk.stubs.append(stub)
+        self._bytes += _STUB_BYTES + len(stub.task_id) + len(stub.module) + len(stub.family)
+        self._bytes += len(stub.params)
+        return index
+
+    def _add_spec(self, spec: Spec) -> None:
+        self._chunk.specs.append(spec)
+        self._bytes += _SPEC_BYTES
+
+    def _add_error(self, index: int, kind: str, failure: Failure) -> None:
+        said = failure.where.partition("  ")[0] in failure.error  # an import error has it already
+        where = f"  ({failure.where})" if failure.where and not said else ""
+        first, newline, more = failure.error.partition("\n")
+        text = first + where + newline + more
+        self._chunk.errors.append(PlanError(index, failure.kind or kind, text, failure.trace))
+        self._bytes += _STUB_BYTES + len(text) + len(failure.trace)
+
+
+class _Broken(UsageError):
+    """A task cannot be made from the parameters it was asked for with."""
+
+    kind = "bad_parameter"
+
+    def __init__(self, failure: Failure) -> None:
+        super().__init__(failure.error)
+        self.where = failure.where
+        self.trace = failure.trace
+
+
+class _TooLarge(UsageError):
+    kind = "too_large"
+
+
+def _small(stub: Stub) -> Stub:
+    if len(stub.params) > PARAMS_BYTES_MAX:
+        size = f"{len(stub.params):,} bytes, at most {PARAMS_BYTES_MAX:,} are allowed"
+        raise _TooLarge(f"the parameters of {stub.family} take {size}: pass a path instead")
+    return stub
+
+
+def _requirements(task: Task) -> list[Task]:
+    """Return what a task requires, without repetitions; raises for what is no task."""
+    required = {}
+    for child in task.deps():
+        if not isinstance(child, Task) and not is_task(child):
+            if hasattr(child, "exists"):
+                raise Complaint(
+                    "requires() can not return Target objects. Wrap it in an ExternalTask class"
+                )
+            kind = type(child).__name__
+            raise Complaint(f"requires() must return Task objects, not {child!r:.200} ({kind})")
+        required[child.task_id] = child
+    return list(required.values())
