@@ -60,6 +60,7 @@ BROAD_HANDLERS = {
     "flow.parameters.signature": "parse(), normalize() and serialize() may be a user's",
     "flow.targets.remote_files": "drivers raise what they like about a directory that is there",
     "flow.targets.atomic": "a format's close() may be a user's, and must not hide the first error",
+    "flow.targets.pipes": "what a program writes goes to a stream that may be of any kind",
     "flow.tasklogs": "what is logged, and handlers in a config, are user code",
     "flow_worker.process.attempt": "run(), complete() and output() are user code",
     "flow_worker.process.birth": "the top of a forked child: it must never return",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
@@ -43,21 +44,23 @@ class Replacement(Publication):
         os.replace(self.tmp_path, self.place)
 
     def discard(self) -> None:
-        self.stream.close()
         try:
-            os.remove(self.tmp_path)
-        except FileNotFoundError:
-            pass
+            self.stream.close()  # on a full disk it raises
+        finally:
+            with contextlib.suppress(FileNotFoundError):
+                os.remove(self.tmp_path)
 
 
 class Written:
     """A file that appears at its place when it is closed, unless an exception ends its block.
 
-    What is dropped without ``close()`` never appears.
+    What is dropped without ``close()`` never appears. It belongs to the process that opened it: a
+    forked child that ends its block, or itself, changes nothing.
     """
 
     def __init__(self, publication: Publication, form: Format) -> None:
         self._publication = publication
+        self._pid = os.getpid()
         self._done = False
         self._stream: IO[Any] = publication.stream
         try:
@@ -71,6 +74,11 @@ class Written:
         """Finish the file and put it in its place. A second call does nothing."""
         if self._done:
             return
+        if self._is_inherited():
+            raise RuntimeError(
+                f"{self.name} was opened by process {self._pid}, and only that process can finish "
+                f"it; this is {os.getpid()}, forked from it: end it with os._exit()"
+            )
         try:
             self._stream.close()
             self._publication.stream.close()
@@ -82,7 +90,7 @@ class Written:
 
     def abort(self) -> None:
         """Drop the file; what was at the place stays."""
-        if self._done:
+        if self._done or self._is_inherited():
             return
         self._done = True
         self._publication.stop()
@@ -94,6 +102,19 @@ class Written:
             self._publication.discard()
         except Exception as error:  # drivers raise what they like; the first error matters
             self._complain(error)
+
+    def _is_inherited(self) -> bool:
+        """Tell whether a fork made this copy, and if so, cut it off: what it still holds would be
+        written a second time."""
+        if os.getpid() == self._pid:
+            return False
+        self._done = True
+        self._publication.stop()
+        _inherited.append(self._publication)
+        for stream in (self._stream, self._publication.stream):
+            with contextlib.suppress(OSError, ValueError, AttributeError):
+                _to_nowhere(stream.fileno())
+        return True
 
     def _complain(self, error: BaseException) -> None:
         import logging  # only trouble needs it
@@ -127,7 +148,7 @@ class Written:
         return found
 
     def __getattr__(self, name: str) -> Any:
-        if name in ("_stream", "_publication", "_done"):
+        if name in ("_stream", "_publication", "_pid", "_done"):
             raise AttributeError(name)
         return getattr(self._stream, name)
 
@@ -146,6 +167,16 @@ class Written:
     def __del__(self) -> None:
         if not self.__dict__.get("_done", True):
             self.abort()
+
+
+#: Of the process this one was forked from: collected, they would talk to its servers.
+_inherited: list[Publication] = []
+
+
+def _to_nowhere(descriptor: int) -> None:
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, descriptor, inheritable=False)
+    os.close(nowhere)
 
 
 class AtomicFile(Written):

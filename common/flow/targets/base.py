@@ -129,11 +129,11 @@ class FileSystemTarget(Target):
         self._make_parent()
         try:
             yield temporary + slash
+            self.fs.rename_dont_move(temporary, path)
         except BaseException:
             if self.fs.exists(temporary):
                 self.fs.remove(temporary)
             raise
-        self.fs.rename_dont_move(temporary, path)
 
     def _touchz(self) -> None:
         with self.open("w"):

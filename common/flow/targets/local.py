@@ -8,6 +8,7 @@ import random
 import shutil
 import tempfile
 from collections.abc import Iterator
+from contextlib import contextmanager
 from os import PathLike
 from typing import IO, Any, Final, cast
 
@@ -67,18 +68,15 @@ class LocalFileSystem(FileSystem):
             raise FileAlreadyExists(dest)
         self._make_parent(dest)
         try:
-            os.replace(path, dest)
+            _replace(path, dest)
         except OSError as error:
-            if error.errno in (errno.ENOTEMPTY, errno.EEXIST, errno.EISDIR, errno.ENOTDIR):
-                raise FileAlreadyExists(dest) from error
             if error.errno != errno.EXDEV:
                 raise
-            temporary = temporary_beside(dest)
-            if os.path.isdir(path):
-                shutil.copytree(path, temporary)
-            else:
-                shutil.copy2(path, temporary)
-            os.replace(temporary, dest)
+            with _beside(dest) as temporary:
+                if os.path.isdir(path) and not os.path.islink(path):
+                    shutil.copytree(path, temporary, symlinks=True)
+                else:
+                    shutil.copy2(path, temporary, follow_symlinks=False)
             self.remove(path)
 
     def copy(self, path: str, dest: str, raise_if_exists: bool = False) -> None:
@@ -86,9 +84,8 @@ class LocalFileSystem(FileSystem):
         if raise_if_exists and os.path.exists(dest):
             raise FileAlreadyExists(dest)
         self._make_parent(dest)
-        temporary = temporary_beside(dest)
-        shutil.copy(path, temporary)
-        os.replace(temporary, dest)
+        with _beside(dest) as temporary:
+            shutil.copy(path, temporary)
 
     def rename_dont_move(self, path: str, dest: str) -> None:
         """Put a file in the place of another, as ``open("w")`` does; a directory stays."""
@@ -100,13 +97,35 @@ class LocalFileSystem(FileSystem):
             self.mkdir(parent)
 
 
+@contextmanager
+def _beside(dest: str) -> Iterator[str]:
+    """Give a name that takes the place of ``dest`` at the end; after an exception it is removed."""
+    temporary = temporary_beside(dest)
+    try:
+        yield temporary
+        _replace(temporary, dest)
+    except BaseException:
+        if os.path.lexists(temporary):
+            LocalFileSystem().remove(temporary)
+        raise
+
+
+def _replace(path: str, dest: str) -> None:
+    try:
+        os.replace(path, dest)
+    except OSError as error:
+        if error.errno in (errno.ENOTEMPTY, errno.EEXIST, errno.EISDIR, errno.ENOTDIR):
+            raise FileAlreadyExists(dest) from error
+        raise
+
+
 class LocalTarget(FileSystemTarget):
     """A file, or a directory, of this host.
 
     Args:
         path: Where it is; without it, a name in the temporary directory (with ``is_tmp``).
         format: How its bytes are read and written: text by default.
-        is_tmp: Remove the file when this object goes.
+        is_tmp: Remove the file when this object goes, in the process that made it.
     """
 
     fs: LocalFileSystem = LocalFileSystem()
@@ -125,6 +144,7 @@ class LocalTarget(FileSystemTarget):
         super().__init__(path)
         self.format = format or get_default_format()
         self.is_tmp = is_tmp
+        self._owner = os.getpid()
 
     def open(self, mode: str = "r") -> IO[Any]:
         """Open for reading ("r") or writing ("w"). A written file appears when it is closed."""
@@ -161,5 +181,6 @@ class LocalTarget(FileSystemTarget):
         return self.path
 
     def __del__(self) -> None:
-        if self.__dict__.get("is_tmp") and os.path.exists(self.path):
+        mine = self.__dict__.get("is_tmp") and self._owner == os.getpid()
+        if mine and os.path.exists(self.path):
             self.remove()

@@ -25,11 +25,17 @@ from typing import IO, Any, Final, cast
 from urllib.parse import quote, unquote
 
 from flow.targets.atomic import AtomicFile
-from flow.targets.base import TEMPORARY_MARK, FileAlreadyExists, FileSystem, FileSystemTarget
+from flow.targets.base import FileAlreadyExists, FileSystem, FileSystemTarget
 from flow.targets.formats import Format, Nop, get_default_format
 
 #: Names the directory with the contents, for this process and those it starts.
 DIRECTORY: Final = "FLOW_MOCK_DIR"
+#: Ends the file name of what is written; quoted names have none in them.
+_END: Final = "="
+#: A longer name goes into directories.
+_PIECE_CHARACTERS_MAX: Final = 200
+#: Names may have characters that are none.
+_ODD: Final = "surrogatepass"
 
 
 def _announce() -> str:
@@ -97,7 +103,7 @@ class MockFileSystem(FileSystem):
     def copy(self, path: str, dest: str, raise_if_exists: bool = False) -> None:
         if raise_if_exists and self.exists(dest):
             raise FileAlreadyExists(dest)
-        shutil.copyfile(_place(path), _place(dest))
+        self.get_all_data()[dest] = self.get_data(path)
 
     def listdir(self, path: str) -> list[str]:
         """Return the names that start with ``path``."""
@@ -127,11 +133,11 @@ class _Contents(MutableMapping[str, bytes]):
             raise KeyError(name) from None
 
     def __iter__(self) -> Iterator[str]:
-        try:
-            names = os.listdir(_directory())
-        except FileNotFoundError:
-            return iter(())
-        return iter(sorted(unquote(name) for name in names if TEMPORARY_MARK not in name))
+        top = _directory()
+        found = (os.path.join(at, name) for at, _, files in os.walk(top) for name in files)
+        whole = (os.path.relpath(each, top) for each in found if each.endswith(_END))
+        names = (each.removesuffix(_END).replace("+/", "") for each in whole)
+        return iter(sorted(unquote(name, errors=_ODD) for name in names))
 
     def __len__(self) -> int:
         return sum(1 for _ in self)
@@ -185,9 +191,15 @@ class MockTarget(FileSystemTarget):
 
 
 def _place(path: str) -> str:
+    """Return the file for a name: no name leaves the directory, or is too long for one file."""
     directory = _directory()
     os.makedirs(directory, mode=0o700, exist_ok=True)
-    return os.path.join(directory, quote(str(path), safe=""))
+    quoted = quote(str(path), safe="", errors=_ODD) + _END
+    while len(quoted) > _PIECE_CHARACTERS_MAX:
+        directory = os.path.join(directory, quoted[:_PIECE_CHARACTERS_MAX] + "+")
+        os.makedirs(directory, exist_ok=True)
+        quoted = quoted[_PIECE_CHARACTERS_MAX:]
+    return os.path.join(directory, quoted)
 
 
 def _mirror(written: AtomicFile, name: str) -> None:

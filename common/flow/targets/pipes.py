@@ -187,7 +187,7 @@ class _Pump:
     def _copy(self) -> None:
         try:
             shutil.copyfileobj(self._source, self._output)
-        except (OSError, ValueError) as error:
+        except Exception as error:  # the stream is anybody's: finish() raises it
             self._error = error
         finally:
             self._source.close()  # a program that still writes is told
@@ -201,11 +201,8 @@ class _Pump:
 
 
 def _has_descriptor(stream: IO[bytes]) -> bool:
-    try:
-        stream.fileno()
-    except (AttributeError, OSError):  # io.UnsupportedOperation is an OSError
-        return False
-    return True
+    """A compressor has ``fileno()`` too, but what goes through it is not what is in its file."""
+    return isinstance(getattr(stream, "raw", stream), io.FileIO)
 
 
 def _with_descriptor(stream: IO[bytes]) -> IO[bytes]:

@@ -78,8 +78,10 @@ class ByteWriter(io.BufferedIOBase):
 
     def close(self) -> None:
         if not self.closed:
-            super().close()
-            self._stream.close()
+            try:
+                super().close()
+            finally:
+                self._stream.close()
 
 
 class NewlineWriter(ByteWriter):
@@ -94,9 +96,11 @@ class NewlineWriter(ByteWriter):
         return len(data)
 
     def close(self) -> None:
-        if not self.closed:
-            self._stream.write(self._ends.convert(b"", final=True))
-        super().close()
+        try:
+            if not self.closed:
+                self._stream.write(self._ends.convert(b"", final=True))
+        finally:
+            super().close()
 
 
 class MixedWriter(ByteWriter):
