@@ -12,5 +12,8 @@ def addresses(texts: Iterable[str]) -> list[str]:
 
 
 def one_line(text: str) -> str:
-    """Keep a header a header, whatever a task's parameter contains."""
-    return "".join(c if c.isprintable() else " " for c in text)
+    """Keep a header a header, whatever a task's parameter contains.
+
+    Python decodes encoded words (RFC 2047) in what it is given, line ends and all: here are none.
+    """
+    return "".join(c if c.isprintable() else " " for c in text).replace("=?", "= ?")

@@ -1,20 +1,32 @@
-"""How a mail gets to the mail server of ``[smtp]``."""
+"""How a mail is written, and how it gets to the mail server of ``[smtp]``."""
 
 from __future__ import annotations
 
 import contextlib
+import re
 import smtplib
 import ssl
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from email.headerregistry import Address
 from email.message import EmailMessage
+from email.utils import formatdate, make_msgid
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
+
+from flow.addresses import one_line
 
 if TYPE_CHECKING:
     from flow.settings import SmtpSettings
 
 #: What a server says from here on will not change by itself. Source: RFC 5321, section 4.2.1.
 PERMANENT_CODE_MIN = 500
+#: Of a subject: some servers refuse longer lines.
+SUBJECT_CHARACTERS_MAX = 200
+_PART: Final = r"[^\s@<>()\[\]\\,;:\"]+"
+#: What Python's own parser of addresses is given: others make it raise errors of many kinds.
+_ADDRESS: Final = re.compile(
+    rf"(?P<name>[^<>]*<)?(?P<local>{_PART})(?:@(?P<domain>{_PART}))?(?(name)>)"
+)
 
 
 class Refused(Exception):
@@ -23,6 +35,32 @@ class Refused(Exception):
 
 class Unavailable(Exception):
     """No mail can be sent now."""
+
+
+def new_message(
+    subject: str, sender: str, recipients: Sequence[str], text: str, *, subtype: str = "plain"
+) -> EmailMessage:
+    """Write a mail, whatever is in the texts.
+
+    Raises:
+        Refused: The sender or a recipient is no address.
+    """
+    message = EmailMessage()
+    message["Subject"] = one_line(subject)[:SUBJECT_CHARACTERS_MAX]
+    message["From"] = _address(sender)
+    message["To"] = [_address(each) for each in recipients]
+    message["Date"] = formatdate()
+    message["Message-ID"] = make_msgid("flow")
+    message.set_content(text.encode("utf-8", "backslashreplace").decode(), subtype=subtype)
+    return message
+
+
+def _address(text: str) -> Address:
+    found = _ADDRESS.fullmatch(one_line(text).strip())
+    if found is None:
+        raise Refused(f"{text!r} is no mail address")
+    name = (found["name"] or "").rstrip("<").strip(' "')
+    return Address(name, found["local"], found["domain"] or "")
 
 
 @contextlib.contextmanager

@@ -10,10 +10,9 @@ import logging
 import socket
 import sys
 from collections.abc import Sequence
-from email.message import EmailMessage
 from pathlib import Path
 
-from flow.addresses import addresses, one_line
+from flow.addresses import addresses
 from flow.parameters.defaults import settings
 from flow.parameters.scalar import BoolParameter
 from flow.task import Task
@@ -67,7 +66,7 @@ def send_email(
         recipients: Addresses; one text may be several, separated by commas.
         image_png: Path of a picture to attach.
     """
-    from flow.mail import Postman, Refused, Unavailable
+    from flow.mail import Postman, Refused, Unavailable, new_message
 
     email, to = settings().email, addresses(recipients)
     if not to:
@@ -78,10 +77,14 @@ def send_email(
     if why_not:
         _log.info("Not sending email to %r because %s", to, why_not)
         return False
-    letter = _letter(f"{email.prefix} {subject}".strip(), message, sender, to)
-    if image_png:
-        letter.add_attachment(Path(image_png).read_bytes(), "image", "png")
+    sender = sender or email.sender or f"flow@{socket.gethostname()}"
+    subtype = "html" if email.format == "html" else "plain"
     try:
+        letter = new_message(
+            f"{email.prefix} {subject}".strip(), sender, to, message, subtype=subtype
+        )
+        if image_png:
+            letter.add_attachment(Path(image_png).read_bytes(), "image", "png")
         with Postman(settings().smtp) as postman:
             postman.send(letter)
     except (Refused, Unavailable) as error:
@@ -97,13 +100,3 @@ def send_error_email(
     others = additional_recipients or ()
     more = [others] if isinstance(others, str) else list(others)
     return send_email(subject, message, "", [settings().email.receiver, *more])
-
-
-def _letter(subject: str, text: str, sender: str, to: list[str]) -> EmailMessage:
-    email = settings().email
-    letter = EmailMessage()
-    letter["Subject"] = one_line(subject)
-    letter["From"] = sender or email.sender or f"flow@{socket.gethostname()}"
-    letter["To"] = one_line(", ".join(to))
-    letter.set_content(text, subtype="html" if email.format == "html" else "plain")
-    return letter

@@ -5,18 +5,16 @@ from __future__ import annotations
 import html
 import socket
 from collections.abc import Iterable
-from email.message import EmailMessage
-from email.utils import formatdate, make_msgid
 from typing import TYPE_CHECKING
 
-from flow.addresses import one_line
+from flow.mail import new_message
 
 if TYPE_CHECKING:
+    from email.message import EmailMessage
+
     from flow.settings import EmailSettings
     from flow_coordinator.notify import Bundle
 
-#: Of a subject: some servers refuse longer lines.
-SUBJECT_CHARACTERS_MAX = 200
 #: Of the last lines that an attempt printed.
 TAIL_CHARACTERS_MAX = 2_000
 
@@ -31,22 +29,20 @@ _KINDS = {
 
 
 def compose(bundle: Bundle, email: EmailSettings, *, hints: bool) -> EmailMessage:
-    """Write the mail. ``hints``: there is a coordinator that commands can ask."""
-    text = "\n".join(_lines(bundle, email, hints))
-    message = EmailMessage()
-    subject = one_line(f"{email.prefix} {_headline(bundle)}".strip())
-    message["Subject"] = subject[:SUBJECT_CHARACTERS_MAX]
-    message["From"] = email.sender or f"flow@{socket.gethostname()}"
-    message["To"] = one_line(bundle.recipient)
-    message["Date"] = formatdate()
-    message["Message-ID"] = make_msgid("flow")
-    message["Auto-Submitted"] = "auto-generated"
+    """Write the mail. ``hints``: there is a coordinator that commands can ask.
+
+    Raises:
+        flow.mail.Refused: The recipient is no address.
+    """
+    text, subtype = "\n".join(_lines(bundle, email, hints)), "plain"
     if email.format == "html":
         head = html.escape(_headline(bundle))
-        body = f"<html><body><h2>{head}</h2><pre>{html.escape(text)}</pre></body></html>"
-        message.set_content(body, subtype="html")
-    else:
-        message.set_content(text)
+        text = f"<html><body><h2>{head}</h2><pre>{html.escape(text)}</pre></body></html>"
+        subtype = "html"
+    subject = f"{email.prefix} {_headline(bundle)}".strip()
+    sender = email.sender or f"flow@{socket.gethostname()}"
+    message = new_message(subject, sender, [bundle.recipient], text, subtype=subtype)
+    message["Auto-Submitted"] = "auto-generated"
     return message
 
 

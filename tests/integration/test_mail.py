@@ -154,6 +154,36 @@ def test_html_is_escaped_and_headers_stay_one_line() -> None:
     assert "Bcc: everybody" in mail["Subject"]
 
 
+def test_encoded_words_in_a_tasks_name_are_not_decoded_into_headers() -> None:
+    with Mailbox() as box, Mailing(box.port) as mailing:
+        word = "=?utf-8?q?=0ABcc:_everybody=40x.org=0A=0Abody?="
+        failure = Failure(1, f"Load({word})", "Load_1", "failed", "", 0, 1, 0.0, word)
+        mailing.tell([Alert("r-7", word, failure, [])])
+        (mail,) = box.wait(1)
+    assert mail["Bcc"] is None
+    assert mail["Message-ID"] is not None
+    assert "everybody=40x.org" in mail["Subject"]
+
+
+@pytest.mark.parametrize(
+    "wrong", ["a@[b", "a@", "<", ":;)[<?[", '"', "a@b\r\nBcc: c@d", "\udcff\n@"]
+)
+def test_owner_that_is_no_address_is_told_and_does_not_stop_the_others(wrong: str) -> None:
+    with Mailbox() as box, Mailing(box.port) as mailing:
+        mailing.tell([alert(1, owners=[wrong, "owner@x.org"])])
+        mails = {str(mail["To"]): mail for mail in box.wait(2)}
+        said = mailing.wait("is no mail address")
+    assert set(mails) == {"ops@example.com", "owner@x.org"}
+    assert "mail lost" in said
+
+
+def test_text_that_is_no_unicode_is_mailed() -> None:
+    with Mailbox() as box, Mailing(box.port) as mailing:
+        mailing.tell([alert(1, error="bad name \udcff", trace=".\n\x00\n" + "x" * 5_000)])
+        (mail,) = box.wait(1)
+    assert "bad name \\udcff" in mail.get_content()
+
+
 def test_long_traceback_is_cut_where_the_error_is_not() -> None:
     with Mailbox() as box, Mailing(box.port, traceback_characters_max=50) as mailing:
         mailing.tell([alert(1, trace="first line\n" + "x" * 500 + "\nthe very end")])
