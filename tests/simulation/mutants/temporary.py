@@ -47,7 +47,7 @@ def removals_do_not_wait_for_plans(patch: MonkeyPatch) -> None:
     patch.setattr(cleaning, "_ask", mutated)
 
 
-@mutant("temporary", "network")
+@mutant("temporary", "mixed")
 def removals_are_repeated(patch: MonkeyPatch) -> None:
     """A late copy of a request that was answered removes again."""
     real = Cleaning.clean
