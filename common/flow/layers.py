@@ -45,6 +45,7 @@ def from_environment(env: Mapping[str, str]) -> Layer:
             continue
         section, _, key = name.removeprefix(PREFIX).partition(SEPARATOR)
         section = section.lower()
+        _check_variable(name, section, key, env[name])
         if section == "task":
             family, _, parameter = key.rpartition(SEPARATOR)
             sections.setdefault(section, {}).setdefault(family, {})[parameter] = env[name]
@@ -53,6 +54,19 @@ def from_environment(env: Mapping[str, str]) -> Layer:
         else:
             sections.setdefault(section, {})[key.lower()] = env[name]
     return Layer("the environment (FLOW_*)", sections)
+
+
+def _check_variable(name: str, section: str, key: str, text: str) -> None:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        raise ConfigError(f"{name}: {text!r} is not valid UTF-8", hint=f"correct {name}") from None
+    family, _, parameter = key.rpartition(SEPARATOR)
+    if not key or (section == "task" and not (family and parameter)):
+        what = "Family__parameter" if section == "task" else "KEY"
+        raise ConfigError(
+            f"{name} names no setting", hint=f"spell it {PREFIX}{section.upper()}__{what}"
+        )
 
 
 def from_files(env: Mapping[str, str], cwd: Path, system: Path = SYSTEM_FILE) -> Iterator[Layer]:
@@ -83,7 +97,8 @@ def _project_file(cwd: Path) -> Path | None:
         if (folder / FILE_NAME).is_file():
             return folder / FILE_NAME
         pyproject = folder / PYPROJECT_NAME
-        if pyproject.is_file() and "flow" in _parse(pyproject, lenient=True).get("tool", {}):
+        tools = _parse(pyproject, lenient=True).get("tool") if pyproject.is_file() else None
+        if isinstance(tools, dict) and "flow" in tools:
             return pyproject
     return None
 
@@ -94,6 +109,8 @@ def _read(path: Path, env: Mapping[str, str]) -> Layer:
     if path.name == PYPROJECT_NAME:
         values = values["tool"]["flow"]
         source = f"{path} [tool.flow]"
+        if not isinstance(values, dict):
+            raise ConfigError(f"{path}: tool.flow is not a section", hint="write [tool.flow] above")
     return Layer(source, _interpolated(values, env, source), path.parent)
 
 
@@ -105,7 +122,7 @@ def _parse(path: Path, *, lenient: bool = False) -> dict[str, Any]:
             text = file.read(FILE_BYTES_MAX + 1)
         if len(text) > FILE_BYTES_MAX:
             raise ValueError(f"larger than {FILE_BYTES_MAX} bytes")
-        return tomllib.loads(text.decode())
+        return tomllib.loads(text.decode("utf-8-sig"))
     except (OSError, ValueError) as error:
         # A project file of other tools with a mistake in it is theirs to complain about.
         if lenient:

@@ -289,7 +289,10 @@ def _checked_section(layer: Layer, name: str, raw: Any) -> dict[str, Any]:
     if not isinstance(raw, dict):
         raise ConfigError(f"{layer.source}: {name} is not a section", hint=f"write [{name}] above")
     if name == "task":
-        return {family: _task_texts(layer, family, each) for family, each in raw.items()}
+        found: dict[str, Any] = {}
+        for family, each in raw.items():
+            _add_family(found, layer, family, each)
+        return found
     if name == "resources":
         return {key: _amount(layer, f"[resources] {key}", value) for key, value in raw.items()}
     kind = next(field.type for field in msgspec.structs.fields(Settings) if field.name == name)
@@ -361,6 +364,14 @@ def _pairs(layer: Layer, where: str, text: str) -> dict[str, float]:
         return parse_pairs(text)
     except UsageError as error:
         raise ConfigError(f"{layer.source}: {where}: {error}", hint="correct it there") from None
+
+
+def _add_family(found: dict[str, dict[str, str]], layer: Layer, family: str, values: Any) -> None:
+    """Read ``[task.Family]``; TOML makes ``[task.space.Family]`` a map inside ``[task.space]``."""
+    found.setdefault(family, {}).update(_task_texts(layer, family, values))
+    for name, value in values.items():
+        if isinstance(value, dict):
+            _add_family(found, layer, f"{family}.{name}", value)
 
 
 def _task_texts(layer: Layer, family: str, values: Any) -> dict[str, str]:

@@ -246,12 +246,14 @@ def test_loading_is_visible_to_what_is_loaded(place):
     assert os.path.basename(load_module("curious").__file__) == "curious.py"
 
 
-def test_range_is_offered_by_every_module_also_after_the_registry_was_brought_back() -> None:
+def test_range_is_offered_by_every_module_also_after_the_registry_was_brought_back(place) -> None:
     from flow import RangeDaily, registry
 
     restore = registry.keep()
     registry._classes.pop("RangeDaily", None)
     try:
-        assert load_task_class(__name__, "RangeDaily") is RangeDaily
+        # Where luigi was imported too, its own ranges are for modules with tasks of luigi.
+        place("ranged.py", "import flow\nclass Repeated(flow.Task): pass\n")
+        assert load_task_class("ranged", "RangeDaily") is RangeDaily
     finally:
         restore()

@@ -80,6 +80,7 @@ def test_parse_own_options_anywhere(words: list[str], options: dict[str, Any], p
         (["m", "T", "--json=yes"], "--json takes no value"),
         (["m", "T", "-z"], "no such option: -z"),
         (["m", "T", "--=3"], "no such option: --=3"),
+        (["m", "T", "--name", "\udcff"], "is not valid UTF-8"),
     ],
 )
 def test_parse_wrong_usage_names_the_word(words: list[str], piece: str) -> None:

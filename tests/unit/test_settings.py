@@ -289,3 +289,44 @@ def test_load_of_a_storage_root_starts_where_it_is_written(
     assert machine.load(cwd=machine.project).storage.root == read.format(project=machine.project)
     machine.env["FLOW_STORAGE__ROOT"] = written
     assert machine.load().storage.root == read.format(project=Path.cwd())
+
+
+def test_section_of_a_task_in_a_namespace_needs_no_quotes(machine: Machine) -> None:
+    machine.write(
+        machine.project / "flow.toml",
+        '[task.space.sub.A]\nx = 1\n[task."space.sub.B"]\ny = 2\n[task.C]\nz = { D = 3 }\n',
+    )
+    found = machine.load()
+    assert found.task_default("space.sub.A", "x") == "1"
+    assert found.task_default("space.sub.B", "y") == "2"
+    assert found.task_default("C", "z") == '{"D": 3}'
+
+
+def test_file_of_an_editor_that_marks_its_encoding_is_read(machine: Machine) -> None:
+    (machine.project / "flow.toml").write_bytes(b"\xef\xbb\xbf[core]\nproject = 'x'\n")
+    assert machine.load().core.project == "x"
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "hint"),
+    [
+        ("FLOW_TASK__Words", "x", "FLOW_TASK__Family__parameter"),
+        ("FLOW_TASK__Words__", "x", "FLOW_TASK__Family__parameter"),
+        ("FLOW_RESOURCES__", "1", "FLOW_RESOURCES__KEY"),
+        ("FLOW_CORE__PROJECT", "\udcff", "correct FLOW_CORE__PROJECT"),
+    ],
+)
+def test_variable_that_sets_nothing_is_refused(
+    machine: Machine, name: str, text: str, hint: str
+) -> None:
+    machine.env[name] = text
+    assert hint in (machine.refuse(name).hint or "")
+
+
+@pytest.mark.parametrize("text", ['tool = "flow"', "[tool]\nflow = 1", "[tool]\nflow = [1]"])
+def test_pyproject_of_another_shape_is_no_crash(machine: Machine, text: str) -> None:
+    machine.write(machine.project / "pyproject.toml", text)
+    if "[tool]" in text:
+        machine.refuse("tool.flow is not a section")
+    else:
+        assert machine.load() == Settings()

@@ -15,6 +15,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 from flow.errors import UsageError
+from flow.parameters.errors import is_unicode
 
 #: Longer values are for the root task alone: the others travel in the environment.
 QUALIFIED_CHARS_MAX = 10_000
@@ -95,6 +96,9 @@ def parse(argv: Sequence[str], options: Sequence[Option], *, named: int = 2) -> 
         options: The table of flow's own options.
         named: How many words without dashes may be given: MODULE TASK, or 1 for TASK alone.
     """
+    for word in argv:
+        if not is_unicode(word):
+            raise UsageError(f"{word!r} is not valid UTF-8")
     table = {name: option for option in options for name in option.names}
     words: list[str] = []
     given: dict[str, str] = {}
