@@ -60,11 +60,11 @@ def settings(values: Mapping[str, object]) -> Iterator[None]:
 
     They beat every file, here and in processes started meanwhile. An empty text says nothing.
     """
-    named = {_variable(name): _text(value) for name, value in values.items()}
+    named = {_variable(name): _text(name, value) for name, value in values.items()}
     before = {name: os.environ.get(name) for name in named}
-    os.environ.update(named)
-    _forget()
     try:
+        os.environ.update(named)
+        _forget()
         yield
     finally:
         for name, text in before.items():
@@ -120,9 +120,15 @@ def _variable(name: str) -> str:
     return f"FLOW_{section.upper()}__{key if section == 'resources' else key.upper()}"
 
 
-def _text(value: object) -> str:
+def _text(name: str, value: object) -> str:
+    """Write a value as the environment has it: a parameter's as text that it reads."""
     if isinstance(value, str):
         return value
+    if not name.startswith("task."):
+        if isinstance(value, Mapping):
+            return ",".join(f"{key}={each}" for key, each in value.items())
+        if isinstance(value, (list, tuple)):
+            return os.pathsep.join(str(each) for each in value)
     if hasattr(value, "isoformat"):
         return str(value.isoformat())
     import json

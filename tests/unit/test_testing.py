@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+import os
 from typing import Any
 
 import pytest
@@ -85,3 +86,22 @@ def test_instances_made_before_keep_their_attributes_out_of_a_test() -> None:
     outer.touched = True
     with testing.fresh_registry():
         assert not hasattr(Configured(), "touched")
+
+
+def test_settings_of_several_values_are_written_as_the_environment_has_them() -> None:
+    from flow.settings import load
+
+    values = {"worker.path": ["/a", "/b"], "worker.resources": {"gpu": 2}, "resources.db": 3}
+    with testing.settings(values):
+        found = load()
+    assert found.worker.path == ["/a", "/b"]
+    assert found.worker.resources == {"gpu": 2.0}
+    assert found.resources == {"db": 3.0}
+
+
+def test_settings_that_cannot_be_set_leave_nothing_behind() -> None:
+    before = dict(os.environ)
+    values = {"core.project": "other", "storage.root": "a\0b"}
+    with pytest.raises(ValueError, match="null"), testing.settings(values):
+        pass
+    assert dict(os.environ) == before
