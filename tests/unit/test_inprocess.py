@@ -281,3 +281,13 @@ def test_what_is_no_list_of_tasks_is_refused_before_anything_runs() -> None:
             flow.build(tasks, in_process=True)
     with pytest.raises(UsageError, match="forget super"):
         testing.run(InlineUnready())
+
+
+def test_generator_that_yields_years_of_days_one_by_one_comes_to_its_end() -> None:
+    class InlineYears(Remembers):
+        def run(self) -> Any:
+            for n in range(2000):
+                yield InlineLeaf(n=n)
+            self.ran_in = threading.current_thread()
+
+    assert testing.run(InlineYears())

@@ -47,7 +47,7 @@ NONCES_MAX = 10_000
 RECENT_MAX = 4_096
 #: Tasks one ``yield`` may name, and yields of one attempt.
 YIELD_TASKS_MAX = 100_000
-YIELDS_MAX = 1_000
+YIELDS_MAX = 50_000
 
 
 def hello(s: State, peer: Peer, message: Hello) -> None:

@@ -29,8 +29,9 @@ from flow_worker.process.failure import Complaint, Failure, Terminated, failure_
 from flow_worker.process.kill import Entry
 from flow_worker.process.voice import Speech, Voice
 
-#: A generator that yields more often than this in one attempt is taken for an endless one.
-YIELDS_MAX = 1_000
+#: A generator that yields more often than this in one attempt is taken for an endless one. Five
+#: years of hours, one by one, are fewer.
+YIELDS_MAX = 50_000
 #: Tasks in one yield.
 YIELDED_TASKS_MAX = 100_000
 #: Of what ``on_failure()`` returned.

@@ -97,7 +97,7 @@ def keep(current: Path, attempt: Path) -> None:
         os.rename(current, attempt)
         return
     with open(current, "rb") as source, open(attempt, "ab") as target:
-        # An attempt that continues 1,000 times still has one bounded file.
+        # An attempt that continues 50,000 times still has one bounded file.
         if target.tell() < 2 * FILE_BYTES_MAX:
             target.write(source.read())
     os.unlink(current)
