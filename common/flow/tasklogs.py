@@ -33,12 +33,15 @@ class StderrHandler(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         try:
-            sys.stderr.write(self.format(record) + "\n")
+            line = self.format(record) + "\n"
+        except Exception:  # __str__ of what is logged is user code
+            self.handleError(record)
+            return
+        try:
+            sys.stderr.write(line)
             sys.stderr.flush()
         except (OSError, ValueError, AttributeError):
             return  # it was closed: what a task logs after that is its loss
-        except Exception:  # __str__ of what is logged is user code
-            self.handleError(record)
 
 
 class JsonFormatter(logging.Formatter):
@@ -59,7 +62,11 @@ class JsonFormatter(logging.Formatter):
         if record.exc_info:
             line["exception"] = self.formatException(record.exc_info)
         extra = {name: value for name, value in vars(record).items() if name not in self._usual}
-        return json.dumps({**extra, **line}, default=str)
+        try:
+            return json.dumps({**extra, **line}, default=str, allow_nan=False)
+        except (TypeError, ValueError):  # keys that are no text, circles, __str__ of a user's
+            shown = {name: repr(value) for name, value in extra.items()}
+            return json.dumps({**shown, **line})
 
 
 def configure(logs: LogsSettings) -> None:

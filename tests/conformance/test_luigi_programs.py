@@ -163,6 +163,15 @@ def test_tracking_url_is_found_while_the_program_runs(
     assert urls == ["http://host/1/jobs"]
 
 
+def test_tracking_url_pattern_without_a_group_gives_all_of_it() -> None:
+    urls: list[str] = []
+    cls = task_of(flow.contrib.external_program, "echo see http://host/1 now")
+    task = cls(stream_for_searching_tracking_url="stdout", tracking_url_pattern=r"http:\S+")
+    task.set_tracking_url = urls.append
+    task.run()
+    assert urls == ["http://host/1"]
+
+
 def test_tracking_url_outside_the_engine_is_nobodys() -> None:
     cls = task_of(flow.contrib.external_program, "printf 'UI at x'")
     cls(stream_for_searching_tracking_url="stdout", tracking_url_pattern="UI at (.*)").run()

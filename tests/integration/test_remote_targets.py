@@ -5,9 +5,11 @@ Kills and whole pipelines are in ``test_remote_pipelines``.
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import os
 import select
+import shutil
 import socket
 import subprocess
 import sys
@@ -406,3 +408,52 @@ class TestHttp:
     def test_broken_server_is_not_taken_for_a_missing_page(self, web):
         with pytest.raises(ConnectionError, match="answered 500"):
             RemoteTarget(f"{web}/broken").exists()
+
+
+@pytest.mark.parametrize(
+    "name", ["a b", "a%20b", "é日本", "a+b", "a&b=c", "~", "-rf", "d/a//b", "a'\"b", "x" * 240]
+)
+def test_odd_names_are_written_read_and_removed(place, name):
+    target = write(place.target(name), "content")
+    assert target.exists()
+    assert read(target) == "content"
+    target.remove()
+    assert not target.exists()
+
+
+@pytest.mark.parametrize("name", ["a?b", "a#b"])
+def test_name_that_would_be_cut_is_refused(place, name):
+    if place.scheme in ("ftp", "sftp"):
+        with pytest.raises(UsageError, match=r"'\?' and '#' would be lost"):
+            place.target(name).exists()
+    else:
+        write(place.target(name), "content")
+        assert place.names() == [name]
+
+
+def test_what_a_store_complains_about_is_named_without_a_password(s3, ftp, caplog):
+    with pytest.raises(FileNotFoundError) as caught:
+        write(RemoteTarget("s3://no-such-bucket/f", None, s3.options), "content")
+    assert "What was written did not become s3://no-such-bucket/f" in caught.value.__notes__
+    out = RemoteTarget(f"{ftp.url}/fault/f").open("w")
+    shutil.rmtree(ftp.root / "fault")
+    with pytest.raises(Exception, match="550") as caught:
+        out.close()
+    assert "user:***@" in caught.value.__notes__[0]
+    assert "dropping what was written" in caplog.text
+    assert PASSWORD not in caplog.text + "".join(caught.value.__notes__)
+
+
+def test_upload_of_a_forked_child_is_not_published(place):
+    target = place.target("f")
+    with target.open("w") as out:
+        out.write("abc")
+        child = os.fork()
+        if child == 0:
+            with contextlib.suppress(RuntimeError):
+                out.close()
+            os._exit(0 if out.closed else 1)
+        assert os.waitpid(child, 0)[1] == 0
+        assert not target.exists()
+        out.write("def")
+    assert read(target) == "abcdef"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
 import subprocess
 import sys
@@ -10,6 +11,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
+from flow import tasklogs
 
 TIMEOUT_S = 60.0
 
@@ -97,6 +100,30 @@ def test_program_that_sets_up_logging_itself_has_its_way(place: Path) -> None:
 
 def test_stderr_closed_by_a_task_does_not_fail_its_logging(place: Path) -> None:
     assert "to see the output" in flow("Says", "--how", "closed")
+
+
+@pytest.mark.parametrize("form", ["plain", "json"])
+def test_log_line_that_cannot_be_built_is_told_and_one_with_odd_fields_is_written(
+    capsys: pytest.CaptureFixture[str], form: str
+) -> None:
+    class Hostile:
+        def __str__(self) -> str:
+            raise ValueError("no text")
+
+    circle: dict[str, Any] = {}
+    circle["itself"] = circle
+    log = logging.Logger("odd")
+    log.addHandler(tasklogs.StderrHandler())
+    if form == "json":
+        log.handlers[0].setFormatter(tasklogs.JsonFormatter())
+    log.warning(Hostile())
+    assert "no text" in capsys.readouterr().err
+    log.warning("%z", 1)
+    assert "unsupported format character" in capsys.readouterr().err
+    for field in ({(1, 2): 3}, circle, Hostile(), float("nan")):
+        log.warning("a line", extra={"field": field})
+        (line,) = capsys.readouterr().err.splitlines()
+        assert json.loads(line)["field"] == repr(field) if form == "json" else line == "a line"
 
 
 def lines_of(text: str) -> list[dict[str, Any]]:

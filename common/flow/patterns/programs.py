@@ -97,7 +97,7 @@ class ExternalProgramTask(Task):
         significant=False,
         positional=False,
         visibility=ParameterVisibility.HIDDEN,
-        description="regular expression; its first group in a line is the tracking URL",
+        description="regular expression; its first group in a line, or all, is the tracking URL",
     )
 
     def program_args(self) -> Any:
@@ -149,7 +149,7 @@ class ExternalProgramTask(Task):
         def look(line: str) -> None:
             found = pattern.search(line)
             if found and self.set_tracking_url is not None:
-                self.set_tracking_url(self.build_tracking_url(str(found.group(1))))
+                self.set_tracking_url(self.build_tracking_url(str(found[min(1, pattern.groups)])))
 
         return look
 

@@ -16,7 +16,7 @@ class Publication(ABC):
     """Bytes on their way to a place. ``stream`` takes them; it is closed before ``commit()``."""
 
     stream: IO[bytes]
-    #: Where they will be, for people.
+    #: Where they will be, for people: no password.
     place: str
 
     @abstractmethod
@@ -83,7 +83,8 @@ class Written:
             self._stream.close()
             self._publication.stream.close()
             self._publication.commit()
-        except BaseException:
+        except BaseException as error:
+            error.add_note(f"What was written did not become {self.name}")
             self.abort()
             raise
         self._done = True

@@ -12,6 +12,7 @@ from flow.errors import UsageError
 from flow.targets.base import FileSystemException
 
 _SCHEME: Final = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
+_SECRET: Final = re.compile(r"(://[^/@:]*):[^/]*@")
 
 
 class PathEscapes(UsageError, FileSystemException):
@@ -24,6 +25,11 @@ def split_url(path: str) -> tuple[str, str]:
         return "", path
     scheme, _, rest = path.partition("://")
     return scheme.lower(), rest
+
+
+def masked(url: str) -> str:
+    """Leave a password out."""
+    return _SECRET.sub(r"\1:***@", url)
 
 
 def join_inside(root: str | PathLike[str], path: str) -> str:

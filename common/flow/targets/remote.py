@@ -8,7 +8,8 @@ from typing import IO, Any, cast
 
 from flow.targets.base import FileSystemException, FileSystemTarget
 from flow.targets.formats import Format, get_default_format
-from flow.targets.remote_files import RemoteFileSystem, masked
+from flow.targets.paths import masked
+from flow.targets.remote_files import RemoteFileSystem
 
 
 class RemoteTarget(FileSystemTarget):
@@ -61,15 +62,17 @@ class RemoteTarget(FileSystemTarget):
 
     def exists(self) -> bool:
         """Tell whether it is there. Raises what the store does where it cannot tell."""
-        return self._fs.exists(self.path)
+        with self._named():
+            return self._fs.exists(self.path)
 
     def open(self, mode: str = "r") -> IO[Any]:
         """Open for reading ("r") or writing ("w"). A written file appears when it is closed."""
         plain = str.replace(mode, "b", "").replace("t", "")
-        if plain == "w":
-            return cast(IO[Any], self._fs.publish(self.path, self.format))
-        if plain == "r":
-            return self.format.pipe_reader(self._fs.open(self.path))
+        with self._named():
+            if plain == "w":
+                return cast(IO[Any], self._fs.publish(self.path, self.format))
+            if plain == "r":
+                return self.format.pipe_reader(self._fs.open(self.path))
         raise ValueError(f"cannot open {self} with mode {mode!r}: expected 'r' or 'w'")
 
     @contextmanager
@@ -99,6 +102,15 @@ class RemoteTarget(FileSystemTarget):
     def listdir(self) -> list[str]:
         """Return the URLs of all files under it, at any depth."""
         return list(self._fs.listdir(self.path))
+
+    @contextmanager
+    def _named(self) -> Iterator[None]:
+        """Stores say what is wrong ("Access Denied"), and not with what."""
+        try:
+            yield
+        except Exception as error:
+            error.add_note(f"The target is {self}")
+            raise
 
     def _make_parent(self) -> None:
         self._fs.make_parent(self.path)

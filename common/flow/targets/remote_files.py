@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import re
 from collections.abc import Callable, Iterator, Mapping
 from typing import IO, Any, Final
 
@@ -17,12 +16,11 @@ from flow.targets.base import (
     NotADirectory,
 )
 from flow.targets.formats import Format, Nop
-from flow.targets.paths import split_url
+from flow.targets.paths import masked, split_url
 from flow.targets.stores import SCHEMES, ReadOnlyStore, Store, store_of
 from flow.targets.uploads import put_in_place, upload
 
 _PATTERN: Final = frozenset("*?[")
-_SECRET: Final = re.compile(r"(://[^/@:]*):[^/@]*@")
 #: A web server that says so knows that there is nothing.
 _GONE: Final = (404, 410)
 
@@ -228,8 +226,8 @@ class RemoteFileSystem(FileSystem):
 
     def make_parent(self, path: str) -> None:
         """Make the directories around a path, where there are directories."""
-        parent = path.rstrip("/").rpartition("/")[0]
-        if parent and not parent.endswith(("/", ":")):
+        parent = path.rstrip("/").rpartition("/")[0].rstrip("/")
+        if parent and not parent.endswith(":"):
             self.mkdir(parent)
 
     def _refuse_tree(self, store: Store, path: str, done: str) -> None:
@@ -251,8 +249,3 @@ class _Reader(io.BufferedReader):
         if self._give_back is not None:
             self._give_back()
             self._give_back = None
-
-
-def masked(url: str) -> str:
-    """Leave a password out."""
-    return _SECRET.sub(r"\1:***@", url)

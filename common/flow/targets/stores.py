@@ -9,6 +9,7 @@ SFTP, SMB, HDFS) serve one question at a time, so there are several of them.
 from __future__ import annotations
 
 import os
+import re
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -16,7 +17,7 @@ from typing import Any, Final, Literal, NamedTuple
 
 from flow.errors import UsageError
 from flow.targets.base import FileSystemException
-from flow.targets.paths import split_url
+from flow.targets.paths import masked, split_url
 
 #: Questions at the same time over connections that serve one at a time; servers bound them too.
 CONNECTIONS_MAX: Final = 8
@@ -75,6 +76,9 @@ SCHEMES: Final = {
     "http": _WEB,
     "https": _WEB,
 }
+#: Where fsspec cuts a name at what would be a query or a fragment of a web page.
+_PLAIN_NAMES: Final = ("ftp", "sftp", "ssh", "smb")
+_SLASHES: Final = re.compile("/+")
 #: Of every other scheme that fsspec knows nothing is assumed.
 _OTHER: Final = Scheme("beside")
 
@@ -95,7 +99,10 @@ class Store:
 
     def path(self, url: str) -> str:
         """Return how the store itself names a URL."""
-        return str(self._cls._strip_protocol(url))
+        path = str(self._cls._strip_protocol(url))
+        if self.scheme.publish != "beside" or "://" in path:
+            return path
+        return _SLASHES.sub("/", path)  # to the server they are one, to some drivers another name
 
     @contextmanager
     def client(self) -> Iterator[Any]:
@@ -155,7 +162,13 @@ def store_of(url: str, options: dict[str, Any]) -> Store:
     """
     name = split_url(url)[0]
     cls = _driver(name)
-    merged = {**cls._get_kwargs_from_urls(url), **_defaults(name, cls), **options}
+    said = cls._get_kwargs_from_urls(url)
+    if name in _PLAIN_NAMES and not said.keys().isdisjoint(("url_query", "url_fragment")):
+        raise UsageError(
+            f"{masked(url)}: '?' and '#' would be lost from a name in {name}://",
+            hint="choose another name",
+        )
+    merged = {**said, **_defaults(name, cls), **options}
     key = (os.getpid(), cls, repr(sorted(merged.items())))
     found = _stores.get(key)
     if found is None:

@@ -9,6 +9,7 @@ from typing import IO, Any, Final, cast
 
 from flow.targets.atomic import Publication
 from flow.targets.base import FileAlreadyExists, temporary_beside
+from flow.targets.paths import masked
 from flow.targets.stores import Store
 
 #: What fits is uploaded by one request. S3 takes no smaller parts of larger files.
@@ -41,7 +42,7 @@ class _Gate(io.BufferedIOBase):
 
 class _Upload(Publication):
     def __init__(self, store: Store, url: str) -> None:
-        self.place = url
+        self.place = masked(url)
         self._store = store
         self._path = store.path(url)
         self._gate = _Gate(self._write)
