@@ -169,9 +169,11 @@ def test_own_file_system_target_gets_exists_remove_and_temporary_path(library):
         assert path.endswith("/")
 
 
-def test_pattern_in_a_path_is_warned_about(library, caplog):
-    # Luigi's logger does not propagate once its logging is configured.
-    luigi.target.logger.propagate = True
+def test_pattern_in_a_path_is_warned_about(library, caplog, monkeypatch):
+    # Whatever a test before had luigi do to its logger.
+    for name, value in (("propagate", True), ("disabled", False), ("level", 0)):
+        monkeypatch.setattr(luigi.target.logger, name, value)
+    luigi.target.logger._cache.clear()
     assert not library.LocalTarget("/no/such/*").exists()
     assert any(record.levelname == "WARNING" for record in caplog.records)
 

@@ -72,6 +72,14 @@ class RequiresExits(ft.Task):
     def requires(self):
         sys.exit("bye")
 
+class RequiresLeaves(ft.Task):
+    resources = {"own": 1}
+    def requires(self):
+        raise GeneratorExit
+
+class AfterThat(ft.Task):
+    resources = {"own": 1}
+
 class CompleteRaises(ft.Task):
     def complete(self):
         raise OSError("bucket is away")
@@ -243,6 +251,16 @@ def test_planner_user_code_is_wrong_each_error_says_what(process: TaskProcess) -
         assert part in errors[family][1], errors[family]
     assert "plans.py:" in errors["RequiresRaises"][1]
     assert "plans.py:" in errors["RequiresWrongly"][1]
+
+
+def test_planner_survives_what_ends_generators(process: TaskProcess) -> None:
+    answer = process.plan([stub("plans", "RequiresLeaves"), stub("plans", "AfterThat")])
+    assert [(error.index, error.text.split()[0]) for error in answer.errors] == [
+        (0, "GeneratorExit")
+    ]
+    # the other one has the same policy, which was said with the first
+    assert [(spec.index, spec.policy) for spec in answer.specs] == [(1, 0)]
+    assert [policy.resources for policy in answer.policies] == [{"own": 1}]
 
 
 def test_planner_amount_with_a_unit_is_read_as_a_size(process: TaskProcess) -> None:

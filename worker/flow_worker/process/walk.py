@@ -15,7 +15,7 @@ from flow.errors import UsageError
 from flow.events import Event
 from flow.loading import load_task_class
 from flow.messages.codec import encode_chunk
-from flow.messages.shared import PlanChunk, PlanError, Spec, SpecStatus, Stub
+from flow.messages.shared import PlanChunk, PlanError, Policy, Spec, SpecStatus, Stub
 from flow.packing import unpack_params
 from flow.task import Task, is_external
 from flow_worker.process.attempt import Passing, stub_of
@@ -155,46 +155,58 @@ class Walk:
             task.trigger_event(Event.DEPENDENCY_MISSING, task)
             yield from self._full()
             return
-        kind = "requires"
         try:
             policy, new = self._policies.of(task)
             if new is not None:
-                self._chunk.policies.append(new)
-                self._bytes += _POLICY_BYTES + sum(len(name) for name in new.resources)
-            if answer:
-                self._add_spec(Spec(index, SpecStatus.COMPLETE, policy))
-                task.trigger_event(Event.DEPENDENCY_PRESENT, task)
-            elif is_external(task):
-                self._add_spec(Spec(index, SpecStatus.EXTERNAL, policy))
-                task.trigger_event(Event.DEPENDENCY_MISSING, task)
-            else:
-                required = _requirements(task)
-                edges = []
-                for child in required:
-                    known = self._indices.get(child.task_id)
-                    if known is None:
-                        stub = _small(stub_of(child))
-                        known = self._indices[stub.task_id] = self._add_stub(stub)
-                        if self._instances is not None:
-                            self._instances.add(stub, child)
-                        below.append((known, child))
-                        yield from self._full()
-                    edges.append(known)
-                    task.trigger_event(Event.DEPENDENCY_DISCOVERED, task, child)
-                for at in range(0, len(edges), EDGES_MAX):
-                    piece = edges[at : at + EDGES_MAX]
-                    self._chunk.edges.append((index, piece))
-                    self._bytes += _EDGE_BYTES * len(piece)
-                    yield from self._full()
-                self._add_spec(Spec(index, SpecStatus.INCOMPLETE, policy))
+                self._add_policy(new)
+            external = not answer and is_external(task)
+            required = [] if answer or external else _requirements(task)
+            met = self._indices
+            named = [
+                (one, None if one.task_id in met else _small(stub_of(one))) for one in required
+            ]
         except self._passing:
             raise
         except BaseException as e:  # requires() and properties are user code
-            if isinstance(e, GeneratorExit):
-                raise
-            self._add_error(index, kind, failure_of(e))
+            self._add_error(index, "requires", failure_of(e))
             task.trigger_event(Event.BROKEN_TASK, task, e)
+            yield from self._full()
+            return
+        yield from self._add_edges(index, task, named, below)
+        if answer:
+            self._add_spec(Spec(index, SpecStatus.COMPLETE, policy))
+            task.trigger_event(Event.DEPENDENCY_PRESENT, task)
+        elif external:
+            self._add_spec(Spec(index, SpecStatus.EXTERNAL, policy))
+            task.trigger_event(Event.DEPENDENCY_MISSING, task)
+        else:
+            self._add_spec(Spec(index, SpecStatus.INCOMPLETE, policy))
         yield from self._full()
+
+    def _add_edges(
+        self,
+        index: int,
+        task: Task,
+        named: list[tuple[Task, Stub | None]],
+        below: list[tuple[int, Task]],
+    ) -> Iterator[bytes]:
+        edges = []
+        for child, stub in named:
+            if stub is None:
+                known = self._indices[child.task_id]
+            else:
+                known = self._indices[stub.task_id] = self._add_stub(stub)
+                if self._instances is not None:
+                    self._instances.add(stub, child)
+                below.append((known, child))
+                yield from self._full()
+            edges.append(known)
+            task.trigger_event(Event.DEPENDENCY_DISCOVERED, task, child)
+        for at in range(0, len(edges), EDGES_MAX):
+            piece = edges[at : at + EDGES_MAX]
+            self._chunk.edges.append((index, piece))
+            self._bytes += _EDGE_BYTES * len(piece)
+            yield from self._full()
 
     # ------------------------------------------------------------ the chunk
 
@@ -205,6 +217,10 @@ class Walk:
         self._bytes += _STUB_BYTES + len(stub.task_id) + len(stub.module) + len(stub.family)
         self._bytes += len(stub.params)
         return index
+
+    def _add_policy(self, policy: Policy) -> None:
+        self._chunk.policies.append(policy)
+        self._bytes += _POLICY_BYTES + sum(len(name) for name in policy.resources)
 
     def _add_spec(self, spec: Spec) -> None:
         self._chunk.specs.append(spec)
