@@ -408,6 +408,10 @@ class TestHttp:
     def test_broken_server_is_not_taken_for_a_missing_page(self, web):
         with pytest.raises(ConnectionError, match="answered 500"):
             RemoteTarget(f"{web}/broken").exists()
+        with pytest.raises(ConnectionError, match="answered 500"):
+            RemoteTarget(f"{web}/broken").open()
+        with pytest.raises(FileNotFoundError):
+            RemoteTarget(f"{web}/missing").open()
 
 
 @pytest.mark.parametrize(

@@ -266,3 +266,15 @@ def test_mock_temporary_path_is_gone_after_an_exception() -> None:
             out.write("half")
         raise KeyError
     assert MockFileSystem().listdir("") == []
+
+
+def test_reader_that_fails_ends_a_program_that_never_answers(tmp_path: Path) -> None:
+    class Silent(Format):
+        def pipe_reader(self, stream: Any) -> Any:
+            return formats.InputPipeProcessWrapper(["sleep", "600"], stream)
+
+    (tmp_path / "f").touch()
+    with pytest.raises(KeyError), LocalTarget(tmp_path / "f", Silent()).open("r") as stream:
+        program = stream._process
+        raise KeyError
+    assert program.returncode == -9

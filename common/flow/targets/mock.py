@@ -139,6 +139,10 @@ class _Contents(MutableMapping[str, bytes]):
         names = (each.removesuffix(_END).replace("+/", "") for each in whole)
         return iter(sorted(unquote(name, errors=_ODD) for name in names))
 
+    def clear(self) -> None:
+        for name in list(self):
+            self.pop(name, None)
+
     def __len__(self) -> int:
         return sum(1 for _ in self)
 

@@ -63,7 +63,8 @@ class InputPipeProcessWrapper(io.BufferedReader):
         super().close()
 
     def abort(self) -> None:
-        """Stop reading, whatever the program says."""
+        """Stop reading and end the program, whatever it says."""
+        self._process.kill()
         try:
             super().close()
         except PipeFailed:

@@ -166,7 +166,12 @@ class RemoteFileSystem(FileSystem):
             return io.BytesIO(client.cat_file(place))
         # gcsfs would prefetch by itself, and was seen to wait for ever when read in small pieces.
         cache = {"cache_type": "readahead"} if store.name in ("gs", "gcs") else {}
-        return _Reader(client.open(place, "rb", **cache), give_back)
+        try:
+            return _Reader(client.open(place, "rb", **cache), give_back)
+        except FileNotFoundError as error:
+            give_back()
+            _refuse_doubt(store, path, error)
+            raise
 
     def publish(self, path: str, form: Format | None = None) -> Written:
         """Begin to write a file that appears when it is closed; without a format, bytes."""
@@ -186,12 +191,7 @@ class RemoteFileSystem(FileSystem):
         except NotADirectoryError:
             return None
         except FileNotFoundError as error:
-            cause = error.__cause__
-            if store.scheme.publish == "never" and cause is not None:
-                status = getattr(cause, "status", None)
-                if status not in _GONE:  # fsspec takes every failure for an absence
-                    said = f"it answered {status}" if status else f"{cause}"
-                    raise ConnectionError(f"{masked(path)}: cannot tell: {said}") from cause
+            _refuse_doubt(store, path, error)
             return None
 
     def _store(self) -> Store:
@@ -235,6 +235,15 @@ class RemoteFileSystem(FileSystem):
             raise FileSystemException(
                 f"{masked(path)} is a directory, which cannot be {done} at once in {store.name}://"
             )
+
+
+def _refuse_doubt(store: Store, path: str, error: FileNotFoundError) -> None:
+    """Raise ``ConnectionError`` where fsspec takes a failure of a web server for an absence."""
+    cause = error.__cause__
+    status = getattr(cause, "status", None)
+    if store.scheme.publish == "never" and cause is not None and status not in _GONE:
+        said = f"it answered {status}" if status else f"{cause}"
+        raise ConnectionError(f"{masked(path)}: cannot tell: {said}") from cause
 
 
 class _Reader(io.BufferedReader):
