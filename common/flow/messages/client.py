@@ -169,6 +169,19 @@ class WhyAnswer(Value, frozen=True):
     statistics: dict[str, str] = {}
 
 
+class GraphNode(Value, frozen=True):
+    """One box of the graph of a run: a family, or a task (then ``task_id`` is set)."""
+
+    name: str  #: the family, or the task as people write it
+    counts: dict[str, int]  #: by ``TaskState.label``; of a task: its state
+    requires: list[int] = []  #: indices into ``Graph.nodes``
+    more: int = 0  #: so many more requirements are not shown
+    task_id: str = ""
+    family: str = ""
+    reasons: list[str] = []  #: what it waits for, bounded
+    run_s: float = -1.0  #: mean time in ``run()`` of the family; below 0: never measured
+
+
 # ---------------------------------------------------------------- requests
 
 
@@ -299,6 +312,17 @@ class SendLetter(Message, frozen=True, tag=81):
     wait_s: float = 0.0  #: above 0: answer when the attempt has replied, or after this long
 
 
+class ShowGraph(Message, frozen=True, tag=83):
+    """Ask what requires what in a run, by family or by task, from its roots or one of either."""
+
+    request: int
+    run: str  #: any unambiguous piece, or ``last``
+    by: str = "families"  #: or "tasks"
+    root: str = ""  #: a family, or a piece of a task; empty: the roots of the run
+    depth: int = -1  #: steps below the root; below 0: all
+    limit: int = 200  #: nodes of the reply, which is bounded in any case
+
+
 # ---------------------------------------------------------------- replies
 
 
@@ -425,6 +449,21 @@ class LetterSent(Message, frozen=True, tag=111):
     reply: str = ""
 
 
+class Graph(Message, frozen=True, tag=113):
+    """Answer to ShowGraph. Nodes are in the order they were found, breadth first."""
+
+    request: int
+    run: RunId
+    name: str
+    state: str  #: RunState.label
+    planning: bool
+    nodes: list[GraphNode]
+    roots: list[int]  #: indices of the nodes that drawing begins with
+    more: int = 0  #: families of the run that are not among the nodes
+    waiting: list[str] = []  #: what the run waits for, as in RunUpdate
+    notes: list[str] = []
+
+
 Request = (
     Submit
     | Watch
@@ -442,6 +481,7 @@ Request = (
     | About
     | FindAttempt
     | SendLetter
+    | ShowGraph
 )
 Reply = (
     Failed
@@ -457,4 +497,5 @@ Reply = (
     | AboutShown
     | AttemptFound
     | LetterSent
+    | Graph
 )

@@ -19,6 +19,7 @@ from flow.states import RunState, TaskState
 from flow_coordinator.core import (
     ended,
     explain,
+    graphs,
     letters,
     outcomes,
     runs,
@@ -258,6 +259,14 @@ def _why(s: State, peer: Peer, message: client.Why) -> None:
             s.send_now(peer, client.WhyShown(message.request, explain.why(s, task)))
 
 
+def _show_graph(s: State, peer: Peer, message: client.ShowGraph) -> None:
+    run = _one_run(s, peer, message.request, message.run)
+    if run is not None:
+        graphs.answer(
+            s, peer, message, run, lambda piece: _one_task(s, peer, message.request, piece, run)
+        )
+
+
 def _find_attempt(s: State, peer: Peer, message: client.FindAttempt) -> None:
     run = None
     if message.run:
@@ -419,4 +428,5 @@ _HANDLERS: dict[type, Callable[[State, Peer, Any], None]] = {
     client.About: _about,
     client.FindAttempt: _find_attempt,
     client.SendLetter: letters.send,
+    client.ShowGraph: _show_graph,
 }

@@ -118,6 +118,15 @@ def briefly(s: State, task: TaskRecord) -> str:
     return extra.why
 
 
+def lacks(s: State, name: str, group: Group) -> str:
+    """Say what a group of tasks that is parked under a name waits for."""
+    if name == UNMET:
+        return unmet_text(s, group.key[0])
+    if name != leases.WORKER_ROOM:
+        return _taken(s, name)
+    return ", ".join(_capacities(s, [group]))
+
+
 def _taken(s: State, name: str) -> str:
     return f"{name} {s.resources.used.get(name, 0):g}/{s.resources.limit(name) or 0:g}"
 

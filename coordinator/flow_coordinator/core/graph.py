@@ -129,6 +129,7 @@ def attach(s: State, task: TaskRecord, run: RunRecord) -> None:
         _keep(s, one)
         if one.state not in TERMINAL or one.state == TaskState.UPSTREAM_FAILED:
             stack.extend(one.upstream)
+            tally.link(one, one.upstream, (run,))
 
 
 def _keep(s: State, task: TaskRecord) -> None:
@@ -268,6 +269,7 @@ def add_edges(s: State, task: TaskRecord, deps: list[TaskRecord]) -> None:
         elif dep.priority < priority and priority > 0:
             raise_priority(s, dep, priority)
     task.upstream = (*task.upstream, *deps) if task.upstream else tuple(deps)
+    tally.link(task, deps, task.runs)
     if s.temporary.known:
         s.temporary.needs(task, deps)
     task.waits += waits

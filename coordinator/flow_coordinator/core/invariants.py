@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 
 from flow.states import HELD, SATISFIED, TERMINAL, RunState, TaskState
-from flow_coordinator.core import batching, leases, letters
+from flow_coordinator.core import batching, leases, letters, tally
 from flow_coordinator.core.records import TaskRecord
 from flow_coordinator.core.resources import EPSILON
 from flow_coordinator.core.state import State
@@ -21,6 +21,7 @@ def check(s: State) -> None:
     waits, blocked = _edges_in_force(s, everything)
     for task in everything:
         _check_task(task, waits[task], blocked[task])
+        _check_links(task)
     _check_leases(s)
     held = sum(1 for task in everything if task.state in HELD)
     ran = sum(1 + len(lease.members) for lease in s.leases.values())
@@ -70,6 +71,15 @@ def _check_task(task: TaskRecord, waits: int, blocked: int) -> None:
         _expect(task.waits == 0 and task.blocked == 0, "ready tasks wait for nothing", task.task_id)
     if state in (TaskState.LEASED, TaskState.RUNNING):
         _expect(task.waits == 0, "running tasks wait for nothing", task.task_id, task.waits)
+
+
+def _check_links(task: TaskRecord) -> None:
+    if task.state in TERMINAL:
+        return
+    for run in task.runs:
+        for dep in task.upstream if len(run.links) < tally.LINKS_MAX else ():
+            pair = (task.family.family, dep.family.family)
+            _expect(pair in run.links, "families of an edge", run.id, pair)
 
 
 def _check_leases(s: State) -> None:

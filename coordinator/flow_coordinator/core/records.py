@@ -261,6 +261,7 @@ class RunRecord:
         "key",
         "last_tag",
         "left",
+        "links",
         "name",
         "number",
         "open",
@@ -310,6 +311,8 @@ class RunRecord:
         self.left: dict[TaskRecord, TaskState] = {}
         #: family name -> counts by state
         self.tallies: dict[str, list[int]] = {}
+        #: (family, family that a task of it requires); kept when the edges are gone; bounded
+        self.links: dict[tuple[str, str], None] = {}
         #: tasks in no terminal state
         self.open = 0
         #: tasks in state unplanned

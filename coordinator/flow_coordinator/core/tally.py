@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from flow.errors import FlowError
 from flow.states import HELD, TERMINAL, TaskState
 from flow_coordinator.core.records import RunRecord, TaskRecord
 from flow_coordinator.core.state import State
 from flow_coordinator.core.transitions import TABLE, TARGETS, TaskEvent
+
+#: Pairs of families remembered of one run.
+LINKS_MAX = 5_000
 
 _STATES = len(TaskState)
 _TERMINAL = tuple(state in TERMINAL for state in TaskState)
@@ -99,3 +104,19 @@ def enrol(s: State, task: TaskRecord, run: RunRecord) -> None:
     if task.state == TaskState.UNPLANNED:
         run.unplanned += 1
     changed(s, run)
+
+
+def link(task: TaskRecord, deps: Iterable[TaskRecord], runs: tuple[RunRecord, ...]) -> None:
+    """Remember in these runs which families the family of a task requires. Cost: O(deps).
+
+    Edges go when a task is done; which families they joined stays, to be shown.
+    """
+    last = None
+    for dep in deps:
+        family = dep.family
+        if family is not last:  # mostly they are of one
+            last = family
+            pair = (task.family.family, family.family)
+            for run in runs:
+                if pair not in run.links and len(run.links) < LINKS_MAX:
+                    run.links[pair] = None

@@ -339,6 +339,8 @@ def _wait_for(s: State, task: TaskRecord, deps: list[TaskRecord]) -> None:
         graph.doom(s, task, "fail", f"yielded tasks form a cycle: {path}")
         return
     graph.add_edges(s, task, deps)
+    for member in task.lease.members if task.lease is not None else ():
+        tally.link(member, deps, member.runs)
     if task.blocked:
         graph.doom(s, task, "upstream", "a task that it yielded ended badly")
     elif task.waits == 0:

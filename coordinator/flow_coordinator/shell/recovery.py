@@ -173,6 +173,9 @@ def _order(s: State, tasks: list[TaskRecord]) -> None:
 
 def _ended_run(s: State, row: RunRow, utc_s: float) -> None:
     run = _run_record(s, row, utc_s)
+    blob = rows.read_run(row)
+    run.tallies = {family: rows.read_counts(counts) for family, counts in blob.counts.items()}
+    run.links = dict.fromkeys(blob.links)
     run.ended_at = s.now - (utc_s - (row[5] or row[4]))
     run.unresolved = 0
     s.ended[run.number] = run
@@ -205,6 +208,7 @@ def _run(s: State, row: RunRow, tasks: dict[int, TaskRecord], utc_s: float) -> N
             continue
         seen[task] = None
         tally.enrol(s, task, run)
+        tally.link(task, task.upstream, (run,))
         stack.extend(reversed(task.upstream))
     tally.changed(s, run)
 

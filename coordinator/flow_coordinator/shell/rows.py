@@ -11,6 +11,7 @@ import msgspec
 from flow.messages.client import Failure, RootTask, RunSummary, SubmitOptions
 from flow.messages.shared import Policy
 from flow.messages.speech import Words
+from flow.states import TaskState
 from flow_coordinator.core.records import Instant, RunRecord, TaskRecord
 from flow_coordinator.core.state import Changes
 from flow_coordinator.store.base import Batch, ProgressRow, RunRow, TaskRow
@@ -31,6 +32,10 @@ class RunBlob(msgspec.Struct, array_like=True):
     summary: RunSummary | None = None
     failures: list[Failure] = []
     words: dict[str, Words] = {}
+    #: of an ended run: how many tasks of each family are in which state, by number of the state
+    counts: dict[str, list[int]] = {}
+    #: of an ended run: (family, family that it requires)
+    links: list[tuple[str, str]] = []
 
 
 class ExtraBlob(msgspec.Struct, array_like=True):
@@ -128,9 +133,17 @@ def _brief(failure: Failure | None) -> Failure | None:
 
 def _run_row(run: RunRecord, now: Instant, utc_s: float) -> RunRow:
     ended = None if run.ended_at is None else utc_s - (now - run.ended_at)
-    failures = run.failures if run.summary is not None else []
+    has_ended = run.summary is not None
     blob = RunBlob(
-        run.name, run.root_tasks, run.options, run.cancelled, run.summary, failures, run.words
+        run.name,
+        run.root_tasks,
+        run.options,
+        run.cancelled,
+        run.summary,
+        run.failures if has_ended else [],
+        run.words,
+        run.tallies if has_ended else {},
+        list(run.links) if has_ended else [],
     )
     return (
         run.number,
@@ -147,6 +160,11 @@ def _run_row(run: RunRecord, now: Instant, utc_s: float) -> RunRow:
 def read_run(row: RunRow) -> RunBlob:
     """Read the blob of a stored run. Raises ``msgspec.MsgspecError``."""
     return msgspec.msgpack.decode(row[7], type=RunBlob)
+
+
+def read_counts(counts: list[int]) -> list[int]:
+    """Give stored counts a place for states that did not exist when they were written."""
+    return counts + [0] * (len(TaskState) - len(counts))
 
 
 def read_extra(blob: bytes | None) -> ExtraBlob:
