@@ -1,8 +1,8 @@
 """The ``flow`` command: one file per command, each imported only when it is typed.
 
-``run``, ``submit`` and ``clean`` read their own command line (``taskline``), because it mixes
-flow's options with the parameters of a task; the others are click commands. Nothing here may import
-zmq, msgspec or rich before a command needs it, and nothing here executes tasks.
+``run``, ``submit``, ``graph`` and ``clean`` read their own command line (``taskline``), because it
+mixes flow's options with the parameters of a task; the others are click commands. Nothing here may
+import zmq, msgspec or rich before a command needs it, and nothing here executes tasks.
 """
 
 from __future__ import annotations

@@ -1,4 +1,7 @@
-"""A graph of tasks as a tree, as dot, as mermaid, as JSON; task by task or family by family."""
+"""A graph of tasks as a tree, as dot, as mermaid, as JSON; task by task or family by family.
+
+Used for what a module says (``exploring``), and for what a coordinator says (``rungraph``).
+"""
 
 from __future__ import annotations
 
@@ -18,6 +21,8 @@ _COLOURS: Final = {
     "PENDING": "#cfe2f9",
     "MISSING": "#f9e2a6",
     "BROKEN": "#f4b6b6",
+    "RUNNING": "#fff3b0",
+    "FAILED": "#f4b6b6",
 }
 
 
@@ -32,6 +37,7 @@ class Box:
     fields: dict[str, Any]
     notes: list[str] = field(default_factory=list)
     more: bool = False  #: it was not asked what it requires
+    said: str = ""  #: what the tree says of it; empty: its state
 
 
 @dataclass(slots=True)
@@ -51,11 +57,12 @@ def write(shown: Shown, form: str) -> str:
     if form == "json":
         return _json(shown, boxes)
     if form == "dot":
-        return "\n".join(_dot(boxes))
+        return "\n".join(dot(boxes))
     if form == "mermaid":
-        return "\n".join(_mermaid(boxes))
+        return "\n".join(mermaid(boxes))
     circle = "(of its own family, too)" if shown.families else "<- a circle: it requires itself"
-    return "\n".join(_tree(boxes, 10**9 if shown.depth_given else TREE_DEPTH_MAX, circle))
+    lines = tree(boxes, [0], circle, 10**9 if shown.depth_given else TREE_DEPTH_MAX)
+    return "\n".join("  ".join(filter(None, line)) for line in lines)
 
 
 # ------------------------------------------------------------------------------- what is drawn
@@ -137,54 +144,56 @@ def _json(shown: Shown, boxes: Iterable[Box]) -> str:
     return json.dumps(whole, indent=2)
 
 
-def _tree(boxes: list[Box], depth_max: int, circle: str) -> list[str]:
-    """Draw each box once; where it comes again, say that it is above."""
-    lines: list[str] = []
+def tree(
+    boxes: list[Box], roots: list[int], circle: str, depth_max: int = TREE_DEPTH_MAX
+) -> list[tuple[str, str]]:
+    """Draw each box once; where it comes again, say that it is above.
+
+    Returns:
+        Lines in two columns: the branches and a title, and what is said of it.
+    """
+    lines: list[tuple[str, str]] = []
     drawn: set[int] = set()
     path: list[int] = []
     #: (box, what stands before its children, its own branch, steps below the root)
-    stack: list[tuple[int, str, str, int]] = [(0, "", "", 0)]
+    stack = [(root, "", "", 0) for root in reversed(roots)]
     while stack:
         index, before, branch, depth = stack.pop()
         box = boxes[index]
         del path[depth:]
-        line = before + branch + _line(box)
+        title, said = before + branch + _flat(box.title), _flat(box.said or box.state)
         if index in path and (box.below or box.more):
-            lines.append(f"{line}  {circle}")
+            lines.append((title, f"{said}  {circle}"))
             continue
         if index in drawn and box.below:
-            lines.append(f"{line}  (shown above)")
+            lines.append((title, f"{said}  (shown above)"))
             continue
         path.append(index)
-        lines.append(line)
+        lines.append((title, said + ("  ..." if box.more and not box.below else "")))
         first = index not in drawn
         drawn.add(index)
         inner = before + {"": "", "├── ": "│   ", "└── ": "    "}[branch]
         if first:
             bar = "│   " if box.below and depth < depth_max else "    "
-            lines += [f"{inner}{bar}  {_flat(note)}" for note in box.notes]
+            lines += [(f"{inner}{bar}  {_flat(note)}", "") for note in box.notes]
         if box.below and depth >= depth_max:
-            lines.append(f"{inner}└── ... more below: --depth {2 * depth_max}, or --format json")
+            text = f"... more below: --depth {2 * depth_max}, or --format json"
+            lines.append((f"{inner}└── {text}", ""))
         elif box.below:
             last = len(box.below) - 1
             stack += [
                 (child, inner, "└── " if at == last else "├── ", depth + 1)
                 for at, child in reversed(list(enumerate(box.below)))
             ]
-        elif box.more:
-            lines[-1] += "  ..."
     return lines
-
-
-def _line(box: Box) -> str:
-    return f"{_flat(box.title)}  {box.state}"
 
 
 def _flat(text: str) -> str:
     return printable(text).replace("\n", " ").replace("\t", " ")
 
 
-def _dot(boxes: list[Box]) -> list[str]:
+def dot(boxes: list[Box]) -> list[str]:
+    """Write for ``dot``: arrows go the way data goes."""
     lines = ["digraph flow {", "  rankdir=LR;", "  node [shape=box, style=filled];"]
     for at, box in enumerate(boxes):
         label = "\\n".join(_quoted(each) for each in (box.title, *box.notes))
@@ -194,7 +203,8 @@ def _dot(boxes: list[Box]) -> list[str]:
     return [*lines, "}"]
 
 
-def _mermaid(boxes: list[Box]) -> list[str]:
+def mermaid(boxes: list[Box]) -> list[str]:
+    """Write a flowchart of mermaid."""
     lines = ["graph LR"]
     for at, box in enumerate(boxes):
         label = "<br/>".join(_escaped(each) for each in (box.title, *box.notes))

@@ -13,7 +13,7 @@ from flow.errors import ExitCode, UsageError
 COMMANDS = {
     "run": ("run", "Run a task here, with no server."),
     "submit": ("submit", "Run a task on the workers of a coordinator."),
-    "graph": ("graph", "Show what a task requires, and what of it is complete."),
+    "graph": ("graph", "Show what requires what, in a run or below a task."),
     "status": ("status", "Show runs, one run, or one task."),
     "tasks": ("tasks", "List tasks."),
     "why": ("why", "Say why a task is in its state, and what to do."),
