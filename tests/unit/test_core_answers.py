@@ -6,11 +6,19 @@ import pytest
 
 from flow.messages import client, codec
 from flow.messages import worker as wire
-from flow.messages.shared import Outcome, Policy
+from flow.messages.shared import Outcome, Policy, pack_params
 from flow.states import TaskState
 from flow_coordinator.core import answers, explain
 from flow_coordinator.core.config import CoreConfig
-from flow_coordinator.core.finding import _EXACT, _NAMED, _NOT, _PART_OF_FAMILY, _PIECE, Wanted
+from flow_coordinator.core.finding import (
+    _EXACT,
+    _NAMED,
+    _NOT,
+    _PART_OF_FAMILY,
+    _PIECE,
+    Wanted,
+    find_tasks,
+)
 from tests.support.core_env import Env, Graph
 
 S = TaskState
@@ -333,7 +341,27 @@ def test_task_of_a_name_that_several_runs_have_is_found_by_cancel() -> None:
     ],
 )
 def test_name_of_a_task_fits_as_well_as_it_says(piece: str, found: int) -> None:
-    assert Wanted(piece).rank("Load", "Load_1_EU_aa", "Load(n=1, region=EU)") == found
+    wanted = Wanted(piece)
+    assert wanted.rank("Load", "Load_1_EU_aa", "Load(n=1, region=EU)") == found
+    if found != _NOT and wanted.bracket:
+        assert wanted.packed in pack_params({"n": "1", "region": "EU"})
+
+
+def test_names_of_tasks_with_odd_values_are_found() -> None:
+    env = Env()
+    odd = ["a, b=c", " x ", "ü=ß", "", "a=", "(x)"]
+    env.graph = Graph({"top": odd})
+    env.worker()
+    env.submit("top")
+    tasks = env.run().tasks
+    for name in odd:
+        for piece in (f"T(name={name})", f"T(name= {name} )", f"T({name})", f"name={name}"):
+            wanted = Wanted(piece)
+            ranks = [wanted.rank("T", task.task_id, task.name) for task in tasks]
+            fitting = [t for t, rank in zip(tasks, ranks, strict=True) if rank == min(ranks)]
+            expected = fitting if min(ranks) < _NOT else []
+            assert find_tasks(env.core.state, piece, env.run()) == expected, piece
+        assert env.task(name) in find_tasks(env.core.state, f"T(name={name})")
 
 
 def test_name_with_a_comma_in_a_value_fits() -> None:

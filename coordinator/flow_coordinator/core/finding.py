@@ -47,6 +47,9 @@ class Wanted:
         self.inner = inner.strip().removesuffix(")").strip()
         self.bracket = bool(bracket)
         self.parts = [part.strip() for part in self.inner.split(",") if part.strip()]
+        words = [word.strip() for part in self.parts for word in part.split("=")]
+        #: what the packed parameters of every task that fits have in them
+        self.packed = max(words, key=len, default="").encode()
 
     def rank(self, family: str, task_id: str, name: str) -> int:
         """Tell how well a task fits, 0 best. ``name`` is all of ``Family(n=1, ...)``."""
@@ -101,6 +104,8 @@ def find_tasks(s: State, piece: str, run: RunRecord | None = None) -> list[TaskR
         return list(pool)
     wanted = Wanted(piece)
     if wanted.bracket:
+        packed = wanted.packed
+        pool = [task for task in pool if packed in task.params or piece == task.task_id]
         pool = [task for task in pool if wanted.family in task.family.family]
     else:
         found = [task for task in pool if task.family.family == piece]
