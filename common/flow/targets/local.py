@@ -88,7 +88,11 @@ class LocalFileSystem(FileSystem):
             shutil.copy(path, temporary)
 
     def rename_dont_move(self, path: str, dest: str) -> None:
-        """Put a file in the place of another, as ``open("w")`` does; a directory stays."""
+        """Put a file in the place of another, as ``open("w")`` does; a directory stays.
+
+        Luigi's refuses to replace a file too, so that of two attempts at ``temporary_path()`` the
+        second fails.
+        """
         self.move(path, dest)
 
     def _make_parent(self, path: str) -> None:

@@ -137,7 +137,11 @@ class RemoteFileSystem(FileSystem):
             put_in_place(store, client, source, target)
 
     def rename_dont_move(self, path: str, dest: str) -> None:
-        """Put a file in the place of another, as ``open("w")`` does; a directory stays."""
+        """Put a file in the place of another, as ``open("w")`` does; a directory stays.
+
+        Luigi's refuses to replace a file too, so that of two attempts at ``temporary_path()`` the
+        second fails.
+        """
         if self.isdir(dest):
             raise FileAlreadyExists(dest)
         self.move(path, dest)
