@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import statistics
 import subprocess
 import sys
@@ -12,7 +13,10 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import msgspec
+
 from flow.client import Client
+from flow.errors import UsageError
 from tests.bench import authoring, planning
 from tests.bench.engine import Engine
 from tests.bench.rivals import Rival, millisecond
@@ -69,18 +73,29 @@ class Bench:
         planning.show([mine for mine, _ in pairs], [theirs for _, theirs in pairs])
 
     def answers(self, width: int) -> None:
-        """How long a question waits while one task with many requirements is planned and run."""
+        """How long a question waits while one task with many requirements is planned and run.
+
+        The same run's graphs are asked for in between.
+        """
         from flow.messages import client as wire
 
-        waits: list[float] = []
+        graphs = [wire.ShowGraph(0, "last", by, limit=500) for by in ("families", "tasks")]
+        waits: dict[str, list[float]] = {"answer": [], "families": [], "tasks": []}
         over = threading.Event()
 
         def ask() -> None:
             with Client(self.engine.address) as client:
-                while not over.wait(0.01):
+
+                def timed(name: str, request: wire.Request, kind: type[msgspec.Struct]) -> None:
                     started = time.perf_counter()
-                    client.ask(wire.ListWorkers(0), wire.Workers, timeout_s=60)
-                    waits.append((time.perf_counter() - started) * 1000)
+                    with contextlib.suppress(UsageError):  # the graph of tasks of an ended run
+                        client.ask(request, kind, timeout_s=60)
+                        waits[name].append((time.perf_counter() - started) * 1000)
+
+                while not over.wait(0.01):
+                    timed("answer", wire.ListWorkers(0), wire.Workers)
+                    for graph in graphs:
+                        timed(graph.by, graph, wire.Graph)
 
         asking = threading.Thread(target=ask)
         asking.start()
@@ -89,11 +104,10 @@ class Bench:
         finally:
             over.set()
             asking.join()
-        name = f"answer during {width:,}: median ms"
-        print(
-            f"{name:34} {statistics.median(waits):8.2f}   (max {max(waits):.0f} of {len(waits)})",
-            flush=True,
-        )
+        for what, ms in waits.items():
+            name = f"{what} during {width:,}: median ms"
+            most = f"max {max(ms, default=0.0):.0f} of {len(ms)}"
+            print(f"{name:34} {statistics.median(ms or [0.0]):8.2f}   ({most})", flush=True)
 
     def blocked(self, width: int) -> None:
         """Throughput of one family while many tasks of another wait for a full resource."""

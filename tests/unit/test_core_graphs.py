@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import msgspec
 import pytest
 
 from flow.messages import client
 from flow.messages import worker as wire
 from flow.messages.shared import Policy, Stub, pack_params
+from flow.states import TaskState
 from flow_coordinator.core import graphs, tally
 from flow_coordinator.core.config import CoreConfig
+from flow_coordinator.shell import rows
+from flow_coordinator.store.base import Batch
 from tests.support import core_env
 from tests.support.core_env import Env, Graph
 
@@ -292,3 +296,17 @@ def test_graph_of_tasks_of_an_ended_run_names_what_works() -> None:
     answer = refused(env, by="tasks", root="Join(Join.1)")
     assert "has ended" in answer.error
     assert "flow graph r-1" in answer.hint
+
+
+def test_run_stored_by_an_older_version_is_read_and_its_graph_refused() -> None:
+    env, worker = start()
+    worker.run_all()
+    row = env.store.runs_ended(1)[0]
+    whole = msgspec.msgpack.decode(row[7])
+    older = (*row[:7], msgspec.msgpack.encode(whole[:7]))
+    blob = rows.read_run(older)
+    assert (blob.counts, blob.links) == ({}, [])
+    assert rows.read_counts([1, 2]) == [1, 2] + [0] * (len(TaskState) - 2)
+    env.store.commit(Batch(runs=[older]))
+    env.restart()
+    assert "were not kept" in refused(env).error
