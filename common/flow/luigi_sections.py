@@ -51,6 +51,8 @@ _COUNTERPARTS: Final = {
 #: Names further files to the processes that a program starts.
 ADDED: Final = "FLOW_LUIGI_CONFIG"
 _RESOURCES: Final = "resources"
+#: Of the files that luigi looks for here and in ``/etc/luigi``.
+_NAMES: Final = ("client.cfg", "luigi.cfg", "luigi.toml")
 _WORDS: Final = {"yes": "true", "on": "true", "no": "false", "off": "false"}
 _SWITCHES: Final = ("force_send", "ssl", "no_tls", "no_configure_logging")
 
@@ -91,12 +93,9 @@ def added_files(env: Mapping[str, str]) -> list[str]:
     configuration = sys.modules.get("luigi.configuration.core")
     parsers = getattr(configuration, "PARSERS", {}).values()
     found = [path for parser in parsers for path in parser._config_paths]
-    of_everybody = {"/etc/luigi", ""}  # where luigi looks by itself
-    return [
-        os.path.abspath(path)
-        for path in dict.fromkeys(found)
-        if os.path.dirname(path) not in of_everybody and path != env.get("LUIGI_CONFIG_PATH")
-    ]
+    by_itself = {env.get("LUIGI_CONFIG_PATH")}
+    by_itself |= {folder + name for folder in ("", "/etc/luigi/") for name in _NAMES}
+    return [os.path.abspath(path) for path in dict.fromkeys(found) if path not in by_itself]
 
 
 def inherited() -> dict[str, str]:

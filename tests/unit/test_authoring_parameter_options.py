@@ -17,7 +17,7 @@ from flow.parameters import BadDeclaration, BadParameter, ParameterError
 from flow.registry import Register
 
 
-class Inner(flow.Task):
+class Kernel(flow.Task):
     n = flow.IntParameter()
     note = flow.Parameter(default="", significant=False)
     secret = flow.Parameter(default="x", visibility=flow.ParameterVisibility.PRIVATE)
@@ -37,25 +37,25 @@ def task_with(parameter):
 
 
 def test_task_as_value_counts_for_identity_with_its_own_parameters():
-    ids = {Outer(inner=Inner(n=n)).task_id for n in (1, 2, 3)}
+    ids = {Outer(inner=Kernel(n=n)).task_id for n in (1, 2, 3)}
     assert len(ids) == 3
-    assert {Family(of=Inner).task_id, Family(Inner).task_id} == {Family(of="Inner").task_id}
+    assert {Family(of=Kernel).task_id, Family(Kernel).task_id} == {Family(of="Kernel").task_id}
 
 
 def test_task_as_value_is_the_same_after_text():
-    outer = Outer(inner=Inner(n=5, note="why"))
+    outer = Outer(inner=Kernel(n=5, note="why"))
     again = Outer.from_str_params(outer.to_str_params())
     assert again is outer
-    assert again.inner is Inner(n=5, note="why")
+    assert again.inner is Kernel(n=5, note="why")
     assert json.loads(outer.to_str_params()["inner"]) == {
         "module": __name__,
-        "family": "Inner",
+        "family": "Kernel",
         "params": {"n": "5", "note": "why"},
     }
 
 
 def test_tasks_as_values_that_differ_in_what_is_not_significant_stay_apart():
-    first, second = Outer(inner=Inner(n=5, note="a")), Outer(inner=Inner(n=5, note="b"))
+    first, second = Outer(inner=Kernel(n=5, note="a")), Outer(inner=Kernel(n=5, note="b"))
     assert first.task_id == second.task_id
     assert (first.inner.note, second.inner.note) == ("a", "b")
 
@@ -85,18 +85,18 @@ def test_task_as_value_reaches_a_process_that_knows_only_the_outer_one(tmp_path:
 @pytest.mark.parametrize(
     ("value", "text"),
     [
-        (Inner, "is a class, not a task"),
+        (Kernel, "is a class, not a task"),
         (5, '5 is not a task, expected JSON with "module", "family" and "params"'),
         ("x", "'x' is not a task"),
-        ('{"family": "Inner"}', "is not a task"),
-        ('{"module": 1, "family": "Inner", "params": {}}', "is not a task"),
-        ('{"module": "flow", "family": "Inner", "params": [1]}', "is not a task"),
+        ('{"family": "Kernel"}', "is not a task"),
+        ('{"module": 1, "family": "Kernel", "params": {}}', "is not a task"),
+        ('{"module": "flow", "family": "Kernel", "params": [1]}', "is not a task"),
         (
-            json.dumps({"module": __name__, "family": "Iner", "params": {}}),
-            "Did you mean 'Inner'?",
+            json.dumps({"module": __name__, "family": "Kernl", "params": {}}),
+            "Did you mean 'Kernel'?",
         ),
         (
-            json.dumps({"module": __name__, "family": "Inner", "params": {"n": "x"}}),
+            json.dumps({"module": __name__, "family": "Kernel", "params": {"n": "x"}}),
             "'x' is not a whole number",
         ),
     ],
@@ -107,7 +107,7 @@ def test_what_is_no_task_is_refused_by_name(value, text):
     assert text in str(caught.value)
 
 
-@pytest.mark.parametrize(("value", "text"), [(5, "5 is not a task class"), ("Inne", "Inner")])
+@pytest.mark.parametrize(("value", "text"), [(5, "5 is not a task class"), ("Kerne", "Kernel")])
 def test_what_is_no_task_class_is_refused_by_name(value, text):
     with pytest.raises(BadParameter, match=r"^Family --of: ") as caught:
         Family(of=value)
