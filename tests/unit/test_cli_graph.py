@@ -73,7 +73,7 @@ def test_graph_of_a_run_is_a_tree_of_families_in_columns(
         SalesReport  1        waiting
         └── Join  20          waiting
             ├── Clean  36     ✓13 ▶9 ·14   ~1:12 each
-            │   └── Load  36  ✓28 ▶4 ↻1 ·3   ~0.2 s each, waits for db 4/4
+            │   └── Load  36  ✓28 ▶4 ↻1 ·3   ~250 ms each, waits for db 4/4
             └── Rates  1      ✓ complete
         """
     )

@@ -178,6 +178,18 @@ def test_nobody_is_found_where_nothing_runs_or_nothing_listens() -> None:
         assert codes(env) == [code], task
 
 
+def test_nobody_is_found_where_a_task_has_ended_with_its_run() -> None:
+    env = Env()
+    worker = env.worker()
+    grant = listening(env, worker)
+    worker.end(grant)
+    assert env.ended() == 0
+    env.say(PEER, client.FindAttempt(1, "T(name=a)"))
+    (told,) = env.heard(PEER, client.Failed)
+    assert (told.code, told.hint) == (ExitCode.NOT_RUN, "flow why 'T(name=a)'")
+    assert "has ended with run r-1" in told.error
+
+
 def test_letter_too_large_or_without_an_id_is_refused() -> None:
     env = Env()
     worker = env.worker()

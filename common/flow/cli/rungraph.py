@@ -115,7 +115,7 @@ def _task_said(node: GraphNode) -> str:
 
 
 def _spell(seconds: float) -> str:
-    return duration(seconds) if seconds >= 1 else f"{seconds:.1g} s"
+    return duration(seconds) if seconds >= 1 else f"{max(1, round(seconds * 1000))} ms"
 
 
 def _fields(graph: Graph, *, families: bool) -> dict[str, Any]:

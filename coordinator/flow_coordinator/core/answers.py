@@ -273,6 +273,13 @@ def _find_attempt(s: State, peer: Peer, message: client.FindAttempt) -> None:
         run = _one_run(s, peer, message.request, message.run)
         if run is None:
             return
+    past = [] if find_tasks(s, message.task, run) else find_ended(s, message.task, run)
+    if len(past) == 1:
+        (one,) = past
+        error = f"nobody hears it: {one.name} has ended with run {one.run.id}"
+        hint = f"flow why '{one.name}'"
+        s.send(peer, Failed(message.request, int(ExitCode.NOT_RUN), error, hint))
+        return
     task = _one_task(s, peer, message.request, message.task, run)
     if task is None:
         return
