@@ -53,12 +53,6 @@ OPTIONS = (
 )
 
 
-class InUse(FlowError):
-    """An unfinished run has a task whose output should go."""
-
-    exit_code = ExitCode.ALREADY_RUNNING
-
-
 def main(argv: list[str]) -> int:
     """Clean what the command line says; return the exit code."""
     line = parse(argv, OPTIONS)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from flow.errors import FlowError, Unreachable
+from flow.errors import ExitCode, FlowError, Unreachable
 
 if TYPE_CHECKING:
     from flow.artifacts.cleaning import Removal
@@ -14,6 +14,12 @@ if TYPE_CHECKING:
 ASK_TIMEOUT_S = 1.0
 #: Tasks of one family that are looked through.
 LISTED_MAX = 100_000
+
+
+class InUse(FlowError):
+    """An unfinished run has a task whose output should go."""
+
+    exit_code = ExitCode.ALREADY_RUNNING
 
 
 def refuse_used(removals: list[Removal], coordinator: str | None) -> None:
@@ -55,7 +61,6 @@ def _embedded() -> Iterator[str]:
 
 
 def _ask(address: str, removals: list[Removal], timeout_s: float) -> None:
-    from flow.cli.clean import InUse
     from flow.client import CONNECT_TIMEOUT_S, Client
     from flow.messages.client import ListTasks, Tasks
 

@@ -23,7 +23,7 @@ from flow.messages.speech import (
 from flow.messages.worker import Letters, LettersAck
 from flow.states import TaskState
 from flow_coordinator.core.events import Peer
-from flow_coordinator.core.records import Instant, WorkerRecord
+from flow_coordinator.core.records import SenderRecord, WorkerRecord
 from flow_coordinator.core.state import State
 
 #: Senders that wait because of one attempt.
@@ -32,22 +32,6 @@ WAITING_MAX = 1_000
 SILENT_S = 30.0
 #: Longest time a sender may wait for a reply, seconds.
 WAIT_S_MAX = 86_400.0
-
-
-class Waiting:
-    """A sender that is owed an answer."""
-
-    __slots__ = ("asked_at", "peer", "request", "session", "taken", "until")
-
-    def __init__(self, now: Instant, wait_s: float) -> None:
-        self.peer: Peer = b""
-        self.request = 0
-        self.asked_at = now
-        #: it waits for a reply until then; 0: only for the delivery
-        self.until = now + min(wait_s, WAIT_S_MAX) if wait_s > 0 else 0.0
-        #: session in which the letter was taken: it need not be passed on again in it
-        self.session = ""
-        self.taken = False
 
 
 def send(s: State, peer: Peer, message: SendLetter) -> None:
@@ -67,7 +51,7 @@ def send(s: State, peer: Peer, message: SendLetter) -> None:
             error = f"{WAITING_MAX:,} messages to this attempt wait to be taken already"
             s.send_now(peer, Failed(message.request, int(ExitCode.REFUSED), error, "try later"))
             return
-        one = waiting[message.id] = Waiting(s.now, message.wait_s)
+        one = waiting[message.id] = SenderRecord(s.now, min(message.wait_s, WAIT_S_MAX))
         if one.until:
             s.timer(one.until, "letter", (message.token, message.id))
     one.peer, one.request, one.asked_at = peer, message.request, s.now
@@ -91,7 +75,7 @@ def _sound(s: State, peer: Peer, message: SendLetter) -> bool:
     return not error
 
 
-def _forget_gone(s: State, waiting: dict[str, Waiting]) -> None:
+def _forget_gone(s: State, waiting: dict[str, SenderRecord]) -> None:
     for letter in [one for one, each in waiting.items() if s.now - each.asked_at > SILENT_S]:
         del waiting[letter]
 
@@ -134,7 +118,7 @@ def overdue(s: State, token: Token, letter: str) -> None:
         s.send_now(one.peer, Failed(one.request, int(ExitCode.TIMEOUT), error))
 
 
-def lease_ended(s: State, waiting: Iterable[Waiting]) -> None:
+def lease_ended(s: State, waiting: Iterable[SenderRecord]) -> None:
     """Tell everybody who wrote to an attempt that has ended."""
     for one in waiting:
         if one.taken:

@@ -480,3 +480,19 @@ class Entry(NamedTuple):
     ticket: int
     task: TaskRecord
     since: Instant
+
+
+class SenderRecord:
+    """A sender that is owed an answer."""
+
+    __slots__ = ("asked_at", "peer", "request", "session", "taken", "until")
+
+    def __init__(self, now: Instant, wait_s: float) -> None:
+        self.peer: Peer = b""
+        self.request = 0
+        self.asked_at = now
+        #: it waits for a reply until then; 0: only for the delivery
+        self.until = now + wait_s if wait_s > 0 else 0.0
+        #: session in which the letter was taken: it need not be passed on again in it
+        self.session = ""
+        self.taken = False

@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections import deque
 from heapq import heappush
 from random import Random
-from typing import TYPE_CHECKING
 
 import msgspec
 
@@ -27,14 +26,12 @@ from flow_coordinator.core.records import (
     PlanRecord,
     PolicyRecord,
     RunRecord,
+    SenderRecord,
     TaskRecord,
     WorkerRecord,
 )
 from flow_coordinator.core.resources import Resources
 from flow_coordinator.core.temporary import Temporary
-
-if TYPE_CHECKING:
-    from flow_coordinator.core.letters import Waiting
 
 
 class Changes:
@@ -135,9 +132,9 @@ class State:
         #: (instant, sequence, kind, number)
         self.timers: list[tuple[Instant, int, str, object]] = []
         #: who waits for a letter's fate or reply: token of its attempt -> letter id -> sender
-        self.letters: dict[Token, dict[str, Waiting]] = {}
+        self.letters: dict[Token, dict[str, SenderRecord]] = {}
         #: of those, whose attempt ended in this turn
-        self.unheard: list[Waiting] = []
+        self.unheard: list[SenderRecord] = []
         #: runs with watchers that have news
         self.news: dict[int, RunRecord] = {}
         self._count_from_start()
