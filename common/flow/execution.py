@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import importlib
-import json
 import os
 import socket
+import sys
 import threading
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -23,8 +23,6 @@ if TYPE_CHECKING:
     from flow.messages.client import Failure
     from flow.observing import Observer
 
-#: Where ``flow.parameters.defaults`` finds what a command line gives to tasks besides the root.
-GIVEN_VARIABLE = "FLOW_GIVEN"
 #: Serves tasks in the calling process. Named, not imported: flow imports neither side.
 SERVE_MODULE = "flow_worker.process.serve"
 
@@ -64,27 +62,19 @@ def _execute(work: Work) -> Ended:
 
 @contextlib.contextmanager
 def told(qualified: dict[str, str]) -> Iterator[None]:
-    """Have the task processes of this run know what its command line gives to other families.
+    """Have tasks that this very process makes get what the command line gives to their families.
 
-    Through the environment, so that whatever makes a task has it before the first one is made. A
-    run inside a task of another run does not take over what that one was told.
+    Task processes get it with what they are asked. A run inside a task of another run does not take
+    over what that one was told, and that one has it again afterwards.
     """
-    if not qualified and GIVEN_VARIABLE not in os.environ:
-        yield
+    if not {"flow.given", "flow.task", "luigi.task"} & set(sys.modules):
+        yield  # nothing here makes tasks
         return
-    from flow.parameters import defaults
+    from flow import given
+    from flow.cli.options import spell_given
 
-    before = os.environ.pop(GIVEN_VARIABLE, None)
-    if qualified:
-        os.environ[GIVEN_VARIABLE] = json.dumps(qualified)
-    defaults.given.cache_clear()
-    try:
+    with given.using(spell_given(qualified)):
         yield
-    finally:
-        os.environ.pop(GIVEN_VARIABLE, None)
-        if before is not None:
-            os.environ[GIVEN_VARIABLE] = before
-        defaults.given.cache_clear()
 
 
 def _execute_here(work: Work) -> Ended:
@@ -143,7 +133,8 @@ def _submit_and_follow(work: Work, children: Children, interrupts: Interrupts) -
             view.say("These tasks exist only in this process, so they run in it, one at a time.")
         roots = [RootTask(*each) for each in work.roots]
         project = options.get("project") or load().core.project
-        submit = Submit(0, new_uid(), project, roots, submit_options(options, alone=True))
+        with_options = submit_options(options, work.qualified, alone=True)
+        submit = Submit(0, new_uid(), project, roots, with_options)
         try:
             submitted = client.ask(submit, Submitted)
         except Unreachable:
@@ -169,8 +160,6 @@ def _submit_and_follow(work: Work, children: Children, interrupts: Interrupts) -
 
 def _observer(work: Work) -> Observer | None:
     """Make what calls this program's event handlers, unless it cannot have any."""
-    import sys
-
     if not {"flow.task", "luigi.task"} & set(sys.modules):
         return None
     from flow.observing import Observer
@@ -187,8 +176,6 @@ def _so_far(client: Client, run: str, ended: Ended) -> Ended:
 
 def last_words(view: View, ended: Ended, work: Work) -> None:
     """Show how a run ended, as its options ask for it."""
-    import sys
-
     from flow.cli.finish import words
 
     if ended.summary is None:

@@ -57,12 +57,12 @@ def execute_in_process(work: Work, tasks: Iterable[Any] = ()) -> Ended:
         live=False,  # tasks print to this terminal, and debuggers read from it
     )
     engine = _Engine(view, tasks)
-    try:
-        with told(work.qualified):
+    with told(work.qualified):
+        try:
             ended = engine.run(work)
-    finally:
-        engine.close()
-        view.close()
+        finally:
+            engine.close()
+            view.close()
     last_words(view, ended, work)
     return ended
 
@@ -111,7 +111,7 @@ class _Engine:
         from flow.messages.client import RootTask, Submit
 
         roots = [RootTask(*each) for each in work.roots]
-        options = submit_options(work.options, alone=True)
+        options = submit_options(work.options, work.qualified, alone=True)
         project = work.options.get("project") or self._project
         self._coordinator.hear(_CLIENT, Submit(1, new_uid(), project, roots, options))
 

@@ -16,7 +16,7 @@ from importlib.machinery import SourceFileLoader
 from types import FunctionType, ModuleType
 from typing import Any, Final
 
-from flow import blame, dialects, registry
+from flow import blame, dialects, given, registry
 from flow.errors import SchedulingError
 from flow.extras import DISTRIBUTION
 from flow.packing import unpack_params
@@ -256,7 +256,8 @@ def _import(name: str) -> ModuleType:
     # A warm process may look for a module that was written after it listed the directory.
     importlib.invalidate_caches()
     try:
-        return importlib.import_module(name)
+        with given.using(b""):  # what a module keeps is for all runs that it will be used in
+            return importlib.import_module(name)
     except (Exception, SystemExit) as error:  # importing runs user code
         if isinstance(error, ModuleNotFoundError) and _is_part(error.name, name):
             raise _not_found(name, error) from error
@@ -282,7 +283,8 @@ def _load_script(path: str) -> ModuleType:
         # As for any script: what lies beside it can be imported.
         sys.path.insert(0, os.path.dirname(path))
     try:
-        loader.exec_module(module)
+        with given.using(b""):
+            loader.exec_module(module)
     except (Exception, SystemExit) as error:  # importing runs user code
         del sys.modules[private]
         raise _failed(name, error) from error

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from typing import TYPE_CHECKING, Any
 
-from flow.cli.options import describe
+from flow.cli.options import describe, spell_given
 from flow.cli.taskline import Option, TaskLine, parse
 from flow.errors import ExitCode, FlowError, SchedulingError, UsageError
 
@@ -79,6 +79,7 @@ def main(argv: list[str]) -> int:
 
 
 def _plan(line: TaskLine) -> Plan:
+    from flow import given
     from flow.artifacts import cleaning
     from flow.blame import describe as said
     from flow.blame import own_frame
@@ -86,6 +87,7 @@ def _plan(line: TaskLine) -> Plan:
     from flow.loading import load_task, load_task_class
 
     add_path()
+    given.use(spell_given(line.qualified))
     if line.options.get("stale"):
         return cleaning.plan_stale(_flow_class(load_task_class(line.module, line.family)))
     root = load_task(line.module, line.family, line.params)

@@ -6,7 +6,7 @@ import contextlib
 import sys
 from typing import TYPE_CHECKING
 
-from flow.cli.options import describe
+from flow.cli.options import describe, spell_given
 from flow.cli.taskline import Option, TaskLine, one_of, parse, whole_number
 from flow.errors import ExitCode, Unreachable, UsageError
 
@@ -177,6 +177,7 @@ def _shown(client: Client, line: TaskLine) -> str:
 
 
 def _found(line: TaskLine) -> tuple[str, ExitCode]:
+    from flow import given
     from flow.cli.graphtext import Shown, write
     from flow.cli.listing import add_path
     from flow.exploring import BROKEN, explore
@@ -186,6 +187,7 @@ def _found(line: TaskLine) -> tuple[str, ExitCode]:
     if "limit" in options:
         raise UsageError("--limit is for flow graph RUN", hint="for a module there is --depth N")
     add_path()
+    given.use(spell_given(line.qualified))
     task = load_task(line.module, line.family, line.params)
     graph = explore([task], depth_max=options.get("depth"))
     upstream = options.get("upstream", "")

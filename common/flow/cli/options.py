@@ -48,6 +48,9 @@ SUBMIT = (
     *COMMON,
 )
 
+#: What msgpack puts before a map or a text at most.
+_GIVEN_HEAD_BYTES = 5
+
 EXIT_CODES = """\
 Exit codes:
     0  TASK is complete (also after retries); with --detach: the run is stored
@@ -65,8 +68,10 @@ Exit codes:
   130  interrupted; a submitted run goes on: Ctrl-C only detaches from it"""
 
 
-def submit_options(options: dict[str, Any], *, alone: bool = False) -> SubmitOptions:
-    """Make what SUBMIT carries of the options given. ``alone``: no other worker will ever join."""
+def submit_options(
+    options: dict[str, Any], qualified: dict[str, str], *, alone: bool = False
+) -> SubmitOptions:
+    """Make what SUBMIT carries of the command line. ``alone``: no other worker will ever join."""
     from flow.messages.client import SubmitOptions
 
     return SubmitOptions(
@@ -77,7 +82,31 @@ def submit_options(options: dict[str, Any], *, alone: bool = False) -> SubmitOpt
         wait_external_s=options.get("wait_for_external", 0.0),
         wait_unmet=not alone,
         by=_by(),
+        given=spell_given(qualified),
     )
+
+
+def spell_given(qualified: dict[str, str]) -> bytes:
+    """Pack what may be meant for other tasks than the root, the shortest values while they fit.
+
+    A longer one is for the root alone; where the root has no such parameter, planning says so.
+    """
+    if not qualified:
+        return b""
+    from flow.messages.client import GIVEN_BYTES_MAX
+    from flow.messages.shared import pack_params
+
+    kept: dict[str, str] = {}
+    left_bytes = GIVEN_BYTES_MAX - _GIVEN_HEAD_BYTES
+    for name, text in sorted(qualified.items(), key=lambda pair: (len(pair[1]), pair[0])):
+        try:
+            left_bytes -= len(name.encode()) + len(text.encode()) + 2 * _GIVEN_HEAD_BYTES
+        except UnicodeEncodeError:
+            continue  # the root's own parameters say what is wrong with it
+        if left_bytes < 0:
+            break
+        kept[name] = text
+    return pack_params(dict(sorted(kept.items()))) if kept else b""
 
 
 def _by() -> str:

@@ -20,8 +20,9 @@ if TYPE_CHECKING:
 HELP = """\
 Run TASK of MODULE on the workers of a coordinator, and show how it goes. This machine needs
 neither the module nor what it imports. Everything spelled --x-y VALUE that is no option below is
-the parameter x_y of TASK (--TASK-x-y VALUE always is, and so is everything after --). What other
-tasks get is set under [task.FAMILY] for the workers, because runs share the tasks of a project.
+the parameter x_y of TASK (--TASK-x-y VALUE always is, and so is everything after --).
+--OTHER-x-y VALUE is the default of x_y for the tasks of family OTHER that this run plans. Runs of a
+project share tasks: one that another run has planned already keeps the values it was planned with.
 
 Ctrl-C detaches: the run goes on. Twice within 2 s: asks whether to cancel it."""
 
@@ -72,7 +73,8 @@ def _submit(client: Client, line: TaskLine, default_project: str) -> int:
     about = client.ask(About(0), AboutShown)
     root = RootTask(line.module, line.family, line.params)
     project = options.get("project", default_project)
-    submit = Submit(0, new_uid(), project, [root], submit_options(options))
+    with_options = submit_options(options, line.qualified)
+    submit = Submit(0, new_uid(), project, [root], with_options)
     submitted = client.ask(submit, Submitted)
     if options.get("detach"):
         _detached(submitted, json=options.get("json", False))

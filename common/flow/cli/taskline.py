@@ -17,8 +17,6 @@ from typing import Any, NamedTuple
 from flow.errors import UsageError
 from flow.parameters.errors import is_unicode
 
-#: Longer values are for the root task alone: the others travel in the environment.
-QUALIFIED_CHARS_MAX = 10_000
 _DURATION = re.compile(r"(?:(\d+)d)?(?:(\d+)h)?(?:(\d+)m)?(?:(\d+(?:\.\d+)?)s?)?")
 _UNITS_S = (86400, 3600, 60, 1)
 
@@ -128,11 +126,7 @@ def parse(argv: Sequence[str], options: Sequence[Option], *, named: int = 2) -> 
         )
     family = words[-1] if len(words) == named else ""
     module = words[0] if named > 1 and words else ""
-    qualified = {
-        name: text
-        for name, text in given.items()
-        if "_" in name and len(text) <= QUALIFIED_CHARS_MAX
-    }
+    qualified = {name: text for name, text in given.items() if "_" in name}
     params = _own(given, family)
     return TaskLine(module_name(module), family, params, values, wants_help, qualified)
 

@@ -145,6 +145,11 @@ class Dialect:
         # What tasks remember on themselves, as ranges do, is of an earlier plan.
         self.forget()
 
+    def given_changed(self) -> None:
+        """Be told that what command lines give to tasks (``flow.given``) is not what it was."""
+        # Tasks remember what they made, with the values of before.
+        self.forget()
+
     def planning_elsewhere(self) -> None:
         """Be told that other processes will plan and run tasks of this one."""
 

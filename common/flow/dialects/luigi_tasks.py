@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
 
 import luigi.configuration
@@ -57,7 +57,10 @@ class LuigiDialect(Dialect):
         self._surviving: dict[Any, bool] = {}
         self._params: dict[Any, list[tuple[str, Any]]] = {}
         self._ready = False
-        self._told = -1  #: how many classes there were when luigi last heard of the command line
+        #: What luigi was told of the command line, how many classes there were, how to undo it.
+        self._told: Mapping[str, str] = {}
+        self._told_at = -1
+        self._undo: list[Callable[[], None]] = []
         for path in filter(None, os.environ.get(ADDED, "").split(os.pathsep)):
             _add_config_path(path)
 
@@ -111,15 +114,19 @@ class LuigiDialect(Dialect):
 
     def _obey_command_line(self) -> None:
         """Have luigi find ``--Family-param`` of this run where it finds configured values."""
-        if not given() or self._told == self.generation():
+        values = given()
+        if not (values or self._undo):
             return
-        self._told = self.generation()
+        if values is self._told and self._told_at == self.generation():
+            return
+        while self._undo:
+            self._undo.pop()()
+        self._told, self._told_at = values, self.generation()
         config = _get_config()
-        interpolates = isinstance(config, luigi.configuration.LuigiConfigParser)
-        for qualified, text in given().items():
+        for qualified, text in values.items():
             owner = self.owner_of(qualified)
             if owner is not None:
-                config.set(*owner, text.replace("%", "%%") if interpolates else text)
+                self._undo.append(_configure(config, *owner, text))
 
     def make(self, cls: Any, named: Mapping[str, Any]) -> Any:
         """Make a task from strings, naming the parameter if one is to blame."""
@@ -232,6 +239,10 @@ class LuigiDialect(Dialect):
         # gokart's rerun=True is forgotten by an instance once it was asked; a new plan is new.
         self.forget()
 
+    def given_changed(self) -> None:
+        self.forget()
+        self._obey_command_line()
+
     def planning_elsewhere(self) -> None:
         share_mocks()
 
@@ -284,6 +295,29 @@ def share_mocks() -> None:
     contents = MockFileSystem().get_all_data()
     contents.update(mock.MockFileSystem._data or {})
     mock.MockFileSystem._data = contents
+
+
+def _configure(config: Any, section: str, option: str, text: str) -> Callable[[], None]:
+    """Set an option of luigi's configuration; return how to undo it."""
+    interpolates = isinstance(config, luigi.configuration.LuigiConfigParser)
+    sections = config._sections if interpolates else config.data
+    known = section in sections
+    before = dict(sections.get(section, {}))
+    config.set(section, option, text.replace("%", "%%") if interpolates else text)
+
+    def undo() -> None:
+        # What the section holds by now may be read from a file meanwhile: only ours is undone.
+        now = (config._sections if interpolates else config.data).get(section, {})
+        if option in before:
+            now[option] = before[option]
+        else:
+            now.pop(option, None)
+        if not known and not now and interpolates:
+            config.remove_section(section)
+        elif not known and not now:
+            config.data.pop(section, None)
+
+    return undo
 
 
 def _visible() -> list[Any]:

@@ -11,6 +11,9 @@ from flow.ids import RunId, Token, WorkerUid
 from flow.messages.shared import PROTOCOL, Value
 from flow.messages.worker import Message
 
+#: What one command line may give to tasks besides its root, packed: it travels with each grant.
+GIVEN_BYTES_MAX = 16 << 10
+
 # ---------------------------------------------------------------- values
 
 
@@ -24,6 +27,8 @@ class SubmitOptions(Value, frozen=True):
     wait_external_s: float = 0.0  #: how long to wait for external data; 0: not
     wait_unmet: bool = True  #: False: a demand that nothing can meet ends its task at once
     by: str = ""  #: who submits, for display
+    #: packed map ``Family_parameter`` -> text: defaults for every task that is planned for this run
+    given: bytes = b""
 
 
 class RootTask(Value, frozen=True):

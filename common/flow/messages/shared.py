@@ -87,6 +87,7 @@ class Policy(Value, frozen=True):
     batch_max: int = 0  #: tasks joined into one at most; 0: no limit of its own
     owners: list[str] = []  #: who else gets mail
     temporary: bool = False  #: its artifacts go when every task that needs them is done
+    given: bytes = b""  #: what the command line gave when it was planned; it runs with the same
 
 
 class SpecStatus(enum.IntEnum):
@@ -130,6 +131,8 @@ class PlanChunk(Value, frozen=True):
     policies: list[Policy] = []
     specs: list[Spec] = []
     errors: list[PlanError] = []
+    #: of an answer about roots: what of PLAN's ``given`` tasks take; the rest was the roots' own
+    given: bytes | None = None
 
 
 class Outcome(enum.IntEnum):
@@ -179,3 +182,4 @@ class Grant(Value, frozen=True):
     accepts_messages: bool = False
     #: parameters of every task that this grant runs as one, the first one's included; empty: alone
     members: list[bytes] = []
+    given: bytes = b""  #: of its policy

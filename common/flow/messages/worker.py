@@ -225,6 +225,7 @@ class Plan(Message, frozen=True, tag=42):
     request: int
     stubs: list[Stub]
     expand_max: int  #: how many tasks to expand at most, requested ones included
+    given: bytes = b""  #: defaults that the command line of their run gives: ``SubmitOptions``
 
 
 class PlanNext(Message, frozen=True, tag=43):
@@ -282,6 +283,7 @@ class Clean(Message, frozen=True, tag=50):
     session: Session
     request: int
     stubs: list[Stub]
+    given: bytes = b""  #: what they were all planned with
 
 
 ToCoordinator = (

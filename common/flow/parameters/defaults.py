@@ -8,8 +8,6 @@ and the deprecated ``config_path``.
 from __future__ import annotations
 
 import functools
-import json
-import os
 import warnings
 from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
@@ -19,10 +17,6 @@ from flow.parameters.errors import UnconsumedParameterWarning, plain
 
 if TYPE_CHECKING:
     from flow.settings import Settings
-
-#: Holds what the command line of this run gives to tasks by ``Family_parameter``, as JSON; set by
-#: whoever starts the engine of a run, for all its processes.
-GIVEN_VARIABLE: Final = "FLOW_GIVEN"
 
 #: (family, parameter) -> text to parse, a value to check, or ``NO_VALUE``.
 Resolver = Callable[[str, str], Any]
@@ -39,6 +33,7 @@ class Found(NamedTuple):
 
 
 _NOTHING: Final = Found(NO_VALUE, "")
+_given: Mapping[str, str] = {}
 
 
 def add_resolver(resolver: Resolver) -> Callable[[], None]:
@@ -53,9 +48,8 @@ def resolve_default(family: str, name: str, param: Parameter[Any] | None = None)
     Raises:
         ConfigError: Settings cannot be read, or name a variable that is not set.
     """
-    typed = given()
-    if typed:
-        text = typed.get(f"{family}_{name}")
+    if _given:
+        text = _given.get(f"{family}_{name}")
         if text is not None:
             return Found(text, f"--{family}-{name}".replace("_", "-"))
     for resolver in resolvers:
@@ -71,10 +65,15 @@ def resolve_default(family: str, name: str, param: Parameter[Any] | None = None)
     return found
 
 
-@functools.cache
 def given() -> Mapping[str, str]:
-    """Return what the command line of this run gives to tasks, by ``Family_parameter``."""
-    return json.loads(os.environ.get(GIVEN_VARIABLE) or "{}")  # type: ignore[no-any-return]
+    """Return what the command line of the run at hand gives to tasks, by ``Family_parameter``."""
+    return _given
+
+
+def give(values: Mapping[str, str]) -> None:
+    """Replace ``given``. Called by ``flow.given`` alone, which drops what was made with others."""
+    global _given
+    _given = values
 
 
 @functools.cache
@@ -91,7 +90,6 @@ def settings() -> Settings:
 
 def forget() -> None:
     """Have everything read again when it is next asked for."""
-    given.cache_clear()
     settings.cache_clear()
     if _luigi.cache_info().currsize:
         from flow import configuration

@@ -99,13 +99,12 @@ def unknown(family: str, name: str, names: Sequence[str]) -> UnknownParameter:
 
 
 def not_for_all(family: str, name: str, owner: str, param: str) -> UnknownParameter:
-    """Make the error for a value for tasks of another family which has no way to them."""
+    """Make the error for a value for tasks of another family that was too long to be theirs."""
     return UnknownParameter(
-        f"{family} has no parameter {shown(name)}, and a value for other tasks ({owner} "
-        f"{flag(param)}) reaches them with flow run only: runs that are submitted share the tasks "
-        "of their project, so such a value would change tasks of other runs",
+        f"{family} has no parameter {shown(name)}, and the value is too long to be given to other "
+        f"tasks ({owner} {flag(param)}): such values travel with every task of a run",
         hint=f"set {param} under [task.{owner}] in the settings of the workers, "
-        f"or make it a parameter of {family}",
+        f"give the path of a file, or make it a parameter of {family}",
     )
 
 

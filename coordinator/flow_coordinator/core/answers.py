@@ -14,7 +14,7 @@ import msgspec
 from flow.errors import ExitCode
 from flow.messages import client
 from flow.messages.client import Changed, Failed
-from flow.messages.shared import PROTOCOL
+from flow.messages.shared import PROTOCOL, unpack_params
 from flow.states import RunState, TaskState
 from flow_coordinator.core import (
     ended,
@@ -98,8 +98,23 @@ def _submit(s: State, peer: Peer, message: client.Submit) -> None:
         s.send(peer, Failed(message.request, int(ExitCode.REFUSED), error, "install the same flow"))
     elif not message.roots or len(message.roots) > runs.ROOTS_MAX:
         _fail(s, peer, message.request, f"a run has 1 to {runs.ROOTS_MAX} root tasks")
+    elif not _is_readable(message.options.given):
+        error = (
+            f"values for other tasks are a map of texts, {client.GIVEN_BYTES_MAX:,} bytes at most"
+        )
+        _fail(s, peer, message.request, error)
     else:
         runs.submit(s, peer, message)
+
+
+def _is_readable(given: bytes) -> bool:
+    """Tell whether task processes can read what a command line gives; they do not ask again."""
+    if len(given) > client.GIVEN_BYTES_MAX:
+        return False
+    try:
+        return not given or bool(unpack_params(given))
+    except msgspec.MsgspecError:
+        return False
 
 
 def _watch(s: State, peer: Peer, message: client.Watch) -> None:

@@ -126,6 +126,8 @@ def _take(s: State) -> list[TaskRecord]:
         elif s.now < since + PATIENCE_S and any(run.unplanned for run in task.runs):
             continue
         else:
+            if tasks and _given(task) != _given(tasks[0]):
+                continue  # in a request of their own
             del t.due[task]
             tasks.append(task)
             if task in t.known:
@@ -133,6 +135,11 @@ def _take(s: State) -> list[TaskRecord]:
             if len(tasks) == TASKS_MAX:
                 break
     return tasks
+
+
+def _given(task: TaskRecord) -> bytes:
+    """Tell with what a task was planned and ran: its outputs may depend on it."""
+    return task.policy.policy.given if task.policy is not None else b""
 
 
 def _is_still_due(s: State, task: TaskRecord) -> bool:
@@ -145,7 +152,8 @@ def _is_still_due(s: State, task: TaskRecord) -> bool:
 
 def _say(s: State, worker: WorkerRecord, record: CleanRecord) -> None:
     stubs = [Stub(t.task_id, t.family.module, t.family.family, t.params) for t in record.tasks]
-    s.send(worker.peer, Clean(worker.session, record.number, stubs))
+    given = _given(record.tasks[0])
+    s.send(worker.peer, Clean(worker.session, record.number, stubs, given))
     s.timer(s.now + ASK_AGAIN_S, "clean", record.number)
 
 

@@ -276,7 +276,7 @@ def speak(s: State, worker: WorkerRecord) -> None:
             continue
         lease.sent += 1
         grant = leases.spell_grant(s, lease)
-        size_bytes = len(grant.params)
+        size_bytes = len(grant.params) + len(grant.given)
         if lease.members:
             size_bytes += sum(map(len, grant.members))
         if grants and (

@@ -223,4 +223,5 @@ def spell_grant(s: State, lease: LeaseRecord) -> Grant:
         extra is not None and extra.solo,
         policy.policy.accepts_messages,
         batching.spell_members(lease),
+        policy.policy.given,
     )

@@ -3,9 +3,16 @@
 A planner walks on its own up to a bounded number of tasks and answers in chunks, which are asked
 for one by one: a lost, repeated or late chunk is recognised by its number, and a question without
 an answer goes to another worker. Everything here is read-only at the worker and needs no lease.
+
+What a command line gives to tasks of any family (``SubmitOptions.given``) is said with each
+question and comes back in the policies. Runs share tasks, so the run for which a task is planned
+decides, as the worker that runs it does in Luigi; others find it planned, and wait for it as it is.
+A task that has ended is planned anew, with the values of the run that wants it now.
 """
 
 from __future__ import annotations
+
+import msgspec
 
 from flow.errors import ExitCode
 from flow.ids import WorkerUid
@@ -73,6 +80,7 @@ def _take_items(s: State, worker: WorkerRecord) -> list[TaskRecord]:
         if task.state != TaskState.UNPLANNED or task.asked or not graph.is_wanted(task):
             continue
         alone = task.number in s.planner_deaths
+        # of the same runs, so the same values are given to all
         other_worker = _is_for_another(s, worker, task)
         if other_worker or (items and (alone or task.runs != next(iter(items)).runs)):
             later.append(task)
@@ -137,7 +145,7 @@ def _say(s: State, worker: WorkerRecord, plan: PlanRecord, stubs: list[Stub]) ->
     if _is_alone(s, plan):
         expand_max = len(stubs)
     # not at once: it must not overtake the WELCOME of the session it is part of
-    s.send(worker.peer, Plan(worker.session, plan.number, stubs, expand_max))
+    s.send(worker.peer, Plan(worker.session, plan.number, stubs, expand_max, plan.given))
 
 
 def ask_again(s: State, number: int) -> None:
@@ -263,6 +271,8 @@ def _asked(plan: PlanRecord) -> list[TaskRecord]:
 
 def _apply(s: State, plan: PlanRecord, chunk: PlanChunk) -> None:
     _name_stubs(s, plan, chunk.stubs)
+    if chunk.given is not None and plan.run is not None:
+        _narrow(s, plan.run, chunk.given)
     for policy in chunk.policies:
         plan.policies.append(s.policy(policy))
     for index, deps in chunk.edges:
@@ -281,6 +291,13 @@ def _apply(s: State, plan: PlanRecord, chunk: PlanChunk) -> None:
         _apply_error(s, plan, error)
     for task in settled:
         graph.settle(s, task)
+
+
+def _narrow(s: State, run: RunRecord, taken: bytes) -> None:
+    """What only looked like a value for other tasks must not keep tasks of two runs apart."""
+    if len(taken) < len(run.options.given):
+        run.options = msgspec.structs.replace(run.options, given=taken)
+        s.changes.runs[run] = None
 
 
 def _name_stubs(s: State, plan: PlanRecord, stubs: list[Stub]) -> None:

@@ -345,6 +345,7 @@ class PlanRecord:
         "asked_at",
         "chunk",
         "edges",
+        "given",
         "items",
         "number",
         "policies",
@@ -369,6 +370,8 @@ class PlanRecord:
         self.run = run
         #: what the question was for: what its answer names is counted in these
         self.runs = (run,) if run is not None else items[0].runs
+        #: what their command line gives; of several that share the items the first one's
+        self.given = next((r.options.given for r in self.runs if r.state == RunState.RUNNING), b"")
         #: the answer's stubs so far, by index
         self.refs: list[TaskRecord] = []
         self.policies: list[PolicyRecord] = []

@@ -66,7 +66,9 @@ class Cleaning:
                 process.request = self.wanted.request
                 self._process = process.number
                 self._kill_at = now + CLEAN_MAX_S
-                self._emit(Tell(process.number, Remove(self.wanted.request, self.wanted.stubs)))
+                wanted = self.wanted
+                frame = Remove(wanted.request, wanted.stubs, wanted.given)
+                self._emit(Tell(process.number, frame))
                 return
         if not self._processes.count("planner"):
             self._processes.start("planner", now)

@@ -59,7 +59,7 @@ class Planning:
             self._lost(message.request, 0)
             return
         self.requests[message.request] = PlanRequest(
-            message.request, message.stubs, message.expand_max, now
+            message.request, message.stubs, message.expand_max, message.given, now
         )
         self.waiting.append(message.request)
 
@@ -143,7 +143,7 @@ class Planning:
                 return
             process.request = request.number
             request.process = process.number
-            frame = Expand(request.number, request.stubs, request.expand_max)
+            frame = Expand(request.number, request.stubs, request.expand_max, request.given)
             request.stubs = []
             self._emit(Tell(process.number, frame))
         planners = [p for p in self._processes.all.values() if p.role == "planner"]

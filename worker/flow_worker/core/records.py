@@ -109,6 +109,7 @@ class PlanRequest:
         "chunks",
         "complete",
         "expand_max",
+        "given",
         "number",
         "process",
         "stubs",
@@ -116,8 +117,11 @@ class PlanRequest:
         "wanted_at",
     )
 
-    def __init__(self, number: int, stubs: list[Stub], expand_max: int, now: float) -> None:
+    def __init__(
+        self, number: int, stubs: list[Stub], expand_max: int, given: bytes, now: float
+    ) -> None:
         self.number = number
+        self.given = given
         self.stubs = stubs
         self.expand_max = expand_max
         self.wanted_at = now  #: when the coordinator last asked for any of it

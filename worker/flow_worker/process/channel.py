@@ -52,6 +52,7 @@ class Expand(Frame, frozen=True, tag=4):
     request: int
     stubs: list[Stub]
     expand_max: int
+    given: bytes = b""
 
 
 class More(Frame, frozen=True, tag=5):
@@ -72,6 +73,7 @@ class Remove(Frame, frozen=True, tag=50):
 
     request: int
     stubs: list[Stub]
+    given: bytes = b""
 
 
 class Leave(Frame, frozen=True, tag=7):

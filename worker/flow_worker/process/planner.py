@@ -1,13 +1,15 @@
 """The planner's part of a task process: what is complete, what requires what.
 
 A request is walked breadth-first and answered in chunks. It stands still until the coordinator
-wants more while another request goes on, and Stop simply drops it.
+wants more while another request goes on, and Stop simply drops it. What command lines give to tasks
+(``flow.given``) is of one request: it is changed at each step that goes on with another one.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
 
+from flow import given
 from flow.dialects import NATIVE, others
 from flow_worker.process.attempt import Passing
 from flow_worker.process.channel import Chunk, Expand, Frame, More, Remove, Stop
@@ -62,6 +64,7 @@ class Planner:
 
     def on_remove(self, frame: Remove) -> None:
         """Remove temporary artifacts, at once: no request is open meanwhile."""
+        given.use(frame.given)
         removed = remove(frame, Walk([], 0, self._instances, self._passing).build)
         self._after_step()
         self._send(removed)
@@ -69,6 +72,7 @@ class Planner:
     def step(self) -> None:
         """Send one chunk of the first request that may go on."""
         request = next(r for r in self._requests.values() if r.may_send)
+        given.use(request.given)
         body, last = request.next_chunk()
         self._after_step()
         number = request.number
@@ -86,10 +90,11 @@ class _Request:
 
     def __init__(self, frame: Expand, instances: Instances | None, passing: Passing) -> None:
         self.request = frame.request
+        self.given = frame.given
         #: The chunk that comes next, and the last one that may be sent by now.
         self.number = 0
         self.allowed = 1
-        self._chunks = Walk(frame.stubs, frame.expand_max, instances, passing).chunks()
+        self._chunks = Walk(frame.stubs, frame.expand_max, instances, passing, frame.given).chunks()
         self._ahead: bytes | None = None
 
     @property

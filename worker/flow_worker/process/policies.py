@@ -19,9 +19,13 @@ _NO_BULK = Task.__dict__["bulk_complete"].__func__
 
 
 class Policies:
-    """The policies of one planning answer; most tasks share a few."""
+    """The policies of one planning answer; most tasks share a few.
 
-    def __init__(self) -> None:
+    ``given`` is what the command line of their run gives to tasks: they will run with it.
+    """
+
+    def __init__(self, given: bytes = b"") -> None:
+        self._given = given
         self._numbers: dict[Any, int] = {}
         self._joined: dict[type[Task], tuple[str, ...]] = {}
         self._silent: dict[type[Task], bool] = {}
@@ -53,7 +57,7 @@ class Policies:
         )
         number = self._numbers.get(key)
         if number is None:
-            policy = _checked_policy(task, resources or {}, batched, temporary)
+            policy = _checked_policy(task, resources or {}, batched, temporary, self._given)
             number = self._numbers[key] = len(self._numbers)
             return number, policy
         return number, None
@@ -94,7 +98,7 @@ def _own_completeness(cls: type) -> bool:
 
 
 def _checked_policy(
-    task: Task, resources: Any, batched: tuple[str, ...], temporary: bool
+    task: Task, resources: Any, batched: tuple[str, ...], temporary: bool, given: bytes
 ) -> Policy:
     try:
         demand = parse_demand(resources)
@@ -115,6 +119,7 @@ def _checked_policy(
         "max_batch_size": _batch_max(task) if batched else 0,
         "owners": [one for one in task.owner_list() if one] if task.owner_email else [],
         "temporary": temporary,
+        "given": given,
     }
     try:
         policy = msgspec.convert(list(values.values()), Policy)

@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 
-from flow import registry
+from flow import given, registry
 from flow.dialects import NATIVE, dialect_of
 from flow.ids import Token, token_seq
 from flow.loading import load_task_class
@@ -209,6 +209,7 @@ class Runner:
 
     def _enter(self, grant: Grant) -> None:
         name = output.attempt_name(grant.task_id, grant.attempt, grant.token)
+        given.use(grant.given)
         self._streams.begin(name, token_seq(grant.token))
         self._surroundings.begin(grant.token, grant.attempt)
 

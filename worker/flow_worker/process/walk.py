@@ -8,7 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from flow import registry
+import msgspec
+
+from flow import given, registry
 from flow.completeness import Answer, Checker
 from flow.dialects import dialect_of, is_task
 from flow.errors import UsageError
@@ -43,15 +45,21 @@ class Walk:
     """The breadth-first walk of one request, and the chunk that is being filled."""
 
     def __init__(
-        self, stubs: list[Stub], expand_max: int, instances: Instances | None, passing: Passing
+        self,
+        stubs: list[Stub],
+        expand_max: int,
+        instances: Instances | None,
+        passing: Passing,
+        given: bytes = b"",
     ) -> None:
         self._instances = instances
+        self._given = given
         self._passing = passing
         self._asked = stubs
         self._left = max(expand_max, len(stubs))
         self._count = 0
         self._indices: dict[str, int] = {}
-        self._policies = Policies()
+        self._policies = Policies(given)
         self._classes: dict[tuple[str, str], type[Task]] = {}
         self._broken: dict[tuple[str, str], Exception] = {}
         self._checker = Checker()
@@ -66,6 +74,8 @@ class Walk:
             if task is not None:
                 level.append((self._count - 1, task))
             yield from self._full()
+        if self._given and len(level) == len(self._asked):
+            self._sort_out()
         while level and self._left > 0:
             below: list[tuple[int, Task]] = []
             for at in range(0, len(level), SLICE):
@@ -78,6 +88,14 @@ class Walk:
                     yield from self._expand(index, task, answer, below)
             level = below
         yield encode_chunk(self._chunk)
+
+    def _sort_out(self) -> None:
+        """Tell values for other tasks from those which only looked like it, of the roots' own."""
+        if all(stub.task_id for stub in self._asked):
+            return  # no roots: it is done
+        taken = given.taken(self._given)
+        self._chunk = msgspec.structs.replace(self._chunk, given=taken)
+        self._policies = Policies(taken)
 
     def _full(self) -> Iterator[bytes]:
         chunk = self._chunk
