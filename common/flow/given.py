@@ -1,0 +1,54 @@
+"""What the command line of a run gives to tasks of any family, while this process works for it.
+
+``--Family-param value`` is a default of ``param`` for every task of ``Family`` that is made for the
+run. A warm process works for many runs in turn: planners and runners say before each step which
+values hold from there on, as the packed map that travels with the run (``SubmitOptions.given``).
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+
+from flow.dialects import NATIVE, others
+from flow.packing import pack_params, unpack_params
+from flow.parameters import defaults
+
+_packed = b""
+
+
+def use(packed: bytes) -> None:
+    """Have these values hold from here on, and no others. Cost: nothing where they hold already."""
+    global _packed
+    if packed == _packed:
+        return
+    defaults.give(unpack_params(packed) if packed else {})
+    _packed = packed
+    for dialect in (NATIVE, *others()):
+        dialect.given_changed()
+
+
+@contextlib.contextmanager
+def using(packed: bytes) -> Iterator[None]:
+    """Have these values hold in the block, and those of before after it, whatever it used."""
+    before = _packed
+    use(packed)
+    try:
+        yield
+    finally:
+        use(before)
+
+
+def taken(packed: bytes) -> bytes:
+    """Return what of these some family of this process takes; the rest was meant for a root.
+
+    ``--start-date`` looks like a value for a family ``start`` until the tasks are known.
+    """
+    dialects = (NATIVE, *others())
+    named = unpack_params(packed)
+    kept = {
+        name: text
+        for name, text in named.items()
+        if any(dialect.owner_of(name) is not None for dialect in dialects)
+    }
+    return pack_params(kept, "") if kept else b""
