@@ -52,6 +52,8 @@ class Graph:
         self.external: set[str] = set()
         #: (worker uid or "", name) -> (kind, text) of a planning error
         self.errors: dict[tuple[str, str], tuple[str, str]] = {}
+        #: what of a command line's values for other tasks there are families for; None: unsaid
+        self.taken: bytes | None = None
         #: how often each name was expanded
         self.expanded: Counter[str] = Counter()
 
@@ -93,6 +95,9 @@ class Graph:
                 chunk.errors.append(PlanError(mention(name), *error))
                 continue
             policy = self.policies.get(name, Policy())
+            if plan.given:
+                given = plan.given if self.taken is None else self.taken
+                policy = msgspec.structs.replace(policy, given=given)
             if policy not in chunk.policies:
                 chunk.policies.append(policy)
             at = chunk.policies.index(policy)
@@ -106,6 +111,8 @@ class Graph:
             chunk.edges.append((mention(name), [mention(dep) for dep in deps]))
             chunk.specs.append(Spec(mention(name), SpecStatus.INCOMPLETE, at))
             queue.extend(deps)
+        if roots and plan.given:
+            return msgspec.structs.replace(chunk, given=self.taken)
         return chunk
 
 

@@ -7,9 +7,11 @@ from typing import Any
 
 import pytest
 
-from flow.cli.options import RUN, SUBMIT
+from flow.cli.options import RUN, SUBMIT, spell_given, submit_options
 from flow.cli.taskline import TaskLine, duration_s, parse
 from flow.errors import UsageError
+from flow.messages.client import GIVEN_BYTES_MAX
+from flow.messages.shared import unpack_params
 
 
 def line(*words: str) -> TaskLine:
@@ -125,7 +127,28 @@ def test_parse_value_for_a_family_is_kept_for_all_its_tasks() -> None:
     assert line("m", "T", "--a", "2", "--T-a", "1").params == {"a": "2"}
 
 
-def test_parse_long_value_is_for_the_root_alone() -> None:
-    found = line("m", "T", "--long_list", "x" * 100_000)
+def test_given_values_are_spelled_alike_in_any_order() -> None:
+    assert spell_given({}) == b""
+    one, other = {"A_x": "1", "B_y": "2"}, {"B_y": "2", "A_x": "1"}
+    assert spell_given(one) == spell_given(other)
+    assert unpack_params(spell_given(one)) == one
+
+
+def test_given_values_that_do_not_fit_are_for_the_root_alone() -> None:
+    found = line("m", "T", "--long_list", "x" * 100_000, "--Other-n", "1")
     assert len(found.params["long_list"]) == 100_000
-    assert found.qualified == {}
+    assert unpack_params(spell_given(found.qualified)) == {"Other_n": "1"}
+    many = {f"Other_{n}": "ä" * 50 for n in range(10_000)}
+    packed = spell_given(many)
+    assert 0.9 * GIVEN_BYTES_MAX < len(packed) <= GIVEN_BYTES_MAX
+    assert unpack_params(packed).items() <= many.items()
+
+
+def test_given_value_that_is_no_text_is_for_the_root_alone() -> None:
+    assert unpack_params(spell_given({"A_x": "\udcff", "A_y": "1"})) == {"A_y": "1"}
+
+
+def test_submit_carries_what_is_given_to_other_tasks() -> None:
+    found = line("m", "T", "--n", "1", "--Other-n", "2")
+    options = submit_options(found.options, found.qualified)
+    assert unpack_params(options.given) == {"Other_n": "2"}
