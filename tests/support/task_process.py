@@ -113,7 +113,8 @@ class TaskProcess:
             assert isinstance(frame, channel.Chunk) and frame.request == request, frame
             piece = msgspec.msgpack.decode(frame.body, type=PlanChunk)
             for name in PlanChunk.__struct_fields__:
-                getattr(whole, name).extend(getattr(piece, name))
+                if isinstance(part := getattr(piece, name), list):
+                    getattr(whole, name).extend(part)
             if frame.last:
                 return whole
             self.send(channel.More(request, frame.chunk))
