@@ -159,3 +159,49 @@ def test_value_for_a_family_reaches_tasks_written_for_luigi(place: Path) -> None
     done = python("-m", "flow", "run", "old", *words, "--Nowhere-x", "1")
     assert done.returncode == 2
     assert "no parameter 'Nowhere_x'" in done.stdout + done.stderr
+
+
+NESTED = (
+    PIPELINE.partition("if __name__")[0]
+    + """
+class Outer(flow.Task):
+    inside = flow.BoolParameter(default=False)
+
+    def run(self):
+        said = [Load(day=1).region, site().base]
+        flow.build([Load(day=2)], in_process=self.inside, quiet=True, workers=1)
+        print("outer", *said, Load(day=1).region, site().base)
+"""
+)
+
+
+@pytest.mark.parametrize("outer", [[], ["--in-process"]])
+@pytest.mark.parametrize("inner", [[], ["--inside"]])
+def test_run_inside_a_task_does_not_take_over_its_values(
+    place: Path, outer: list[str], inner: list[str]
+) -> None:
+    (place / "nested.py").write_text(NESTED)
+    words = ["nested", "Outer", *inner, "--Load-region", "US", "--site-base", "/data"]
+    done = python("-m", "flow", "run", *outer, *words)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "outer US /data US /data" in done.stdout + done.stderr
+    # Made by the outer task, run by the inner run.
+    assert said(place) == ["Load 2 US none"]
+
+
+def test_value_for_a_family_reaches_tasks_of_luigi_with_a_toml_file(place: Path) -> None:
+    pytest.importorskip("luigi")
+    pytest.importorskip("toml")
+    (place / "luigi.toml").write_text("[Low]\nm = 7\n")
+    (place / "tomls.py").write_text(
+        "import luigi\n"
+        "class Low(luigi.Task):\n"
+        "    n = luigi.IntParameter(default=0)\n"
+        "    m = luigi.IntParameter(default=0)\n"
+        "    def run(self): print('low', self.n, self.m)\n"
+        "class High(luigi.WrapperTask):\n"
+        "    def requires(self): return Low()\n"
+    )
+    for words, seen in (["--Low-n", "3"], "low 3 7"), (["--Low-m", "3"], "low 0 3"):
+        done = python("-m", "flow", "run", "tomls", "High", *words, LUIGI_CONFIG_PARSER="toml")
+        assert seen in done.stdout + done.stderr, done.stdout + done.stderr

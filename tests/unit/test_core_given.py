@@ -7,7 +7,7 @@ import pytest
 from flow.messages import client, codec
 from flow.messages import worker as wire
 from flow.messages.shared import Grant, Outcome, Policy, pack_params
-from flow_coordinator.core import dispatch
+from flow_coordinator.core import dispatch, explain
 from tests.support.core_env import Env
 
 ONE, TWO = pack_params({"Leaf_n": "1"}), pack_params({"Leaf_n": "2"})
@@ -188,3 +188,40 @@ def test_retry_of_an_ended_run_keeps_its_values() -> None:
     assert env.ended() == 30
     env.ask(lambda number: client.Retry(number, run), client.Changed)
     assert given(worker.take()) == {"a": ONE}
+
+
+def test_why_tells_what_a_task_was_planned_with() -> None:
+    env = Env()
+    env.worker(slots=0)
+    env.submit("a", given=pack_params({"deep.Leaf_n": "1", "site_base": "x" * 1_000}))
+    why = env.ask(lambda number: client.Why(number, "T_a"), client.WhyShown)
+    lines = dict(why.answer.lines)
+    assert lines["planned with"].startswith("--deep.Leaf-n 1 --site-base xxx")
+    assert len(lines["planned with"]) == explain.GIVEN_CHARS_MAX
+
+
+def test_planner_cannot_make_up_values() -> None:
+    env = Env()
+    env.graph.taken = pack_params({"Leaf_n": "7"})
+    worker = env.worker()
+    env.submit("a", given=ONE)
+    assert env.run().options.given == ONE
+    assert given(worker.take()) == {"a": ONE}
+    env.graph.taken = b"\xc1"
+    env.submit("b", given=ONE)
+    assert env.run(2).options.given == ONE
+    assert given(worker.take()) == {"b": ONE}
+
+
+def test_policies_of_forgotten_values_are_forgotten() -> None:
+    env = Env()
+    worker = env.worker()
+    env.submit("a")
+    worker.run_all()
+    before = len(env.core.state.policies)
+    for n in range(5):
+        env.submit(f"a{n}", given=pack_params({"Leaf_n": str(n)}))
+        worker.run_all()
+    env.wait(10.0)
+    assert len(env.core.state.policies) == before
+    env.check()

@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from itertools import islice
 
 from flow.messages.client import WhyAnswer
+from flow.messages.shared import unpack_params
 from flow.states import SATISFIED, TERMINAL, TaskState
 from flow_coordinator.core import batching, graph, leases, summaries, words
 from flow_coordinator.core.ready import UNMET, Group
@@ -26,6 +27,8 @@ NAMES_MAX = 4
 #: Groups, and tasks of each, that are looked at for what a run waits for.
 GROUPS_MAX = 100
 ENTRIES_MAX = 50
+#: Of what a command line gave to tasks.
+GIVEN_CHARS_MAX = 300
 #: Of a worker's uid, where its name is that of several.
 UID_CHARACTERS = 6
 
@@ -147,6 +150,8 @@ def why(s: State, task: TaskRecord) -> WhyAnswer:
     }.get(task.state)
     if explain is not None:
         explain(s, task, lines, hints)
+    if task.policy is not None and task.policy.policy.given:
+        lines.append(("planned with", _typed(task.policy.policy.given)))
     extra = task.extra
     said = words.of(task)
     lines += words.lines(said) if said is not None else []
@@ -180,6 +185,13 @@ def why_root(s: State, run: RunRecord) -> WhyAnswer:
         lines.append(("planning", "waits for a free planner"))
     lines.append(("runs", f"{run.id} {run.name}"))
     return WhyAnswer("", name, "unplanned", s.now - run.started_at, lines, hints)
+
+
+def _typed(given: bytes) -> str:
+    """Spell what a command line gave to tasks, as it was typed; bounded."""
+    named = unpack_params(given)
+    text = " ".join(f"--{name.replace('_', '-')} {value}" for name, value in named.items())
+    return text if len(text) <= GIVEN_CHARS_MAX else text[: GIVEN_CHARS_MAX - 1] + "…"
 
 
 def _requirements(task: TaskRecord, lines: list[tuple[str, str]]) -> None:

@@ -24,6 +24,7 @@ from flow.messages.shared import (
     Spec,
     SpecStatus,
     Stub,
+    unpack_params,
 )
 from flow.messages.worker import Plan, PlanEnd, Planned, PlanNext
 from flow.states import RunState, TaskState
@@ -272,8 +273,10 @@ def _asked(plan: PlanRecord) -> list[TaskRecord]:
 def _apply(s: State, plan: PlanRecord, chunk: PlanChunk) -> None:
     _name_stubs(s, plan, chunk.stubs)
     if chunk.given is not None and plan.run is not None:
-        _narrow(s, plan.run, chunk.given)
+        _narrow(s, plan, plan.run, chunk.given)
     for policy in chunk.policies:
+        if policy.given and policy.given != plan.given:
+            policy = msgspec.structs.replace(policy, given=plan.given)
         plan.policies.append(s.policy(policy))
     for index, deps in chunk.edges:
         if index < len(plan.refs):
@@ -293,11 +296,19 @@ def _apply(s: State, plan: PlanRecord, chunk: PlanChunk) -> None:
         graph.settle(s, task)
 
 
-def _narrow(s: State, run: RunRecord, taken: bytes) -> None:
+def _narrow(s: State, plan: PlanRecord, run: RunRecord, taken: bytes) -> None:
     """What only looked like a value for other tasks must not keep tasks of two runs apart."""
-    if len(taken) < len(run.options.given):
-        run.options = msgspec.structs.replace(run.options, given=taken)
-        s.changes.runs[run] = None
+    if plan.given == taken:
+        return
+    try:
+        before = unpack_params(plan.given)
+        if taken and not unpack_params(taken).items() <= before.items():
+            return
+    except msgspec.MsgspecError:
+        return  # every worker is to be able to read it
+    plan.given = taken
+    run.options = msgspec.structs.replace(run.options, given=taken)
+    s.changes.runs[run] = None
 
 
 def _name_stubs(s: State, plan: PlanRecord, stubs: list[Stub]) -> None:

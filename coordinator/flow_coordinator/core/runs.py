@@ -274,6 +274,8 @@ def forget(s: State) -> None:
             run.tasks = []
             run.roots = []
             run.left = {}
+            if run.options.given:
+                s.forget_given(run.options.given)
 
 
 def _forget_task(s: State, run: RunRecord, task: TaskRecord) -> None:

@@ -198,6 +198,15 @@ class State:
             self.changes.families[record] = None
         return record
 
+    def forget_given(self, given: bytes) -> None:
+        """Drop the policies of a command line that is forgotten; tasks keep theirs.
+
+        Cost: O(policies).
+        """
+        self.policies = {
+            key: record for key, record in self.policies.items() if record.policy.given != given
+        }
+
     def policy(self, policy: Policy) -> PolicyRecord:
         """Intern a policy."""
         key = msgspec.msgpack.encode(policy)
