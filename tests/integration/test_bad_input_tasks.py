@@ -38,9 +38,9 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
         ("os system", 2, ["module os has no task 'system'"]),
         ("flowtasks Leaf --key a --n 1 --nn 2", 2, ["no parameter 'nn'", "Did you mean 'n'?"]),
         (
-            "flowtasks Leaf --key a --n 1 --Fan-width 2",
+            "flowtasks Leaf --key a --n 1 --Fan-width " + "2" * 20_000,
             2,
-            ["no parameter 'Fan_width'", "Fan --width", "flow run only", "[task.Fan]"],
+            ["no parameter 'Fan_width'", "Fan --width", "too long", "[task.Fan]"],
         ),
         ("flowtasks Leaf --key a", 2, ["Leaf --n", "no value given"]),
         ("flowtasks Leaf --key a --n x", 2, ["Leaf --n", "'x' is not a whole number"]),
