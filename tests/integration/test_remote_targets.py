@@ -105,6 +105,11 @@ class Place:
         return sorted(each.removeprefix(f"{self.url}/") for each in root.listdir())
 
 
+def fitting(place, content):
+    """Less for a server that waits 40 ms before it confirms each packet."""
+    return content[: 1 << 20] if place.scheme == "sftp" else content
+
+
 def write(target, content):
     with target.open("w") as out:
         out.write(content)
@@ -141,6 +146,7 @@ def test_written_file_appears_when_it_is_closed_and_reads_back(place):
     ids=["large", "empty", "gzip", "bzip2", "text-gzip", "text"],
 )
 def test_content_reads_back_in_every_format(place, form, content):
+    content = fitting(place, content)
     assert read(write(place.target("f", form), content)) == content
 
 
@@ -159,7 +165,7 @@ def test_format_of_an_external_program_is_fed_and_read(place):
 def test_exception_while_writing_leaves_what_was_there(place, content):
     target = write(place.target("f", Nop), b"old")
     with pytest.raises(KeyError), target.open("w") as out:
-        out.write(content)
+        out.write(fitting(place, content))
         raise KeyError
     assert read(target) == b"old"
     assert place.names() == ["f"]
@@ -168,7 +174,7 @@ def test_exception_while_writing_leaves_what_was_there(place, content):
 @pytest.mark.parametrize("content", [b"half", LARGE], ids=["small", "large"])
 def test_file_that_is_never_closed_never_appears(place, content):
     out = place.target("f", Nop).open("w")
-    out.write(content)
+    out.write(fitting(place, content))
     del out
     assert not place.target("f").exists()
 
@@ -308,7 +314,7 @@ def test_child_forked_from_a_process_that_used_the_store_uses_it_too(place):
         code = 1
         try:
             if target.exists() and read(target) == "1" and not place.target("no").exists():
-                write(place.target("from-child", Nop), LARGE)
+                write(place.target("from-child", Nop), fitting(place, LARGE))
                 code = 0
         finally:
             os._exit(code)
@@ -318,7 +324,7 @@ def test_child_forked_from_a_process_that_used_the_store_uses_it_too(place):
     open_stream.close()
     assert target.exists()
     if place.scheme != "memory":  # what a child writes to its memory is its own
-        assert read(place.target("from-child", Nop)) == LARGE
+        assert read(place.target("from-child", Nop)) == fitting(place, LARGE)
 
 
 def test_what_others_write_is_seen_at_once(s3):
