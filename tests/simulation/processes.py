@@ -346,7 +346,8 @@ class Planner(Process):
 class _Answer:
     """One planning answer under construction, cut into chunks."""
 
-    def __init__(self) -> None:
+    def __init__(self, given: bytes) -> None:
+        self._given = given
         self.chunks: list[PlanChunk] = []
         self.index: dict[str, int] = {}
         self.order: list[Node | None] = []
@@ -371,6 +372,8 @@ class _Answer:
 
     def policy(self, policy: Policy) -> int:
         """Number a policy."""
+        if self._given:
+            policy = msgspec.structs.replace(policy, given=self._given)
         key = msgspec.msgpack.encode(policy)
         at = self._policies.get(key)
         if at is None:
@@ -387,7 +390,7 @@ class _Answer:
 
 def expand(nodes: dict[str, Node], frame: channel.Expand, now: float) -> list[PlanChunk]:
     """Walk breadth-first from the requested stubs, as a planner does."""
-    answer = _Answer()
+    answer = _Answer(frame.given)
     for stub in frame.stubs:
         node = find_node(nodes, stub)
         if node is not None and node.task_id not in answer.index:

@@ -59,6 +59,7 @@ PROBES = (
     "probe: letter replied",
     "probe: old join ignored",
     "probe: recall",
+    "probe: run with values of its run",
     "probe: stale result rejected",
     "probe: batch",
     "probe: temporary output removed",
@@ -85,6 +86,8 @@ QUICK = (
     "members_run_again_when_the_first_is_done",
     "member_stays_in_the_queue",
     "kinds_are_mixed",
+    "values_of_runs_are_mixed",
+    "requirements_are_planned_without_values",
 )
 PROCESSES = 2
 

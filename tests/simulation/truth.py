@@ -68,6 +68,8 @@ class Truth:
     done_acked: dict[str, Token] = field(default_factory=dict)
     #: tasks that more than one run counts, or that somebody retried: they may start again
     shared: set[str] = field(default_factory=set)
+    #: what the command lines of the runs that count a task give to it
+    given: dict[str, list[bytes]] = field(default_factory=dict)
     #: tasks whose last counted attempt crashed
     crashed: set[str] = field(default_factory=set)
     #: runs whose cancel was acknowledged
@@ -237,6 +239,10 @@ class Truth:
         self.granted[grant.token] = (grant.task_id, grant.attempt, uid)
         self._batch(grant)
         for task_id in self.named[grant.token]:
+            if grant.given not in self.given[task_id]:
+                self.broken("given", f"{task_id} is granted with {grant.given!r} of another run")
+            elif grant.given:
+                self.kernel.counts["probe: run with values of its run"] += 1
             if task_id in self.crashed - self.shared and not grant.alone:
                 self.broken("crash", f"{task_id} crashed and is not granted alone")
             before = self.done_acked.get(task_id)

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from flow.messages.client import RunSummary, SubmitOptions
-from flow.messages.shared import Verdict
+from flow.messages.shared import Verdict, pack_params
 from flow.states import TERMINAL, TaskState
 from flow_coordinator.core.resources import EPSILON
 from flow_coordinator.core.tally import IllegalMove
@@ -102,12 +102,16 @@ class World:
             else:
                 work = self.graphs[-1]
             tops = rng.sample(work.tops, rng.randrange(1, min(2, len(work.tops)) + 1))
+            # every other one has values of its own for all tasks
+            number = len(self.clients)
+            given = pack_params({"given": str(number)}) if number % 2 else b""
             options = SubmitOptions(
-                priority=float(rng.choice((0, 0, 3))), wait_external_s=EXTERNAL_WAIT_S
+                priority=float(rng.choice((0, 0, 3))), wait_external_s=EXTERNAL_WAIT_S, given=given
             )
             members = {node.task_id: node for top in tops for node in reach(top)}
             for task_id in members:
                 self.members[task_id] += 1
+                self.truth.given.setdefault(task_id, []).append(given)
                 if self.members[task_id] > 1:
                     self.truth.shared.add(task_id)
             self.clients.append(Client(self, len(self.clients), tops, options))

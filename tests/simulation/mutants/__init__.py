@@ -3,7 +3,8 @@
 A rule whose mutant survives is a rule that nothing here would miss. ``document`` has the mutants
 that the protocol document names, ``coordinator``, ``worker`` and ``engine`` one for each further
 rule, ``batching`` those of batches, ``talk`` those of what attempts say and hear, ``temporary``
-those of temporary outputs; ``hunt`` runs seeds until a promise breaks.
+those of temporary outputs, ``given`` those of what command lines give to tasks; ``hunt`` runs seeds
+until a promise breaks.
 ``python -m tests.simulation --mutants`` hunts them all.
 """
 
@@ -14,6 +15,7 @@ from tests.simulation.mutants import (
     coordinator,
     document,
     engine,
+    given,
     talk,
     temporary,
     worker,
@@ -27,6 +29,7 @@ __all__ = [
     "coordinator",
     "document",
     "engine",
+    "given",
     "talk",
     "temporary",
     "worker",
