@@ -29,6 +29,8 @@ if TYPE_CHECKING:
     from flow_coordinator.core.machine import Coordinator
     from flow_coordinator.store.base import Batch
 
+#: Where command lines give values to tasks: such runs share less, and others shall share all.
+GIVING_PROFILES = ("calm", "freezes", "crashes", "restarts")
 #: Steps between two full recounts of the coordinator's state.
 CHECK_EVERY = 500
 #: Virtual seconds a world may be broken at most.
@@ -104,7 +106,8 @@ class World:
             tops = rng.sample(work.tops, rng.randrange(1, min(2, len(work.tops)) + 1))
             # every other one has values of its own for all tasks
             number = len(self.clients)
-            given = pack_params({"given": str(number)}) if number % 2 else b""
+            own = self.profile.name in GIVING_PROFILES and number % 2
+            given = pack_params({"given": str(number)}) if own else b""
             options = SubmitOptions(
                 priority=float(rng.choice((0, 0, 3))), wait_external_s=EXTERNAL_WAIT_S, given=given
             )

@@ -14,7 +14,7 @@ from flow_coordinator.shell import rows
 from tests.simulation.mutants.registry import mutant
 
 
-@mutant("given")
+@mutant("given", "restarts")
 def requirements_are_planned_without_values(patch: MonkeyPatch) -> None:
     """Only the roots of a run are planned with what its command line gives."""
     real = PlanRecord.__init__
@@ -27,7 +27,7 @@ def requirements_are_planned_without_values(patch: MonkeyPatch) -> None:
     patch.setattr(PlanRecord, "__init__", mutated)
 
 
-@mutant("given")
+@mutant("given", "restarts")
 def values_of_a_run_are_not_stored(patch: MonkeyPatch) -> None:
     """After a restart the command line of a run gives nothing."""
     real = rows.read_run
@@ -40,7 +40,7 @@ def values_of_a_run_are_not_stored(patch: MonkeyPatch) -> None:
     patch.setattr(rows, "read_run", mutated)
 
 
-@mutant("given")
+@mutant("given", "restarts")
 def values_of_runs_are_mixed(patch: MonkeyPatch) -> None:
     """What is planned for one run gets the values of another."""
     real = planning._apply_spec
