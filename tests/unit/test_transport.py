@@ -151,7 +151,12 @@ def test_wrong_frames_or_chosen_name_is_dropped_and_counted(
         wait_until(lambda: router.recv_batch(10) or router.malformed, "the bad one is counted")
         assert router.malformed == 1
         assert good.send(b"good", wait_s=DEADLINE_S)
-        assert [data for _, data in receive(router, 1)] == [b"good"]
+        # Some garbage is a message of an older ZMTP: the decoder refuses that, not the socket.
+        got: list[bytes] = []
+        wait_until(
+            lambda: got.extend(data for _, data in router.recv_batch(100)) or b"good" in got,
+            lambda: f"good in {got}",
+        )
     finally:
         peer.close()
         context.term()
