@@ -9,7 +9,17 @@ Nothing here knows messages.
 from __future__ import annotations
 
 import importlib
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from flow.targets.anyway import RunAnywayTarget as RunAnywayTarget
+    from flow.targets.local import LocalTarget as LocalTarget
+    from flow.targets.mock import MockTarget as MockTarget
+    from flow.targets.opening import open_target as open_target
+    from flow.targets.redis import RedisTarget as RedisTarget
+    from flow.targets.remote import RemoteTarget as RemoteTarget
+    from flow.targets.sql import CopyToTable as CopyToTable
+    from flow.targets.sql import SQLTarget as SQLTarget
 
 #: Public name -> module that defines it.
 _HOMES = {
@@ -22,6 +32,8 @@ _HOMES = {
     "SQLTarget": "sql",
     "RedisTarget": "redis",
 }
+
+__all__ = [*_HOMES]
 
 
 def __getattr__(name: str) -> Any:
