@@ -67,10 +67,10 @@ def _one_run(s: State, peer: Peer, request: int, piece: str) -> RunRecord | None
     return None
 
 
-def _one_task(
-    s: State, peer: Peer, request: int, piece: str, run: RunRecord | None = None
+def _only(
+    s: State, peer: Peer, request: int, piece: str, found: list[TaskRecord]
 ) -> TaskRecord | None:
-    found = find_tasks(s, piece, run)
+    """Return the one task that was found, or tell the asker that there is none or more."""
     if len(found) == 1:
         return found[0]
     if found:
@@ -258,9 +258,9 @@ def _why(s: State, peer: Peer, message: client.Why) -> None:
         run = _one_run(s, peer, message.request, message.run)
         if run is None:
             return
-    unknown = not find_tasks(s, message.task, run)
-    unplanned = [one for one in find_runs(s, message.task) if unknown and one.unresolved]
-    past = find_ended(s, message.task, run) if unknown and not unplanned else []
+    tasks = find_tasks(s, message.task, run)
+    unplanned = [one for one in find_runs(s, message.task) if one.unresolved and not tasks]
+    past = [] if tasks or unplanned else find_ended(s, message.task, run)
     if unplanned and not is_run_id(message.task):
         s.send_now(peer, client.WhyShown(message.request, explain.why_root(s, unplanned[-1])))
     elif len(past) == 1:
@@ -269,7 +269,7 @@ def _why(s: State, peer: Peer, message: client.Why) -> None:
         error = f"{message.task!r} may be any of {len(past)} tasks of ended runs"
         _fail(s, peer, message.request, error, "", [f"{one.name} of {one.run.id}" for one in past])
     else:
-        task = _one_task(s, peer, message.request, message.task, run)
+        task = _only(s, peer, message.request, message.task, tasks)
         if task is not None:
             s.send_now(peer, client.WhyShown(message.request, explain.why(s, task)))
 
@@ -278,7 +278,11 @@ def _show_graph(s: State, peer: Peer, message: client.ShowGraph) -> None:
     run = _one_run(s, peer, message.request, message.run)
     if run is not None:
         graphs.answer(
-            s, peer, message, run, lambda piece: _one_task(s, peer, message.request, piece, run)
+            s,
+            peer,
+            message,
+            run,
+            lambda piece: _only(s, peer, message.request, piece, find_tasks(s, piece, run)),
         )
 
 
@@ -288,14 +292,15 @@ def _find_attempt(s: State, peer: Peer, message: client.FindAttempt) -> None:
         run = _one_run(s, peer, message.request, message.run)
         if run is None:
             return
-    past = [] if find_tasks(s, message.task, run) else find_ended(s, message.task, run)
+    tasks = find_tasks(s, message.task, run)
+    past = [] if tasks else find_ended(s, message.task, run)
     if len(past) == 1:
         (one,) = past
         error = f"nobody hears it: {one.name} has ended with run {one.run.id}"
         hint = f"flow why '{one.name}'"
         s.send(peer, Failed(message.request, int(ExitCode.NOT_RUN), error, hint))
         return
-    task = _one_task(s, peer, message.request, message.task, run)
+    task = _only(s, peer, message.request, message.task, tasks)
     if task is None:
         return
     hint = f"flow status '{task.task_id}'"
@@ -319,10 +324,11 @@ def _only_task(
     s: State, peer: Peer, request: int, piece: str, found: list[RunRecord]
 ) -> TaskRecord | None:
     """Find the one task that is meant where several runs, or none, are called so."""
-    if found and len(find_tasks(s, piece)) != 1:
+    tasks = find_tasks(s, piece)
+    if found and len(tasks) != 1:
         _one_run(s, peer, request, piece)
         return None
-    return _one_task(s, peer, request, piece)
+    return _only(s, peer, request, piece, tasks)
 
 
 def _cancel(s: State, peer: Peer, message: client.Cancel) -> None:
