@@ -24,8 +24,9 @@ to a coordinator. Names are imported when first used, so ``import flow`` costs n
 
 from __future__ import annotations
 
-import importlib
 from typing import TYPE_CHECKING, Any
+
+from flow.lazy import member, submodule
 
 #: Public name -> module that defines it.
 _HOMES = {
@@ -201,14 +202,9 @@ __all__ = ["__version__", *_HOMES]
 
 
 def __getattr__(name: str) -> Any:
-    home = _HOMES.get(name)
-    if home is None:
-        if name in _MODULES:
-            return importlib.import_module(f"flow.{name}")
-        raise AttributeError(f"module 'flow' has no attribute {name!r}")
-    value = getattr(importlib.import_module(f"flow.{home}"), name)
-    globals()[name] = value
-    return value
+    if name in _MODULES:
+        return submodule("flow", name)
+    return member("flow", _HOMES, name, globals())
 
 
 def __dir__() -> list[str]:

@@ -16,8 +16,9 @@ values that are read and given differ, a checker sees both: a ``PathParameter`` 
 
 from __future__ import annotations
 
-import importlib
 from typing import TYPE_CHECKING, Any
+
+from flow.lazy import member
 
 #: Public name -> module of this package that defines it.
 _HOMES = {
@@ -184,9 +185,4 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
-    home = _HOMES.get(name)
-    if home is None:
-        raise AttributeError(f"module 'flow.parameters' has no attribute {name!r}")
-    value = getattr(importlib.import_module(f"flow.parameters.{home}"), name)
-    globals()[name] = value
-    return value
+    return member(__name__, _HOMES, name, globals())

@@ -8,8 +8,9 @@ Nothing here knows messages.
 
 from __future__ import annotations
 
-import importlib
 from typing import TYPE_CHECKING, Any
+
+from flow.lazy import member
 
 if TYPE_CHECKING:
     from flow.targets.anyway import RunAnywayTarget as RunAnywayTarget
@@ -37,12 +38,7 @@ __all__ = [*_HOMES]
 
 
 def __getattr__(name: str) -> Any:
-    home = _HOMES.get(name)
-    if home is None:
-        raise AttributeError(f"module 'flow.targets' has no attribute {name!r}")
-    value = getattr(importlib.import_module(f"flow.targets.{home}"), name)
-    globals()[name] = value
-    return value
+    return member(__name__, _HOMES, name, globals())
 
 
 def __dir__() -> list[str]:
