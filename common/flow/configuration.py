@@ -17,9 +17,8 @@ from collections.abc import Iterable
 from typing import Any, ClassVar, Final
 
 from flow.errors import ConfigError
+from flow.luigi_sections import PARSER_VARIABLE, PATH_VARIABLE, standard_paths
 
-PARSER_VARIABLE: Final = "LUIGI_CONFIG_PARSER"
-PATH_VARIABLE: Final = "LUIGI_CONFIG_PATH"
 DEFAULT_PARSER: Final = "cfg"
 _NO_DEFAULT: Final = object()
 
@@ -58,12 +57,7 @@ class _Interpolation(configparser.BasicInterpolation):
 class LuigiConfigParser(configparser.ConfigParser):
     """What ``luigi.cfg`` says. Option names keep their case; dashes in them are deprecated."""
 
-    paths: ClassVar[list[str]] = [
-        "/etc/luigi/client.cfg",
-        "/etc/luigi/luigi.cfg",
-        "client.cfg",
-        "luigi.cfg",
-    ]
+    paths: ClassVar[list[str]] = standard_paths("cfg")
 
     def __init__(self) -> None:
         super().__init__(interpolation=_Interpolation())
@@ -173,7 +167,7 @@ class LuigiConfigParser(configparser.ConfigParser):
 class LuigiTomlParser:
     """What ``luigi.toml`` says; its values keep their types."""
 
-    paths: ClassVar[list[str]] = ["/etc/luigi/luigi.toml", "luigi.toml"]
+    paths: ClassVar[list[str]] = standard_paths("toml")
 
     def __init__(self) -> None:
         self.data: dict[str, dict[str, Any]] = {}

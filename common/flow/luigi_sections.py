@@ -51,10 +51,20 @@ _COUNTERPARTS: Final = {
 #: Names further files to the processes that a program starts.
 ADDED: Final = "FLOW_LUIGI_CONFIG"
 _RESOURCES: Final = "resources"
-#: Of the files that luigi looks for here and in ``/etc/luigi``.
-_NAMES: Final = ("client.cfg", "luigi.cfg", "luigi.toml")
+#: Where luigi looks: which files, and others that the environment names.
+PARSER_VARIABLE: Final = "LUIGI_CONFIG_PARSER"
+PATH_VARIABLE: Final = "LUIGI_CONFIG_PATH"
+_SYSTEM_FOLDER: Final = "/etc/luigi"
+_NAMES: Final = {"cfg": ("client.cfg", "luigi.cfg"), "toml": ("luigi.toml",)}
 _WORDS: Final = {"yes": "true", "on": "true", "no": "false", "off": "false"}
 _SWITCHES: Final = ("force_send", "ssl", "no_tls", "no_configure_logging")
+
+
+def standard_paths(parser: str, folder: str = "") -> list[str]:
+    """Return the files luigi looks for by itself, weakest first; no ``folder``: the current one."""
+    return [
+        os.path.join(place, name) for place in (_SYSTEM_FOLDER, folder) for name in _NAMES[parser]
+    ]
 
 
 def luigi_layer(env: Mapping[str, str], cwd: Path) -> Layer | None:
@@ -63,11 +73,10 @@ def luigi_layer(env: Mapping[str, str], cwd: Path) -> Layer | None:
     Raises:
         ConfigError: One of them cannot be read.
     """
-    toml = env.get("LUIGI_CONFIG_PARSER") == "toml"
-    names = ("luigi.toml",) if toml else ("client.cfg", "luigi.cfg")
-    here = Path() if cwd == Path.cwd() else cwd  # luigi names its files as it finds them
-    paths = [str(folder / name) for folder in (Path("/etc/luigi"), here) for name in names]
-    paths += [env.get("LUIGI_CONFIG_PATH", ""), *added_files(env)]
+    toml = env.get(PARSER_VARIABLE) == "toml"
+    here = "" if cwd == Path.cwd() else str(cwd)  # luigi names its files as it finds them
+    paths = standard_paths("toml" if toml else "cfg", here)
+    paths += [env.get(PATH_VARIABLE, ""), *added_files(env)]
     found = [path for path in paths if path and os.path.isfile(path)]
     if not found:
         return None
@@ -93,8 +102,7 @@ def added_files(env: Mapping[str, str]) -> list[str]:
     configuration = sys.modules.get("luigi.configuration.core")
     parsers = getattr(configuration, "PARSERS", {}).values()
     found = [path for parser in parsers for path in parser._config_paths]
-    by_itself = {env.get("LUIGI_CONFIG_PATH")}
-    by_itself |= {folder + name for folder in ("", "/etc/luigi/") for name in _NAMES}
+    by_itself = {env.get(PATH_VARIABLE), *standard_paths("cfg"), *standard_paths("toml")}
     return [os.path.abspath(path) for path in dict.fromkeys(found) if path not in by_itself]
 
 
