@@ -135,16 +135,14 @@ def build(
     options = {name: keywords[name] for name in known if keywords.get(name) is not None}
     if workers is not None:
         options["workers"] = workers
+    if in_process:
+        options["in_process"] = True
     for library in others():
         library.planning_elsewhere()
     roots = [Root(module_of(each), each.task_family, strings_of(each)) for each in wanted]
     here = any(each.module == MAIN for each in roots)
     work = Work(roots, options, path=_search_path(), here=here, library=True)
-    if in_process:
-        from flow.inprocess import execute_in_process
-
-        return RunResult(execute_in_process(work, wanted))
-    ended = execute(work)
+    ended = execute(work, wanted)
     if ended.code == ExitCode.INTERRUPTED:
         raise KeyboardInterrupt  # what a program does next must not go on as if nothing was
     return RunResult(ended)
@@ -234,10 +232,6 @@ def _run(words: list[str], main_task_cls: type[Task] | None) -> RunResult:
         from flow.parameters.defaults import settings
 
         tasklogs.configure(settings().logs)  # this is a program's main, and its tasks run in it
-    if line.options.get("in_process"):
-        from flow.inprocess import execute_in_process
-
-        return RunResult(execute_in_process(work))
     return RunResult(execute(work))
 
 

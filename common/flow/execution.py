@@ -8,7 +8,7 @@ import os
 import socket
 import sys
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from flow.children import Children
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from flow.cli.follow import Ended
     from flow.cli.views import View
     from flow.client import Client
-    from flow.messages.client import Failure
+    from flow.messages.client import Failure, Submit
     from flow.observing import Observer
 
 #: Serves tasks in the calling process. Named, not imported: flow imports neither side.
@@ -47,8 +47,15 @@ class Work(NamedTuple):
     qualified: dict[str, str] = {}
 
 
-def execute(work: Work) -> Ended:
-    """Start the engine, run the tasks, show how it goes, and leave nothing behind."""
+def execute(work: Work, tasks: Iterable[Any] = ()) -> Ended:
+    """Start the engine, run the tasks, show how it goes, and leave nothing behind.
+
+    With the option ``in_process`` all of it is in this thread, on the given task instances.
+    """
+    if work.options.get("in_process"):
+        from flow.inprocess import execute_in_process
+
+        return execute_in_process(work, tasks)
     with CleanExit(), told(work.qualified):
         return _execute_here(work) if work.here else _execute(work)
 
@@ -109,40 +116,52 @@ def _execute_here(work: Work) -> Ended:
     return ended._replace(code=int(ExitCode.INTERRUPTED)) if interrupts.presses > 1 else ended
 
 
+def view_of(work: Work, *, live: bool = True) -> View:
+    """Pick how a run is shown; ``live``: it may move what it has shown."""
+    from flow.cli.views import choose
+
+    return choose(
+        json=work.options.get("json", False),
+        quiet=work.options.get("quiet", False),
+        color=not work.options.get("no_color", False),
+        hints=False,
+        library=work.library,
+        live=live,
+    )
+
+
+def submission(work: Work) -> Submit:
+    """Make the message that asks for a run, in an engine that is this run's alone."""
+    from flow.cli.options import submit_options
+    from flow.ids import new_uid
+    from flow.messages.client import RootTask, Submit
+    from flow.settings import load
+
+    roots = [RootTask(*each) for each in work.roots]
+    project = work.options.get("project") or load().core.project
+    options = submit_options(work.options, work.qualified, alone=True)
+    return Submit(0, new_uid(), project, roots, options)
+
+
 def _submit_and_follow(work: Work, children: Children, interrupts: Interrupts) -> Ended:
     # The children load meanwhile: everything heavy is imported only now.
     from flow.cli.follow import follow
-    from flow.cli.options import submit_options
-    from flow.cli.views import choose
     from flow.client import Client
-    from flow.ids import new_uid
-    from flow.messages.client import RootTask, Submit, Submitted
-    from flow.settings import load
+    from flow.messages.client import Submitted
 
-    options = work.options
-    view = choose(
-        json=options.get("json", False),
-        quiet=options.get("quiet", False),
-        color=not options.get("no_color", False),
-        hints=False,
-        library=work.library,
-    )
+    view = view_of(work)
     children.wait_ready()
     with Client(children.address) as client:
         if work.here:
             view.say("These tasks exist only in this process, so they run in it, one at a time.")
-        roots = [RootTask(*each) for each in work.roots]
-        project = options.get("project") or load().core.project
-        with_options = submit_options(options, work.qualified, alone=True)
-        submit = Submit(0, new_uid(), project, roots, with_options)
         try:
-            submitted = client.ask(submit, Submitted)
+            submitted = client.ask(submission(work), Submitted)
         except Unreachable:
             children.check()  # says more, if that is why
             raise
         observer = _observer(work)
         policy = Draining(children, view, observer)
-        timeout_s = options.get("timeout")
+        timeout_s = work.options.get("timeout")
         with contextlib.nullcontext() if work.here else interrupts:
             try:
                 view.accepted(submitted.run, submitted.name)

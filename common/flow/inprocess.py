@@ -43,19 +43,10 @@ def execute_in_process(work: Work, tasks: Iterable[Any] = ()) -> Ended:
             "in one process only one task runs at a time",
             hint="leave workers out, or run without in_process",
         )
-    from flow.cli.views import choose
-    from flow.execution import last_words, told
+    from flow.execution import last_words, told, view_of
 
     sys.path[:0] = [each for each in work.path if each not in sys.path]
-    options = work.options
-    view = choose(
-        json=options.get("json", False),
-        quiet=options.get("quiet", False),
-        color=not options.get("no_color", False),
-        hints=False,
-        library=work.library,
-        live=False,  # tasks print to this terminal, and debuggers read from it
-    )
+    view = view_of(work, live=False)  # tasks print to this terminal, and debuggers read from it
     engine = _Engine(view, tasks)
     with told(work.qualified):
         try:
@@ -79,7 +70,6 @@ class _Engine:
         self._worker = importlib.import_module(_WORKER).InlineWorker(
             _capacity(settings.worker.resources), instances
         )
-        self._project = settings.core.project
         self._view = view
         self._failures: list[Any] = []
         self._ended: Ended | None = None
@@ -90,7 +80,9 @@ class _Engine:
 
     def run(self, work: Work) -> Ended:
         """Submit the roots and turn until their run has ended."""
-        self._submit(work)
+        from flow.execution import submission
+
+        self._coordinator.hear(_CLIENT, submission(work))
         timeout_s = work.options.get("timeout")
         deadline = float("inf") if timeout_s is None else time.monotonic() + timeout_s
         while self._ended is None:
@@ -104,16 +96,6 @@ class _Engine:
                 self._view.tick()
                 self._coordinator.sleep(SLEEP_S_MAX)
         return self._ended
-
-    def _submit(self, work: Work) -> None:
-        from flow.cli.options import submit_options
-        from flow.ids import new_uid
-        from flow.messages.client import RootTask, Submit
-
-        roots = [RootTask(*each) for each in work.roots]
-        options = submit_options(work.options, work.qualified, alone=True)
-        project = work.options.get("project") or self._project
-        self._coordinator.hear(_CLIENT, Submit(1, new_uid(), project, roots, options))
 
     def _deliver(self) -> bool:
         """Hand on what the coordinator says; tell whether it said anything but signs of life."""

@@ -35,9 +35,4 @@ def main(argv: list[str]) -> int:
     from flow.execution import Root, Work, execute
 
     root = Root(line.module, line.family, line.params)
-    work = Work([root], line.options, path=[os.getcwd()], qualified=line.qualified)
-    if line.options.get("in_process"):
-        from flow.inprocess import execute_in_process
-
-        return execute_in_process(work).code
-    return execute(work).code
+    return execute(Work([root], line.options, [os.getcwd()], qualified=line.qualified)).code
