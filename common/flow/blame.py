@@ -12,6 +12,8 @@ import traceback
 from types import TracebackType
 from typing import Final
 
+#: Exceptions that an exception came of, in an error.
+CAUSES_MAX: Final = 3
 LINE_CHARS_MAX: Final = 500
 TRACE_CHARS_MAX: Final = 16_000
 TRACE_FRAMES_MAX: Final = 60
@@ -38,6 +40,24 @@ def describe(error: BaseException) -> str:
         text = f"(its text cannot be built: {type(second).__name__})"
     text = " ".join(text[: 4 * LINE_CHARS_MAX].split())
     return _cut_end(f"{name}: {text}" if text else name)
+
+
+def causes(error: BaseException) -> list[str]:
+    """Say what an exception came of, each on one line with its place, the nearest first."""
+    lines: list[str] = []
+    seen = {id(error)}
+    while len(lines) < CAUSES_MAX:
+        word = "caused by"
+        cause = error.__cause__
+        if cause is None and not error.__suppress_context__:
+            word, cause = "while handling", error.__context__
+        if cause is None or id(cause) in seen:
+            break
+        seen.add(id(cause))
+        where = own_frame(cause)
+        lines.append(f"{word} {describe(cause)}" + (f"     {where}" if where else ""))
+        error = cause
+    return lines
 
 
 def own_frame(error: BaseException, package: str = "") -> str:

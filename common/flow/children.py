@@ -11,17 +11,22 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
+import importlib
 import os
 import shutil
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from flow import luigi_sections
 from flow.errors import ConfigError, ExitCode, FlowError
+
+if TYPE_CHECKING:
+    from flow.forking import CallersTemplate
 
 #: Of a Unix socket address. Source: sun_path in unix(7), with its final zero.
 SOCKET_PATH_BYTES_MAX = 107
@@ -49,6 +54,7 @@ class Children:
         path: Sequence[str] = (),
         state_dir: str = "",
         attach: int = -1,
+        template: CallersTemplate | None = None,
     ) -> None:
         """Start both.
 
@@ -57,6 +63,7 @@ class Children:
             path: Directories for ``sys.path`` of the task processes.
             state_dir: Where to keep the state; empty: nowhere.
             attach: A socket to a process that executes the tasks itself; below 0: none.
+            template: What to fork from this very process for the worker; None: nothing.
         """
         self._ended = False
         self.directory = _private_directory()
@@ -74,9 +81,11 @@ class Children:
             options = ["--coordinator", self.address, "--slots", str(slots), *logs, *common]
             for each in path:
                 options += ["--path", each]
+            kept = [keep]
             if attach >= 0:
                 options += ["--attach", str(attach)]
-            self.worker = self._start("worker", options, [keep, *([attach] if attach >= 0 else [])])
+                kept.append(attach)
+            self.worker = self._start_worker(options, kept, template)
             os.close(keep)
         except BaseException:
             self.close()
@@ -141,7 +150,37 @@ class Children:
         if hasattr(self, "_lock"):
             os.close(self._lock)
 
-    def _start(self, name: str, options: list[str], keep: Sequence[int]) -> subprocess.Popen[bytes]:
+    def _start_worker(
+        self, options: list[str], keep: list[int], template: CallersTemplate | None
+    ) -> subprocess.Popen[bytes]:
+        """Start the worker; with a template it has a fork of this process as its child."""
+        if template is None:
+            return self._start("worker", options, keep)
+        options = [*options, "--template", template.option()]
+        keep = [*keep, *template.descriptors()]
+        environment = self._environment()
+        # This process needs it in any case, and its fork has it then.
+        importlib.import_module("flow.messages.codec")
+        with template.quiet():
+            return self._start(
+                "worker", options, keep, lambda: template.fork(self.log_dir, environment)
+            )
+
+    def _environment(self) -> dict[str, str]:
+        """Return what task processes find besides what this process has."""
+        return {
+            **_storage(),
+            # one for all its task processes, and for the program that builds
+            "FLOW_MOCK_DIR": os.environ.get("FLOW_MOCK_DIR") or f"{self.directory}/mock",
+        }
+
+    def _start(
+        self,
+        name: str,
+        options: list[str],
+        keep: Sequence[int],
+        before: Callable[[], None] | None = None,
+    ) -> subprocess.Popen[bytes]:
         """Start ``python -m flow_<name>`` in a session of its own: Ctrl-C is for this process."""
         with open(f"{self.directory}/{name}.log", "wb") as log:
             return subprocess.Popen(
@@ -151,11 +190,10 @@ class Children:
                 stderr=log,
                 pass_fds=keep,
                 start_new_session=True,
+                preexec_fn=before,
                 env={
                     **os.environ,
-                    **_storage(),
-                    # one for all its task processes, and for the program that builds
-                    "FLOW_MOCK_DIR": os.environ.get("FLOW_MOCK_DIR") or f"{self.directory}/mock",
+                    **self._environment(),
                     **luigi_sections.inherited(),
                     "FLOW_WORKER": WORKER_MARK_ROOM,
                 },

@@ -119,7 +119,7 @@ class Client:
         """Yield the updates of a run until it ended, and None at least every ``TICK_S``.
 
         Survives restarts of the coordinator: it subscribes again, with the number of the last
-        failure seen, so that none is shown twice.
+        failure seen and the notes heard, so that none is shown twice.
 
         Raises:
             Unreachable: Silence for ``lost_s``.
@@ -128,6 +128,7 @@ class Client:
         self._heard_at = time.monotonic()
         ask_at = self._heard_at
         ended = False
+        noted: dict[str, None] = {}
         try:
             while not ended:
                 if time.monotonic() >= ask_at and self._dealer.send(
@@ -145,7 +146,9 @@ class Client:
                     ended = ended or update.ended is not None
                     fresh = [each for each in update.failures if each.number > seen]
                     seen = max((each.number for each in fresh), default=seen)
-                    yield msgspec.structs.replace(update, failures=fresh)
+                    notes = [each for each in update.notes if each not in noted]
+                    noted.update(dict.fromkeys(notes))
+                    yield msgspec.structs.replace(update, failures=fresh, notes=notes)
                 yield None
         finally:
             if not ended:

@@ -10,11 +10,11 @@ from __future__ import annotations
 import collections
 import threading
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
-from flow.dialects import dialect_of
-from flow.task import Task, flatten
+from flow.dialects import dialect_of, key_of
+from flow.task import Task, flatten, is_external
 
 #: Checks slower than this on average are made in threads.
 SLOW_S = 0.0005
@@ -24,25 +24,55 @@ THREADS_MAX = 64
 #: A family with fewer tasks in one level is not worth a ``bulk_complete``.
 BULK_MIN = 2
 
+#: Families whose checks raised in a thread and not where they were called from.
+_HERE_ONLY: set[type[Task]] = set()
+
 #: True, False, or what the check raised.
 Answer = bool | BaseException
+#: What tells a task from others, and the task.
+_Keyed = tuple[tuple[Any, ...], Task]
 
 
 def ask(task: Task) -> bool:
     """Call ``complete()`` where it can be true. Raises what it raises, TypeError for a non-bool."""
     cls: Any = type(task)
     dialect = dialect_of(cls)
-    base: Any = dialect.task
-    if cls.complete is base.complete and "complete" not in task.__dict__:
+    if _asks_outputs(task):
+        base: Any = dialect.task
         # What it would do, but output() is called once, and nobody is warned that there is none.
         if cls.output is base.output and "output" not in task.__dict__:
             return False
-        outputs = flatten(task.output())
-        return bool(outputs) and all(target.exists() for target in outputs)
+        return _all_exist(task)
     answer = task.complete()
     if answer is True or answer is False:
         return answer
     return dialect.as_answer(answer)
+
+
+def _asks_outputs(task: Task) -> bool:
+    """Tell whether a task has no ``complete()`` of its own."""
+    cls: Any = type(task)
+    base: Any = dialect_of(cls).task
+    return cls.complete is base.complete and "complete" not in task.__dict__
+
+
+def _all_exist(task: Task) -> bool:
+    outputs = flatten(task.output())
+    return bool(outputs) and all(target.exists() for target in outputs)
+
+
+def is_finished(task: Task, maybe_done: bool) -> bool:
+    """Tell whether ``run()`` of a task that is to run has nothing to do. Raises what ``ask`` does.
+
+    Finished work is done once, and nothing is swallowed that Luigi would do: a ``complete()`` of
+    its own that is true counts where all outputs exist, or where an earlier attempt may have run
+    to its end unheard (``maybe_done``).
+
+    Source: reference/process-model.md, rule 7.
+    """
+    if not ask(task):
+        return False
+    return maybe_done or _asks_outputs(task) or is_external(task) or _all_exist(task)
 
 
 def is_plain_wrapper(cls: Any) -> bool:
@@ -54,19 +84,20 @@ class Checker:
     """Answers of one planning request, or of one yield; each task is asked once."""
 
     def __init__(self) -> None:
-        self._known: dict[str, Answer] = {}
+        self._known: dict[tuple[Any, ...], Answer] = {}
 
     def level(self, tasks: Sequence[Task]) -> list[Answer]:
         """Ask all of them; the answers come in the order of the tasks."""
         self._bulk(tasks)
-        todo = {task.task_id: task for task in tasks if task.task_id not in self._known}
-        wrappers = [task for task in todo.values() if is_plain_wrapper(type(task))]
-        for task in wrappers:
-            del todo[task.task_id]
-        self._check(list(todo.values()))
-        for task in wrappers:
-            self._known[task.task_id] = self._wrapper(task)
-        return [self._known[task.task_id] for task in tasks]
+        keys = [key_of(task) for task in tasks]
+        todo = {k: task for k, task in zip(keys, tasks, strict=True) if k not in self._known}
+        wrappers = {k: task for k, task in todo.items() if is_plain_wrapper(type(task))}
+        for key in wrappers:
+            del todo[key]
+        self._check(list(todo.items()))
+        for key, task in wrappers.items():
+            self._known[key] = self._wrapper(task)
+        return [self._known[key] for key in keys]
 
     def all_complete(self, tasks: Sequence[Task]) -> bool:
         """Whether all are; stops early at the first that is not. Raises what a check raises."""
@@ -101,7 +132,7 @@ class Checker:
         for task in tasks:
             if (
                 dialect_of(type(task)).answers_in_bulk(type(task))
-                and task.task_id not in self._known
+                and key_of(task) not in self._known
             ):
                 families.setdefault(type(task), []).append(task)
         for cls, members in families.items():
@@ -119,31 +150,39 @@ class Checker:
             return
         if done <= set(items):
             for task, item in zip(members, items, strict=True):
-                self._known[task.task_id] = item in done
+                self._known[key_of(task)] = item in done
 
-    def _check(self, tasks: list[Task]) -> None:
+    def _check(self, tasks: list[_Keyed]) -> None:
         asked = 0
         spent_s = 0.0
-        for task in tasks:
+        for key, task in tasks:
             if asked >= SAMPLE and spent_s > asked * SLOW_S:
                 break
             asked += 1
             started = time.perf_counter()
-            self._record(task)
+            self._record(key, task)
             spent_s += time.perf_counter() - started
-        if asked < len(tasks):
-            self._in_threads(tasks[asked:])
+        left = tasks[asked:]
+        if left:
+            self._in_threads([pair for pair in left if type(pair[1]) not in _HERE_ONLY])
+        for key, task in left:
+            if key not in self._known:
+                self._record(key, task)
 
-    def _in_threads(self, tasks: Iterable[Task]) -> None:
+    def _in_threads(self, tasks: Sequence[_Keyed]) -> None:
+        """Ask at the same time; what raises there is asked again here before that counts.
+
+        A connection of sqlite3, an event loop or an alarm answers in the main thread only.
+        """
         queue = collections.deque(tasks)
 
         def work() -> None:
             while True:
                 try:
-                    task = queue.popleft()
+                    key, task = queue.popleft()
                 except IndexError:
                     return
-                self._record(task)
+                self._record(key, task)
 
         count = min(THREADS_MAX, len(queue))
         threads = [threading.Thread(target=work, name="flow-complete") for _ in range(count)]
@@ -151,9 +190,14 @@ class Checker:
             thread.start()
         for thread in threads:
             thread.join()
+        for key, task in tasks:
+            if isinstance(self._known[key], BaseException):
+                self._record(key, task)
+                if not isinstance(self._known[key], BaseException):
+                    _HERE_ONLY.add(type(task))
 
-    def _record(self, task: Task) -> None:
+    def _record(self, key: tuple[Any, ...], task: Task) -> None:
         try:
-            self._known[task.task_id] = ask(task)
+            self._known[key] = ask(task)
         except BaseException as e:  # user code, sys.exit() included
-            self._known[task.task_id] = e
+            self._known[key] = e

@@ -54,7 +54,21 @@ class _Interpolation(configparser.BasicInterpolation):
         return re.sub(r"\$\{([^}]+)\}", variable, text)
 
 
-class LuigiConfigParser(configparser.ConfigParser):
+class _Singleton:
+    """What luigi's parsers offer as classes."""
+
+    @classmethod
+    def instance(cls) -> Any:
+        """Return what the files say, read once a process."""
+        return _instance(cls)
+
+    @classmethod
+    def add_config_path(cls, path: str) -> bool:
+        """Read one more file, as the function of this name, whatever its ending says."""
+        return _add(cls, path)
+
+
+class LuigiConfigParser(_Singleton, configparser.ConfigParser):
     """What ``luigi.cfg`` says. Option names keep their case; dashes in them are deprecated."""
 
     paths: ClassVar[list[str]] = standard_paths("cfg")
@@ -164,7 +178,7 @@ class LuigiConfigParser(configparser.ConfigParser):
         return method(section, name or option, **kwargs)
 
 
-class LuigiTomlParser:
+class LuigiTomlParser(_Singleton):
     """What ``luigi.toml`` says; its values keep their types."""
 
     paths: ClassVar[list[str]] = standard_paths("toml")
@@ -237,7 +251,10 @@ def get_config(parser: str | None = None) -> Any:
     Raises:
         ConfigError: One of them cannot be read.
     """
-    kind = _KINDS[parser or _chosen()]
+    return _instance(_KINDS[parser or _chosen()])
+
+
+def _instance(kind: Any) -> Any:
     if kind not in _read:
         config = kind()
         config.load([*kind.paths, *_from_environment(kind), *_added[kind]])
@@ -247,16 +264,27 @@ def get_config(parser: str | None = None) -> Any:
 
 def add_config_path(path: str) -> bool:
     """Read one more file, stronger than the others; false, with a warning, where there is none."""
-    if not os.path.isfile(path):
-        warnings.warn(f"Config file does not exist: {path}", stacklevel=2)
-        return False
-    kind = _kind_of(path)
-    if kind is not _KINDS[_chosen()]:
+    if os.path.isfile(path) and _kind_of(path) is not _KINDS[_chosen()]:
         _warn_of_other_kind(path)
+    return _add(_kind_of(path), path)
+
+
+def _add(kind: Any, path: str) -> bool:
+    if not os.path.isfile(path):
+        warnings.warn(f"Config file does not exist: {path}", stacklevel=3)
+        return False
     _added[kind].append(path)
     if kind in _read:
         _read[kind].load([path])
     return True
+
+
+def files() -> list[str]:
+    """Return the files that are read, of every kind, also those that do not exist."""
+    found: dict[str, None] = {os.environ.get(PATH_VARIABLE, ""): None}
+    for kind in dict.fromkeys(_KINDS.values()):
+        found.update(dict.fromkeys([*kind.paths, *_added[kind]]))
+    return [path for path in found if path]
 
 
 def forget() -> None:

@@ -1,6 +1,7 @@
 """``flow.run()`` at the bottom of a script, and ``flow.build([...])`` from a program.
 
-Both run the same engine as a cluster, in child processes that end with the call.
+Both run the same engine as a cluster, in child processes that end with the call. Task processes are
+forks of the program as it is then, where it can be forked (``flow.forking``).
 """
 
 from __future__ import annotations
@@ -120,13 +121,15 @@ def build(
 
     Raises:
         TypeError: A keyword that neither flow nor Luigi has.
+        UsageError: ``workers`` is no number from 1, or a scheduler is named that is not here.
         KeyboardInterrupt: Ctrl-C; what ran has finished, or was killed at the second press.
     """
-    from flow import luigi_options
+    from flow import luigi_options, origins, scripts
     from flow.dialects import module_of, others, strings_of
     from flow.execution import Root, Work, execute
 
     _refuse_while_loading("build")
+    scripts.alias_main()
     wanted = _tasks(tasks)
     known = ("quiet", "summary", "timeout", "retry", "fail_fast", "name", "state_dir")
     luigi_options.check("flow.build", keywords, known, local=local_scheduler)
@@ -134,14 +137,16 @@ def build(
         return RunResult(_nothing())
     options = {name: keywords[name] for name in known if keywords.get(name) is not None}
     if workers is not None:
+        if type(workers) is not int or workers < 1:
+            raise UsageError(f"flow.build(workers={workers!r:.100}): at least 1, or None: all CPUs")
         options["workers"] = workers
     if in_process:
         options["in_process"] = True
     for library in others():
         library.planning_elsewhere()
     roots = [Root(module_of(each), each.task_family, strings_of(each)) for each in wanted]
-    here = any(each.module == MAIN for each in roots)
-    work = Work(roots, options, path=_search_path(), here=here, library=True)
+    here = any(MAIN in each.module.split(origins.SEPARATOR) for each in roots)
+    work = Work(roots, options, path=_search_path(), here=here, forks=True, library=True)
     ended = execute(work, wanted)
     if ended.code == ExitCode.INTERRUPTED:
         raise KeyboardInterrupt  # what a program does next must not go on as if nothing was
@@ -183,10 +188,11 @@ def run(
     Raises:
         TypeError: ``cmdline_args`` is neither a list nor a tuple, or a keyword is unknown.
     """
-    from flow import luigi_options
+    from flow import luigi_options, scripts
     from flow.cli.errors import guarded
 
     _refuse_while_loading("run")
+    scripts.alias_main()
     luigi_options.check("flow.run", keywords, (), local=local_scheduler)
     if cmdline_args is not None:
         if not isinstance(cmdline_args, (list, tuple)):
@@ -208,7 +214,7 @@ def run(
 
 
 def _run(words: list[str], main_task_cls: type[Task] | None) -> RunResult:
-    from flow import luigi_options
+    from flow import forking, luigi_options
     from flow.cli.listing import task_text
     from flow.cli.taskline import parse
     from flow.execution import Root, Work, execute
@@ -225,9 +231,15 @@ def _run(words: list[str], main_task_cls: type[Task] | None) -> RunResult:
         module = _module_of(family)
     luigi_options.drop(line.options)
     root = Root(module, family, line.params)
-    here = module == MAIN
-    work = Work([root], line.options, path=_search_path(), here=here, qualified=line.qualified)
-    if work.here or line.options.get("in_process"):
+    work = Work(
+        [root],
+        line.options,
+        path=_search_path(),
+        here=module == MAIN,
+        forks=True,
+        qualified=line.qualified,
+    )
+    if (work.here and forking.why_not()) or line.options.get("in_process"):
         from flow import tasklogs
         from flow.parameters.defaults import settings
 
@@ -239,10 +251,7 @@ def _refuse_while_loading(name: str) -> None:
     """A task process that imports a script must not start what the script starts."""
     loading = sys.modules.get("flow.loading")
     if loading is not None and loading.is_loading():
-        raise UsageError(
-            f"flow.{name}() was called while the module was imported: "
-            'put it under  if __name__ == "__main__":'
-        )
+        raise loading.refusal(f"flow.{name}()")
 
 
 def _options() -> tuple[Option, ...]:
@@ -271,7 +280,7 @@ def _class(family: str) -> Any:
 
 def _module_of(family: str) -> str:
     from flow.dialects import dialect_of
-    from flow.registry import wire_name
+    from flow.places import wire_name
 
     cls = _class(family)
     if dialect_of(cls).is_library(cls):

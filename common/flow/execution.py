@@ -11,6 +11,7 @@ import threading
 from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from flow import forking
 from flow.children import Children
 from flow.cli.attempts import Attempts
 from flow.cli.interrupts import CleanExit, Interrupts
@@ -41,7 +42,8 @@ class Work(NamedTuple):
     roots: Sequence[Root]
     options: dict[str, Any]  #: by ``flow.cli.options.RUN``
     path: Sequence[str] = ()
-    here: bool = False  #: in this process, because no other can import the tasks
+    here: bool = False  #: no process can import the tasks: in forks of this one, or in itself
+    forks: bool = False  #: tasks see what this process has set, where it can be forked
     library: bool = False  #: called from a program: stdout belongs to the program
     #: values for tasks of any family: ``Family_parameter`` -> text
     qualified: dict[str, str] = {}
@@ -57,14 +59,19 @@ def execute(work: Work, tasks: Iterable[Any] = ()) -> Ended:
 
         return execute_in_process(work, tasks)
     with CleanExit(), told(work.qualified):
-        return _execute_here(work) if work.here else _execute(work)
+        reason = forking.why_not() if work.forks else ""
+        if work.here and reason:
+            return _execute_here(work)
+        template = forking.CallersTemplate() if work.forks and not reason else None
+        return _execute(work._replace(here=False), template, reason)
 
 
-def _execute(work: Work) -> Ended:
+def _execute(work: Work, template: forking.CallersTemplate | None, unseen: str) -> Ended:
+    """Run the tasks in processes. ``unseen``: why they do not have what this process has set."""
     slots = work.options.get("workers") or os.cpu_count() or 1
     state_dir = work.options.get("state_dir", "")
-    with Children(slots=slots, path=work.path, state_dir=state_dir) as children:
-        return _submit_and_follow(work, children, Interrupts())
+    with Children(slots=slots, path=work.path, state_dir=state_dir, template=template) as children:
+        return _submit_and_follow(work, children, Interrupts(), forking.unseen(unseen))
 
 
 @contextlib.contextmanager
@@ -143,7 +150,9 @@ def submission(work: Work) -> Submit:
     return Submit(0, new_uid(), project, roots, options)
 
 
-def _submit_and_follow(work: Work, children: Children, interrupts: Interrupts) -> Ended:
+def _submit_and_follow(
+    work: Work, children: Children, interrupts: Interrupts, sentence: str = ""
+) -> Ended:
     # The children load meanwhile: everything heavy is imported only now.
     from flow.cli.follow import follow
     from flow.client import Client
@@ -153,7 +162,9 @@ def _submit_and_follow(work: Work, children: Children, interrupts: Interrupts) -
     children.wait_ready()
     with Client(children.address) as client:
         if work.here:
-            view.say("These tasks exist only in this process, so they run in it, one at a time.")
+            sentence = "These tasks exist only in this process, so they run in it, one at a time."
+        if sentence:
+            view.say(sentence)
         try:
             submitted = client.ask(submission(work), Submitted)
         except Unreachable:

@@ -12,7 +12,7 @@ from typing import Any, Final
 
 from flow import blame
 from flow.completeness import Answer, Checker, is_plain_wrapper
-from flow.dialects import is_task
+from flow.dialects import is_task, key_of
 from flow.task import flatten, is_external
 
 COMPLETE: Final = "COMPLETE"
@@ -109,10 +109,10 @@ def explore(roots: Iterable[Any], *, depth_max: int | None = None) -> Graph:
         depth_max: Tasks so many steps below are found, but not asked what they require.
     """
     nodes: list[Node] = []
-    known: dict[str, int] = {}
+    known: dict[tuple[Any, ...], int] = {}
 
     def add(task: Any, depth: int) -> int:
-        index = known.setdefault(task.task_id, len(nodes))
+        index = known.setdefault(key_of(task), len(nodes))
         if index == len(nodes):
             nodes.append(Node(task, depth))
         return index

@@ -1,8 +1,8 @@
 """What the command line of a run gives to tasks of any family, while this process works for it.
 
 ``--Family-param value`` is a default of ``param`` for every task of ``Family`` that is made for the
-run. A warm process works for many runs in turn: planners and runners say before each step which
-values hold from there on, as the packed map that travels with the run (``SubmitOptions.given``).
+run. A task process is told once, before it imports the run's program, as the packed map that
+travels with the run (``SubmitOptions.given``); a program that builds by itself may have several.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import contextlib
 from collections.abc import Iterator
 
 from flow.dialects import NATIVE, others
-from flow.packing import pack_params, unpack_params
+from flow.packing import unpack_params
 from flow.parameters import defaults
 
 _packed = b""
@@ -37,18 +37,3 @@ def using(packed: bytes) -> Iterator[None]:
         yield
     finally:
         use(before)
-
-
-def taken(packed: bytes) -> bytes:
-    """Return what of these some family of this process takes; the rest was meant for a root.
-
-    ``--start-date`` looks like a value for a family ``start`` until the tasks are known.
-    """
-    dialects = (NATIVE, *others())
-    named = unpack_params(packed)
-    kept = {
-        name: text
-        for name, text in named.items()
-        if any(dialect.owner_of(name) is not None for dialect in dialects)
-    }
-    return pack_params(kept, "") if kept else b""

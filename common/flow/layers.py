@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -71,13 +72,17 @@ def _check_variable(name: str, section: str, key: str, text: str) -> None:
 
 def from_files(env: Mapping[str, str], cwd: Path, system: Path = SYSTEM_FILE) -> Iterator[Layer]:
     """Read the project's, the user's and the machine's file, as far as they exist."""
+    for path in files(env, cwd, system):
+        yield _read(path, env)
+
+
+def files(env: Mapping[str, str], cwd: Path, system: Path = SYSTEM_FILE) -> Iterator[Path]:
+    """Yield the files of settings that exist, the strongest first."""
     project = _project_file(cwd)
     if project is not None:
-        yield _read(project, env)
+        yield project
     user = Path(env.get("XDG_CONFIG_HOME") or Path(env.get("HOME", "/")) / ".config")
-    for path in (user / "flow" / "config.toml", system):
-        if path.is_file():
-            yield _read(path, env)
+    yield from (path for path in (user / "flow" / "config.toml", system) if path.is_file())
 
 
 def project_folder(cwd: Path) -> Path:
@@ -114,15 +119,21 @@ def _read(path: Path, env: Mapping[str, str]) -> Layer:
     return Layer(source, _interpolated(values, env, source), path.parent)
 
 
-def _parse(path: Path, *, lenient: bool = False) -> dict[str, Any]:
+@functools.lru_cache(maxsize=8)
+def _loads(text: bytes) -> dict[str, Any]:
+    """Parse once what is read anew for each program; the result is shared: do not change it."""
     import tomllib
 
+    return tomllib.loads(text.decode("utf-8-sig"))
+
+
+def _parse(path: Path, *, lenient: bool = False) -> dict[str, Any]:
     try:
         with path.open("rb") as file:
             text = file.read(FILE_BYTES_MAX + 1)
         if len(text) > FILE_BYTES_MAX:
             raise ValueError(f"larger than {FILE_BYTES_MAX} bytes")
-        return tomllib.loads(text.decode("utf-8-sig"))
+        return _loads(text)
     except (OSError, ValueError) as error:
         # A project file of other tools with a mistake in it is theirs to complain about.
         if lenient:

@@ -6,25 +6,22 @@ Which directories modules are found in is the business of the process that calls
 
 from __future__ import annotations
 
-import hashlib
+import contextlib
 import importlib
-import importlib.util
 import os
 import sys
-from collections.abc import Mapping
-from importlib.machinery import SourceFileLoader
+from collections.abc import Iterator, Mapping
 from types import FunctionType, ModuleType
 from typing import Any, Final
 
-from flow import blame, dialects, given, registry
-from flow.errors import SchedulingError
+from flow import blame, dialects, given, origins, places, registry, scripts
+from flow.dialects import luigi_guard
+from flow.errors import SchedulingError, UsageError
 from flow.extras import DISTRIBUTION
 from flow.packing import unpack_params
 from flow.parameters import errors
-from flow.registry import FILE_PREFIX
+from flow.places import FILE_PREFIX
 
-_SCRIPT_MODULE_PREFIX: Final = "_flow_script_"
-_SCRIPT_HASH_CHARS: Final = 12
 #: Top-level packages in which no task of a user is looked for.
 _NOT_TASKS: Final = frozenset(sys.stdlib_module_names) | {"flow_worker", "flow_coordinator"}
 
@@ -45,8 +42,14 @@ _BROUGHT_BY: Final = "flow.patterns.calendar_ranges"
 
 #: Modules being imported right now, the innermost last.
 _loading: list[str] = []
+#: What an import may raise that ends more than the import: here, somebody typed Ctrl-C.
+_passing: tuple[type[BaseException], ...] = (KeyboardInterrupt,)
+#: Modules whose import failed for good in this process.
+_broken: dict[str, ImportFailed] = {}
 #: (module, family) -> (generation of the registry, class).
 _found: dict[tuple[str, str], tuple[int, Any]] = {}
+#: Class -> (generation of the registry, module) where it was found to be itself.
+_homes: dict[Any, tuple[int, str]] = {}
 
 
 class ImportFailed(SchedulingError):
@@ -65,21 +68,71 @@ class ImportFailed(SchedulingError):
         self.trace = trace
 
 
+class OtherClass(SchedulingError):
+    """Other processes would not find the class of a task, or would find another one."""
+
+    kind = "requires"
+
+
+def enter_task_process(passing: tuple[type[BaseException], ...] = ()) -> None:
+    """Be told that this process is there to plan or run tasks, before it loads any.
+
+    Its ``__main__`` is the first script that it loads, and a task whose class no other process can
+    find is refused where it is planned. Nobody types Ctrl-C here: whatever an import raises is its
+    failure, except ``passing``, which ends this process.
+    """
+    global _passing
+    _passing = passing
+    scripts.take_for_main()
+    places.shares = True
+
+
+def inherit_program() -> None:
+    """Be told that this process is a fork of a program, there to plan or run its tasks.
+
+    Its ``__main__`` stays what it is; all classes that it has, ``places.made_by`` knows.
+    """
+    scripts.keep_main()
+    places.shares = places.inherits = True
+
+
 def is_loading() -> bool:
     """Tell whether user code is being imported right now: nothing should run from there."""
     return bool(_loading)
 
 
+def remember_failure(name: str, failure: ImportFailed) -> None:
+    """Have each further try fail in the same way, without running the module again."""
+    _broken[name] = failure
+
+
+def refusal(call: str) -> UsageError:
+    """Make the error for what would start a run, as ``flow.build()``, while a module is loaded."""
+    return UsageError(
+        f'{call} was called while the module was imported: put it under  if __name__ == "__main__":'
+    )
+
+
 def load_module(name: str) -> ModuleType:
     """Import a module by name, or a script by ``file:/abs/path.py``; once per process.
 
-    A script gets a private name, so its ``if __name__ == "__main__"`` part does not run. The script
-    that this process itself runs is not loaded a second time.
+    A script is known by its stem (see ``flow.scripts``), and its ``if __name__ == "__main__"`` part
+    does not run. The script that this process itself runs is not loaded a second time. What would
+    start a run while it is imported is refused. Of an origin with several modules all are imported,
+    and the first is returned.
 
     Raises:
         ImportFailed: It does not exist or raised; the message has the user's own frame.
     """
-    main = registry.wire_name("__main__")
+    if name in _broken:
+        raise _broken[name]
+    module, held = origins.split(name)
+    if held:
+        loaded = load_module(module)
+        for each in held:
+            load_module(each)
+        return loaded
+    main = places.wire_name("__main__")
     if name == main:
         return sys.modules["__main__"]
     if name == "__main__":
@@ -87,13 +140,31 @@ def load_module(name: str) -> ModuleType:
             "tasks of a notebook, a shell or python -c exist only in the process that defined them",
             hint="move them into a module or a script file",
         )
-    _loading.append(name)
-    try:
-        if name.startswith(FILE_PREFIX):
-            return _load_script(os.path.abspath(name[len(FILE_PREFIX) :]))
-        return _import(name)
-    finally:
-        _loading.pop()
+    if name.startswith(FILE_PREFIX):
+        return _load_script(places.script_path(name))
+    return _import(name)
+
+
+def home_of(task: Any) -> str:
+    """Return the origin of a task: the module from which another process gets its class.
+
+    See ``flow.origins``.
+
+    Raises:
+        OtherClass: There is none, or another class has that name there; only in task processes,
+            whose tasks run elsewhere.
+    """
+    if not places.shares:
+        return dialects.module_of(task)
+    cls = type(task)
+    known = _homes.get(cls)
+    if known is not None and known[0] == _generation():
+        return dialects.origin_in(known[1], task)
+    module = dialects.dialect_of(cls).home(task)
+    _verify(module, cls)
+    if not _is_brought(cls):  # a range is at home where the task that it repeats is
+        _homes[cls] = _generation(), module
+    return dialects.origin_in(module, task)
 
 
 def load_task_class(module: str, family: str) -> Any:
@@ -111,7 +182,8 @@ def load_task_class(module: str, family: str) -> Any:
     found = _found.get(key)
     if found is not None and found[0] == _generation():
         return found[1]
-    cls = _find(module, load_module(module), family)
+    loaded = load_module(module)
+    cls = _find(origins.split(module)[0], loaded, family)
     _found[key] = (_generation(), cls)
     return cls
 
@@ -126,8 +198,11 @@ def load_task(module: str, family: str, str_params: Mapping[str, str]) -> Any:
     cls = load_task_class(module, family)
     dialect = dialects.dialect_of(cls)
     dialect.check_names(cls, str_params)
-    registry.asked_of = module
-    task = dialect.make(cls, str_params)
+    before, registry.asked_of = registry.asked_of, module
+    try:
+        task = dialect.make(cls, str_params)
+    finally:
+        registry.asked_of = before  # it may be a parameter of another task
     if not task.initialized():
         raise errors.BadDeclaration(
             f"{family} is not initialized: did you override __init__ and forget to call super()?"
@@ -193,11 +268,11 @@ def _generation() -> int:
 
 def _find(module: str, loaded: ModuleType, family: str) -> Any:
     if module.startswith(FILE_PREFIX):
-        module = FILE_PREFIX + os.path.abspath(module[len(FILE_PREFIX) :])
-    classes = named_classes(family)
+        module = places.script_name(places.script_path(module))
+    classes = [cls for cls in named_classes(family) if not places.is_lost(cls)]
     own = [cls for cls in classes if _module(cls) == module]
     if own:
-        return registry.choose(family, own)
+        return registry.choose(family, [cls for cls in own if places.is_held(cls)] or own)
     named = [value for value in vars(loaded).values() if dialects.is_task_class(value)]
     offered = [cls for cls in named if cls.get_task_family() == family]
     if offered:
@@ -217,6 +292,28 @@ def _find(module: str, loaded: ModuleType, family: str) -> Any:
         list(dict.fromkeys(families)),
         hint=f"there is one in {elsewhere}" if elsewhere else "",
     )
+
+
+def _verify(module: str, cls: Any) -> None:
+    """Raise unless module and family mean this very class wherever the program is imported."""
+    family = cls.get_task_family()
+    if places.is_lost(cls):
+        raise OtherClass(
+            f"task {family}: its class {places.described(cls)} was made after the import of its "
+            "program, so no other process has it: define it at module level, or make it while the "
+            "module is imported"
+        )
+    try:
+        found = load_task_class(module, family)
+    except registry.UnknownTask as error:  # what was asked for is fine; this requirement is not
+        raise OtherClass(str(error), hint=error.hint) from error
+    if found is not cls:
+        name, other = places.described(cls), places.described(found)
+        other = f"a later class {other}" if name == other else other
+        raise OtherClass(
+            f"task {family}: its class is {name}, but other processes find {other} "
+            "by that name: rename one of them, or give it a task_namespace"
+        )
 
 
 def _module(cls: Any) -> str:
@@ -249,54 +346,69 @@ def _reachable(loaded: ModuleType) -> dict[str, None]:
     return names
 
 
+@contextlib.contextmanager
+def _importing(name: str) -> Iterator[None]:
+    """Have what is made meanwhile known as this import's, and nothing run meanwhile."""
+    _loading.append(name)
+    try:
+        # What a module keeps is for all runs that it will be used in.
+        with given.using(b""):
+            if len(_loading) > 1:
+                yield
+            else:
+                with luigi_guard.refusing(refusal), _made_by(name):
+                    yield
+    finally:
+        _loading.pop()
+
+
+@contextlib.contextmanager
+def _made_by(name: str) -> Iterator[None]:
+    places.importing = name
+    for other in dialects.others():
+        other.importing()
+    try:
+        yield
+    finally:
+        for other in dialects.others():
+            other.imported()
+        places.importing = ""
+
+
 def _import(name: str) -> ModuleType:
     known = sys.modules.get(name)
     if known is not None:
         return known
-    # A warm process may look for a module that was written after it listed the directory.
+    # A process may look for a module that was written after it listed the directory.
     importlib.invalidate_caches()
     try:
-        with given.using(b""):  # what a module keeps is for all runs that it will be used in
+        with _importing(name):
             return importlib.import_module(name)
-    except (Exception, SystemExit) as error:  # importing runs user code
+    except _passing:
+        raise
+    except BaseException as error:  # importing runs user code
         if isinstance(error, ModuleNotFoundError) and _is_part(error.name, name):
             raise _not_found(name, error) from error
         raise _failed(name, error) from error
 
 
 def _load_script(path: str) -> ModuleType:
-    private = private_name(path)
-    known = sys.modules.get(private)
+    known = scripts.loaded(path)
     if known is not None:
         return known
-    name = FILE_PREFIX + path
+    name = places.script_name(path)
     if not os.path.isfile(path):
         raise ImportFailed(f"there is no file {path}", hint="check the path of the script")
-    loader = SourceFileLoader(private, path)
-    module = ModuleType(private)
-    module.__file__ = path
-    module.__loader__ = loader
-    module.__spec__ = importlib.util.spec_from_file_location(private, path, loader=loader)
-    registry.script_names[private] = name
-    sys.modules[private] = module
-    if os.path.dirname(path) not in sys.path:
-        # As for any script: what lies beside it can be imported.
-        sys.path.insert(0, os.path.dirname(path))
     try:
-        with given.using(b""):
-            loader.exec_module(module)
-    except (Exception, SystemExit) as error:  # importing runs user code
-        del sys.modules[private]
+        with _importing(name):
+            module = scripts.run(path)
+    except _passing:
+        raise
+    except BaseException as error:  # importing runs user code
         raise _failed(name, error) from error
     for other in dialects.others():
-        other.on_script(private, name)
+        other.on_script(module.__name__, name)
     return module
-
-
-def private_name(path: str) -> str:
-    """Return what a script is called in ``sys.modules`` of the processes that load it."""
-    digest = hashlib.sha256(path.encode("utf-8", "surrogateescape")).hexdigest()
-    return f"{_SCRIPT_MODULE_PREFIX}{digest[:_SCRIPT_HASH_CHARS]}"
 
 
 def _failed(name: str, error: BaseException) -> ImportFailed:

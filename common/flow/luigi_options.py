@@ -11,6 +11,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
 from flow.cli.taskline import Option
+from flow.errors import UsageError
 from flow.parameters.errors import suggestion
 
 #: Keyword or flag without effect -> the text after the flag; empty: it takes none.
@@ -43,10 +44,12 @@ _FLAGS: Final = (
 def check(
     where: str, keywords: Mapping[str, Any], known: Iterable[str], *, local: bool | None
 ) -> None:
-    """Refuse keywords that neither flow nor Luigi knows; warn of those that ask for a scheduler.
+    """Refuse keywords that neither flow nor Luigi knows, and a scheduler somewhere else.
 
     Raises:
         TypeError: A keyword is unknown.
+        UsageError: It names a scheduler, and not ``local_scheduler=True``: the tasks would run on
+            a machine where nobody wants them.
     """
     allowed = (*known, *WITHOUT_EFFECT, *REMOTE)
     for name in keywords:
@@ -54,10 +57,15 @@ def check(
             near = suggestion(name, allowed)
             raise TypeError(f"{where}() got an unexpected keyword argument {name!r}.{near}")
     remote = [name for name in REMOTE if keywords.get(name)]
-    if (remote and not local) or local is False:
-        what = remote[0] if remote else "local_scheduler=False"
+    if remote and not local:
+        raise UsageError(
+            f"{where}({remote[0]}={keywords[remote[0]]!r:.100}): it runs tasks on this machine",
+            hint="to use a coordinator: flow submit; to run here: local_scheduler=True",
+        )
+    if local is False:
         warnings.warn(
-            f"{where}({what}): it runs on this machine; to use a coordinator: flow submit",
+            f"{where}(local_scheduler=False): it runs on this machine; to use a coordinator: "
+            "flow submit",
             UserWarning,
             stacklevel=3,
         )

@@ -1,13 +1,20 @@
-"""The parameters of a task as bytes: what messages and the store carry of it."""
+"""The parameters of a task as bytes: what messages and the store carry of it.
+
+A msgpack map of names to text. Values that their text does not give back are in it once more, with
+their types, as one text under the name ``TYPED``, which no parameter can have.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, Final
 
 import msgspec
 
+from flow import typed
 from flow.errors import UsageError
-from flow.parameters.errors import is_unicode, not_unicode
+from flow.parameters import errors
+from flow.wirenames import TYPED
 
 #: Key under which a task keeps its packed parameters.
 _CACHED: Final = "_flow_packed"
@@ -26,23 +33,46 @@ def packed_params(task: Any) -> bytes:
             named = dict(zip(signature.names, texts, strict=True))
         else:
             named = {name: texts[index] for name, index in signature.sent}
-        packed = pack_params(named, task.task_family)
+        packed = pack_params(named, task.task_family, signature.untyped(task._flow_values))
         task.__dict__[_CACHED] = packed
     return packed
 
 
-def pack_params(named: dict[str, str], family: str) -> bytes:
-    """Pack parameters given as strings. Raises ``BadParameter`` for text that is not Unicode."""
+def pack_params(
+    named: dict[str, str], family: str, values: Mapping[str, Any] | None = None
+) -> bytes:
+    """Pack parameters given as strings. Raises ``BadParameter`` for text that is not Unicode.
+
+    ``values``: those of them that their text does not give back. Raises ``BadParameter`` for one
+    that no other process can be told.
+    """
+    if values:
+        named = {**named, TYPED: _written(values, family)}
     try:
         return _encode(named)
     except UnicodeEncodeError:
-        name = next(name for name, text in named.items() if not is_unicode(text))
-        raise not_unicode(family, name, named[name]) from None
+        name = next(name for name, text in named.items() if not errors.is_unicode(text))
+        raise errors.not_unicode(family, name, named[name]) from None
 
 
-def unpack_params(packed: bytes) -> dict[str, str]:
-    """Read what ``packed_params`` wrote."""
+def _written(values: Mapping[str, Any], family: str) -> str:
+    for name, value in values.items():
+        try:
+            typed.write({name: value})
+        except (typed.Untold, ValueError, RecursionError) as error:
+            reason = f"{errors.shown(value)} ({error}) cannot be told to another process"
+            reason = f"{reason}; what can: {typed.KINDS}"
+            raise errors.bad(family, name, reason, "Parameter") from None
+    return typed.write(values)
+
+
+def unpack_params(packed: bytes) -> dict[str, Any]:
+    """Read what ``packed_params`` wrote: text by name, and values that are none."""
     try:
-        return _decode(packed)
-    except msgspec.MsgspecError as error:
+        named: dict[str, Any] = _decode(packed)
+        values = named.pop(TYPED, "")
+        if values:
+            named.update(typed.read(values))
+        return named
+    except (msgspec.MsgspecError, ValueError) as error:
         raise UsageError(f"parameters are not a map of text to text: {error}") from None

@@ -6,12 +6,12 @@ Called at each ``class X(Task)`` and each ``X(...)``. Imports nothing by name: t
 
 from __future__ import annotations
 
-import os
 import sys
 from abc import ABCMeta
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Final, TypeVar
 
+from flow import origins, places
 from flow.errors import UsageError
 from flow.parameters.base import Parameter
 from flow.parameters.defaults import warn_of_unconsumed
@@ -26,11 +26,7 @@ INSTANCES_KEPT_MAX: Final = 8192
 LISTED_FAMILIES_MAX: Final = 30
 #: Longer names get no suggestion: comparing takes quadratic time.
 SUGGESTED_CHARS_MAX: Final = 200
-#: What a module of a script is called on the wire starts with this.
-FILE_PREFIX: Final = "file:"
 
-#: Private name of a loaded script -> ``file:/abs/path.py``.
-script_names: dict[str, str] = {}
 #: Counts changes of the registry: what was looked up under another number may be outdated.
 generation = 0
 #: The module that the task being made was asked of. Where several classes have the family that a
@@ -66,10 +62,12 @@ class Register(ABCMeta):
     def __new__(mcs, name: str, bases: tuple[type, ...], body: dict[str, Any], **kw: Any) -> Any:
         body.setdefault("__module__", _module_of_caller())
         cls = super().__new__(mcs, name, bases, body, **kw)
-        type.__setattr__(cls, "_flow_module", wire_name(cls.__module__))
+        type.__setattr__(cls, "_flow_module", places.wire_name(cls.__module__))
         # What namespace() says later is for classes declared later.
         type.__setattr__(cls, "_flow_space", namespace_of(cls.__module__))
         cls._flow_read()
+        if places.importing:
+            places.remember((cls,))
         if body.get("_visible_in_registry", True):
             _register(cls)
         return cls
@@ -118,7 +116,7 @@ class Register(ABCMeta):
     @property
     def task_module(cls) -> str:
         """What another process imports to get this class: a module, or ``file:/abs/path.py``."""
-        return cls._flow_module
+        return places.home_of(cls, cls._flow_module)
 
     def _flow_read(cls) -> None:
         """Read parameters, family and constructors, and start an empty instance cache."""
@@ -217,22 +215,9 @@ def namespace_of(module: str) -> str:
     return ""
 
 
-def wire_name(module: str) -> str:
-    """Return the name under which another process can import a module.
-
-    A script run as ``__main__`` is ``file:/abs/path.py``, a module run with ``-m`` is its own name;
-    a notebook, a shell and ``-c`` stay ``__main__``.
-    """
-    if module != "__main__":
-        return script_names.get(module, module)
-    names = _globals_of_main()
-    spec = names.get("__spec__")
-    if spec is not None and spec.name != "__main__":
-        return str(spec.name)
-    path: str | None = names.get("__file__")
-    if path and os.path.isfile(path):
-        return FILE_PREFIX + os.path.abspath(path)
-    return "__main__"
+def every_class() -> list[Register]:
+    """Return all classes that are registered."""
+    return [cls for classes in _classes.values() for cls in classes]
 
 
 def classes_of(family: str) -> list[Register]:
@@ -245,37 +230,53 @@ def families_of(module: str) -> list[str]:
     return [
         family
         for family, classes in _classes.items()
-        if any(cls._flow_module == module for cls in classes)
+        if any(cls.task_module == module for cls in classes)
     ]
 
 
 def choose(family: str, classes: Sequence[Register]) -> Register:
     """Return the newest of several classes of one family, if it is a subclass of the others.
 
+    Of one that was defined again under the same name, the newest counts.
+
     Raises:
         AmbiguousTask: It is not.
     """
-    newest = classes[-1]
-    if all(issubclass(newest, cls) for cls in classes):
+    counting = newest_of_each(classes)
+    newest: Register = counting[-1]
+    if all(issubclass(newest, cls) for cls in counting):
         return newest
-    places = ", ".join(f"{_place(cls)}.{cls.__qualname__}" for cls in classes)
+    listed = ", ".join(places.described(cls) for cls in counting)
     raise AmbiguousTask(
-        f"task {family} is ambiguous, these classes have that name: {places}",
+        f"task {family} is ambiguous, these classes have that name: {listed}",
         hint="rename one of them, or give it a task_namespace",
     )
 
 
-def _place(cls: Any) -> str:
-    # Classes of other libraries are chosen from as well.
-    return str(getattr(cls, "_flow_module", cls.__module__))
+def newest_of_each(classes: Iterable[Any]) -> list[Any]:
+    """Return classes without those that were defined again, in one module under one name.
+
+    Copies that a pickle made of a class do not count: the module holds the original.
+    """
+    newest: dict[Any, Any] = {}
+    for cls in classes:
+        name = cls if "<locals>" in cls.__qualname__ else cls.__qualname__
+        place = places.module_of(cls), name
+        if place in newest and places.is_held(newest[place]):
+            continue
+        newest.pop(place, None)  # the order is that of the definitions which count
+        newest[place] = cls
+    return list(newest.values())
 
 
 def find(family: str) -> Register:
     """Return the one class of a family, whatever module it is from. Raises ``UnknownTask``."""
     classes = classes_of(family)
     if len(classes) > 1:
-        # A warm process knows tasks of many pipelines. This one's own are meant.
-        classes = [cls for cls in classes if cls._flow_module == asked_of] or classes
+        # Modules of one program may have one family. This one's own are meant.
+        module, held = origins.split(asked_of)
+        near = [cls for cls in classes if cls.task_module in (held or (module,))]
+        classes = near or classes
     if not classes:
         raise unknown_task("there is no task", family, Register.task_names())
     return choose(family, classes)
@@ -357,16 +358,3 @@ def _declared(cls: type) -> dict[str, Parameter[Any]]:
 def _module_of_caller() -> str:
     frame = sys._getframe(2)
     return str(frame.f_globals.get("__name__", "__main__"))
-
-
-def _globals_of_main() -> dict[str, Any]:
-    """Return the globals of the ``__main__`` that defines a class right now.
-
-    Profilers and debuggers run a script in a namespace that is not ``sys.modules["__main__"]``.
-    """
-    frame = sys._getframe(1)
-    while frame is not None:
-        if frame.f_globals.get("__name__") == "__main__":
-            return frame.f_globals
-        frame = frame.f_back  # type: ignore[assignment]
-    return vars(sys.modules["__main__"])

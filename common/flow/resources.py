@@ -6,6 +6,7 @@ An amount is a number, or text with a unit (``"9GB"``, ``"512MiB"``) for things 
 from __future__ import annotations
 
 import math
+import numbers
 from collections.abc import Mapping
 
 from flow.errors import UsageError
@@ -28,7 +29,7 @@ AMOUNT_MAX = float(2**53)
 def parse_amount(name: str, value: object) -> float:
     """Read one amount. Raises ``UsageError`` naming the resource and what would be right."""
     amount = math.nan
-    if isinstance(value, (int, float)) and not isinstance(value, bool):
+    if isinstance(value, numbers.Real) and not isinstance(value, bool):  # numpy's are such, too
         amount = float(value)
     elif isinstance(value, str):
         amount = _parse_text(value)

@@ -6,6 +6,7 @@ mistake is reported with the file and the key it is in, also when something stro
 
 from __future__ import annotations
 
+import functools
 import math
 import os
 from collections.abc import Mapping
@@ -45,6 +46,9 @@ class CoreSettings(Section, frozen=True):
 
     coordinator: str = DEFAULT_ADDRESS
     project: str = "default"
+    #: runs end what the code that planned them cannot run any more, instead of using other code
+    strict_code: bool = False
+    code_dir: str = ""  #: packed and sent along by ``flow submit``; empty: workers have the code
 
 
 class CoordinatorSettings(Section, frozen=True):
@@ -61,6 +65,7 @@ class CoordinatorSettings(Section, frozen=True):
     extend_s: Seconds = 300.0  #: promised to workers at a planned restart
     external_check_s: Annotated[float, Meta(gt=0)] = 60.0
     history_runs_max: Count = 1000  #: ended runs kept in the store
+    packages_bytes_max: Count = 2 << 30  #: of packed code; what no open run needs goes
 
 
 class WorkerSettings(Section, frozen=True):
@@ -75,6 +80,12 @@ class WorkerSettings(Section, frozen=True):
     planners: CountFromOne = 1
     runner_tasks_max: CountFromOne = 10_000
     runner_memory_max: Count = 0  #: bytes, or text such as "2GiB"; 0: no bound
+    fork: Literal["auto", "never"] = "auto"  #: never: each task process imports for itself
+    #: code: a run may use what an earlier one of equal code, settings and values has imported
+    reuse: Literal["run", "code"] = "run"
+    import_timeout_s: Annotated[float, Meta(gt=0)] = 600.0  #: an import that takes longer is killed
+    packages_bytes_max: Count = 2 << 30  #: of unpacked code; what no program uses goes
+    environments_bytes_max: Count = 10 << 30  #: of what that code requires, installed
     task_process_context: str = ""  #: dotted class whose instances stand around every run()
 
 
@@ -281,7 +292,7 @@ def _from_flags(flags: Mapping[str, object]) -> Layer:
 
 def _checked(layer: Layer) -> dict[str, dict[str, Any]]:
     """Return the sections of one place with texts made values, or raise naming the key."""
-    _refuse_unknown(layer, "section", layer.sections, _known(Settings) - {"sources"})
+    _refuse_unknown(layer, "section", layer.sections, set(_fields(Settings)) - {"sources"})
     return {name: _checked_section(layer, name, raw) for name, raw in layer.sections.items()}
 
 
@@ -295,8 +306,8 @@ def _checked_section(layer: Layer, name: str, raw: Any) -> dict[str, Any]:
         return found
     if name == "resources":
         return {key: _amount(layer, f"[resources] {key}", value) for key, value in raw.items()}
-    kind = next(field.type for field in msgspec.structs.fields(Settings) if field.name == name)
-    _refuse_unknown(layer, f"key in [{name}]", raw, _known(kind))
+    kind = _fields(Settings)[name]
+    _refuse_unknown(layer, f"key in [{name}]", raw, set(_fields(kind)))
     values = {key: _prepared(layer, name, key, value) for key, value in raw.items()}
     for key, value in values.items():
         where = f"{layer.source}: [{name}] {key}"
@@ -322,7 +333,7 @@ def _prepared(layer: Layer, section: str, key: str, value: Any) -> Any:
             return _pairs(layer, where, value)
         if isinstance(value, dict):
             return {name: _amount(layer, f"{where} {name}", each) for name, each in value.items()}
-    if (section, key) == ("worker", "runner_memory_max"):
+    if (section, key) == ("worker", "runner_memory_max") or key.endswith("_bytes_max"):
         return int(_amount(layer, where, value))
     if (section, key) == ("worker", "path"):
         parts = value.split(os.pathsep) if isinstance(value, str) else value
@@ -333,7 +344,7 @@ def _prepared(layer: Layer, section: str, key: str, value: Any) -> Any:
     if (section, key) in (("logs", "level"), ("email", "format")) and isinstance(value, str):
         return value.lower()
     files = key in ("file", "config") and section == "logs"
-    if (files or key in ("state_dir", "log_dir", "root", "password_file")) and value:
+    if (files or key in ("state_dir", "log_dir", "root", "password_file", "code_dir")) and value:
         return _path(layer, value)
     if key in ("coordinator", "bind") and isinstance(value, str) and "://" not in value:
         return f"tcp://{value}"
@@ -394,8 +405,9 @@ def _text(value: Any) -> str:
     return json.dumps(value, default=_text)
 
 
-def _known(kind: Any) -> set[str]:
-    return {field.name for field in msgspec.structs.fields(kind)}
+@functools.cache
+def _fields(kind: Any) -> dict[str, Any]:
+    return {field.name: field.type for field in msgspec.structs.fields(kind)}
 
 
 def _refuse_unknown(layer: Layer, what: str, given: Mapping[str, Any], known: set[str]) -> None:

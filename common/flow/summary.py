@@ -113,9 +113,18 @@ def render(summary: RunSummary, *, full: bool = False) -> str:
     head += f"{plural(summary.attempts, 'attempt')} on {plural(summary.workers, 'worker')}"
     lines = [RULE, head, ""]
     lines += _scheduled(summary, LINES_MAX if not full else summary.scheduled)
+    if summary.notes:
+        lines += ["", *(f"! {each}" for each in summary.notes)]
     if summary.causes:
         lines += ["", *_causes(summary.causes, LINES_MAX if not full else len(summary.causes))]
-    return "\n".join([*lines, "", one_line(summary), RULE])
+    return "\n".join(map(escaped, [*lines, "", one_line(summary), RULE]))
+
+
+def escaped(line: str) -> str:
+    """Spell what is no text (escapes of terminals, line breaks) as Python does."""
+    if line.isprintable():
+        return line
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in line)
 
 
 def duration(seconds: float) -> str:

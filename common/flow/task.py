@@ -312,7 +312,8 @@ class Task(metaclass=Register):
     @property
     def task_module(self) -> str:
         """What another process imports to get this class: a module, or ``file:/abs/path.py``."""
-        return type(self)._flow_module
+        cls: Any = type(self)
+        return str(cls.task_module)
 
     @classmethod
     def get_task_namespace(cls) -> str:
@@ -487,8 +488,10 @@ def externalize(taskclass_or_taskobject: Any) -> Any:
 
 def flatten_output(task: Task) -> list[Any]:
     """Return the outputs of the nearest tasks that have any, through wrapper tasks."""
+    from flow.dialects import key_of  # those ask here
+
     outputs = []
-    seen = {task.task_id}
+    seen = {key_of(task)}
     queue = [task]
     for current in queue:
         found = flatten(current.output())
@@ -496,7 +499,7 @@ def flatten_output(task: Task) -> list[Any]:
             outputs.extend(found)
             continue
         for required in flatten(current.requires()):
-            if required.task_id not in seen:
-                seen.add(required.task_id)
+            if (key := key_of(required)) not in seen:
+                seen.add(key)
                 queue.append(required)
     return outputs

@@ -17,7 +17,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from flow.errors import ConfigError
+from flow.errors import ConfigError, FlowError
 
 if TYPE_CHECKING:
     from flow.settings import LogsSettings
@@ -111,7 +111,12 @@ def configure_or_tell(logs: LogsSettings) -> None:
     try:
         configure(logs)
     except ConfigError as error:
-        logging.getLogger("flow").error("%s: %s", error, error.hint)
+        tell(error)
+
+
+def tell(error: FlowError) -> None:
+    """Log what is wrong with the settings."""
+    logging.getLogger("flow").error("%s: %s", error, error.hint)
 
 
 def check(logs: LogsSettings) -> None:

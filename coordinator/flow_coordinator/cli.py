@@ -9,6 +9,7 @@ import time
 import click
 
 from flow.errors import FlowError
+from flow.stdio import make_writable
 
 
 @click.command(context_settings={"help_option_names": ["-h", "--help"]})
@@ -65,6 +66,7 @@ def serve(
     from flow.transport import Router
     from flow_coordinator.notify import notifier
     from flow_coordinator.shell.loop import Loop
+    from flow_coordinator.shell.packages import PackageFiles
     from flow_coordinator.shell.recovery import restore
     from flow_coordinator.shell.settings import core_config
     from flow_coordinator.store.sqlite import open_store
@@ -73,14 +75,18 @@ def serve(
     config = core_config(settings)
     log = Log(log_level)
     with contextlib.ExitStack() as undo:
-        store = open_store(settings.prepare_state_path(), force=force)
+        state_dir = settings.prepare_state_path()
+        store = open_store(state_dir, force=force)
         undo.callback(store.close)
+        packages = PackageFiles(state_dir)
         # before the epoch is raised: who cannot serve leaves no mark
         router = Router(settings.coordinator.bind, insecure=insecure)
         undo.callback(router.close)
         started = time.monotonic()
         ended = store.runs_ended(config.ended_runs_max)
-        core = restore(store.load(), ended, config, Random(), time.monotonic(), time.time())
+        kept = packages.listing()
+        clocks = time.monotonic(), time.time()
+        core = restore(store.load(), ended, config, Random(), *clocks, kept)
         undo.pop_all()
     state = core.state
     log.say(
@@ -101,12 +107,14 @@ def serve(
         history_runs_max=settings.coordinator.history_runs_max,
         parent_fd=parent_fd,
         notifier=notifier(settings, log, terminal=terminal, hints=parent_fd < 0),
+        packages=packages,
     )
     return loop.run()
 
 
 def main() -> None:
     """Start the command; a ``FlowError`` becomes a sentence and its exit code."""
+    make_writable()
     try:
         coordinate()
     except FlowError as error:

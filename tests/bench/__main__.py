@@ -17,7 +17,7 @@ import msgspec
 
 from flow.client import Client
 from flow.errors import UsageError
-from tests.bench import authoring, planning
+from tests.bench import authoring, planning, programs
 from tests.bench.engine import Engine
 from tests.bench.rivals import Rival, millisecond
 
@@ -254,6 +254,13 @@ def main() -> None:
                 Bench(engine, rival, args.repeat).blocked(10_000 if args.quick else 100_000)
     finally:
         rival.close()
+    for name, measure in (
+        ("runs", lambda: programs.runs(programs.RUNS_QUICK if args.quick else programs.RUNS)),
+        ("threads", programs.threads),
+        ("memory", programs.memory),
+    ):
+        if args.only in ("", name):
+            measure()
 
 
 if __name__ == "__main__":

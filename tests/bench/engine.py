@@ -23,7 +23,7 @@ REPO = Path(__file__).resolve().parents[2]
 class Engine:
     """One coordinator, one worker with some slots, one client."""
 
-    def __init__(self, slots: int = 2, profile: str = "") -> None:
+    def __init__(self, slots: int = 2, profile: str = "", path: str = str(REPO)) -> None:
         self._directory = tempfile.TemporaryDirectory(prefix="flow-bench-")
         base = Path(self._directory.name)
         self.address = f"tcp://127.0.0.1:{_free_port()}"
@@ -38,7 +38,7 @@ class Engine:
         self.worker = _start(
             self._logs[1],
             *("-m", "flow_worker", "--coordinator", self.address, "--slots", str(slots)),
-            *("--log-dir", str(base / "logs"), "--path", str(REPO)),
+            *("--log-dir", str(base / "logs"), "--path", path),
         )
         self.client = Client(self.address)
         self._wait_joined()
@@ -77,16 +77,16 @@ class Engine:
                 process.wait()
         self._directory.cleanup()
 
-    def submit(self, family: str, **params: object) -> str:
+    def submit(self, family: str, module: str = "tests.bench.tasks", **params: object) -> str:
         """Start a run; return its id."""
-        root = wire.RootTask("tests.bench.tasks", family, {k: str(v) for k, v in params.items()})
+        root = wire.RootTask(module, family, {k: str(v) for k, v in params.items()})
         message = wire.Submit(0, new_uid(), "bench", [root], wire.SubmitOptions())
         return self.client.ask(message, wire.Submitted).run
 
-    def run(self, family: str, **params: object) -> float:
+    def run(self, family: str, module: str = "tests.bench.tasks", **params: object) -> float:
         """Run one root to its end; return the seconds from submit to the last update."""
         started = time.perf_counter()
-        run = self.submit(family, **params)
+        run = self.submit(family, module, **params)
         for update in self.client.watch(run):
             if update is not None and update.ended is not None:
                 if update.ended.exit_code != 0:

@@ -15,6 +15,7 @@ import luigi.execution_summary
 import pytest
 
 import flow
+from flow.errors import UsageError
 
 TIMEOUT_S = 60.0
 QUIET = {"quiet": True, "in_process": True}
@@ -130,12 +131,24 @@ def test_build_takes_luigis_keywords_and_refuses_typing_errors() -> None:
         flow.build(good(flow), quite=True)
 
 
-@pytest.mark.parametrize("keywords", [{"local_scheduler": False}, {"scheduler_url": "http://x"}])
-def test_build_that_asks_for_a_scheduler_elsewhere_says_it_runs_here(
-    keywords: dict[str, Any],
-) -> None:
+def test_build_without_a_local_scheduler_says_it_runs_here() -> None:
     with pytest.warns(UserWarning, match="flow submit"):
-        assert flow.build(good(flow), **keywords, **QUIET)
+        assert flow.build(good(flow), local_scheduler=False, **QUIET)
+
+
+@pytest.mark.parametrize(
+    "keywords", [{"scheduler_url": "http://x"}, {"scheduler_host": "h", "local_scheduler": False}]
+)
+def test_build_that_names_a_scheduler_elsewhere_is_refused(keywords: dict[str, Any]) -> None:
+    with pytest.raises(UsageError, match="it runs tasks on this machine") as caught:
+        flow.build(good(flow), **keywords, **QUIET)
+    assert "flow submit" in str(caught.value.hint)
+
+
+@pytest.mark.parametrize("workers", [0, -1, 1.5, "2", True])
+def test_build_with_no_workers_is_refused(workers: Any) -> None:
+    with pytest.raises(UsageError, match="at least 1"):
+        flow.build(good(flow), workers=workers, **QUIET)
 
 
 @pytest.mark.parametrize("library", [flow, luigi], ids=["flow", "luigi"])

@@ -201,7 +201,7 @@ def test_worker_frozen_for_longer_than_the_lease_never_finishes_its_stale_copy(
     (pid,) = running_gated(cluster, "frozen")
     frozen = cluster.workers["w1"]
     everything = [frozen.pid, frozen.agent(), *frozen.processes()]
-    everything += frozen.processes("planner")
+    everything += [*frozen.processes("planner"), *frozen.processes("template")]
     for each in everything:
         os.kill(each, signal.SIGSTOP)
     cluster.start_worker("w2", slots=1)

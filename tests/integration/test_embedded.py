@@ -271,8 +271,18 @@ def test_script_failure_is_the_exit_code(
     assert "behind" not in found.stdout
 
 
-def test_script_without_guard_fails_instead_of_starting_itself_again(place: Path) -> None:
-    (place / "script.py").write_text(PIPELINE + "\nrun()\n")
+def test_script_without_guard_runs_once(place: Path) -> None:
+    (place / "script.py").write_text(PIPELINE + "\nsay('imported')\nrun()\n")
+    found = python("script.py", "Top")
+    assert found.returncode == 0, found.stderr
+    assert said(place) == ["imported"]
+
+
+def test_script_without_guard_that_is_imported_afresh_does_not_start_itself_again(
+    place: Path,
+) -> None:
+    thread = "import threading\nthreading.Thread(target=time.sleep, args=(9,), daemon=True).start()"
+    (place / "script.py").write_text(f"{PIPELINE}\n{thread}\nrun()\n")
     found = python("script.py", "Top")
     assert found.returncode == 35
     assert '__name__ == "__main__"' in found.stderr
@@ -298,11 +308,28 @@ def test_build_returns_a_result_that_tells(place: Path) -> None:
     assert_nothing_left(place)
 
 
-def test_build_tasks_of_a_shell_run_in_the_calling_process(place: Path) -> None:
+def test_build_tasks_of_a_shell_run_in_forks_of_it(place: Path) -> None:
     text = PIPELINE.replace("__file__", "'x'").replace(
         'print("leaf", self.n)', 'print("leaf", self.n, os.getpid() == MAIN)'
     )
     text += "\nMAIN = os.getpid()\nresult = build([Top()])\nprint(bool(result))\n"
+    found = python("-", stdin=text)
+    assert found.returncode == 0, found.stderr
+    assert found.stdout.splitlines() == ["True"]
+    assert {"leaf 0 False", "leaf 1 False"} <= set(found.stderr.splitlines())
+    assert "one at a time" not in found.stderr
+    assert_nothing_left(place)
+
+
+def test_build_tasks_of_a_shell_with_threads_run_in_the_calling_process(place: Path) -> None:
+    text = PIPELINE.replace("__file__", "'x'").replace(
+        'print("leaf", self.n)', 'print("leaf", self.n, os.getpid() == MAIN)'
+    )
+    text += (
+        "\nimport threading\nMAIN, end = os.getpid(), threading.Event()\n"
+        "threading.Thread(target=end.wait).start()\n"
+        "result = build([Top()])\nprint(bool(result))\nend.set()\n"
+    )
     found = python("-", stdin=text)
     assert found.returncode == 0, found.stderr
     assert sorted(found.stdout.splitlines()) == ["True", "leaf 0 True", "leaf 1 True"]

@@ -235,11 +235,16 @@ def test_in_process_every_event_fires_once(place: Path) -> None:
     assert observed == []
 
 
-def test_tasks_of_a_script_without_a_file_fire_once(place: Path) -> None:
-    script = "from events_pipeline import *\nclass Mine(Good):\n    pass\nflow.build([Mine()])\n"
-    direct, observed = events_of(place, "-c", script)
+@pytest.mark.parametrize("forked", [True, False])
+def test_tasks_of_a_script_without_a_file_fire_as_those_of_one(place: Path, forked: bool) -> None:
+    script = "from events_pipeline import *\nclass Mine(Good):\n    pass\n"
+    if not forked:
+        script += "import threading\nend = threading.Event()\n"
+        script += "threading.Thread(target=end.wait, daemon=True).start()\n"
+    direct, observed = events_of(place, "-c", script + "flow.build([Mine()])\n")
     assert [each for each in direct if each[0] == "SUCCESS"] == [["SUCCESS", "Mine", []]]
-    assert observed == []
+    told = [each for each in observed if each[:2] == ["SUCCESS", "Mine"]]
+    assert told == ([["SUCCESS", "Mine", []]] if forked else [])
 
 
 def test_processing_time_is_the_time_of_run(place: Path) -> None:

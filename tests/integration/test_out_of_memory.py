@@ -39,7 +39,9 @@ def group() -> Iterator[Path]:
 
 def confine(worker: Worker, group: Path) -> None:
     """Move a whole worker, which has nothing to do yet."""
-    for pid in (worker.pid, worker.agent(), *worker.processes(), *worker.processes("planner")):
+    roles = ("template", "runner", "planner")
+    below = [pid for role in roles for pid in worker.processes(role)]
+    for pid in (worker.pid, worker.agent(), *below):
         with contextlib.suppress(ProcessLookupError):
             (group / "cgroup.procs").write_text(str(pid))
 

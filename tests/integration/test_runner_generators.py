@@ -2,21 +2,22 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from flow.messages.shared import Outcome
-from flow_worker.process import channel
+from flow_worker.process import channel, kill
 from tests.support.task_process import TaskProcess, start
 
 MODULE = """
-import os, subprocess
+import decimal, os, signal, subprocess, sys
 from pathlib import Path
 import flow.task as ft
 from flow.dynamic import DynamicRequirements
-from flow.parameters import IntParameter
+from flow.parameters import IntParameter, Parameter
 from flow.targets.local import LocalTarget
 
 HERE = Path(__file__).parent
@@ -83,10 +84,37 @@ class WithServer(ft.Task):
         yield Part(n=8)
         note("server alive" if server.poll() is None else "server dead")
 
+class Changes(ft.Task):
+    '''Changes its process, and looks again after each yield.'''
+    home = Parameter()
+    def run(self):
+        try:
+            os.chdir(self.home)
+            os.environ["OWN"] = "1"
+            decimal.getcontext().prec = 3
+            signal.signal(signal.SIGUSR1, signal.SIG_IGN)
+            sys.path.insert(0, "/own")
+            for n in (1, 2):
+                yield Part(n=n)
+                note(around())
+        finally:
+            note(f"end {around()}")
+
+class Around(ft.Task):
+    n = IntParameter()
+    def run(self):
+        note(around())
+
+def around():
+    ignored = signal.getsignal(signal.SIGUSR1) is signal.SIG_IGN
+    prec = decimal.getcontext().prec
+    return f"{os.getcwd()} {'OWN' in os.environ} {prec} {ignored} {sys.path[0] == '/own'}"
+
 class Other(ft.Task):
     n = IntParameter()
     def run(self):
         subprocess.Popen(["sleep", "1000"])
+        raise ValueError
 """
 
 
@@ -197,10 +225,66 @@ def test_runner_children_of_a_parked_generator_outlive_other_tasks(
     grant = runner.grant("generators", "WithServer")
     runner.send(channel.Execute([grant]))
     parked(runner)
-    assert runner.run("generators", "Other", n="1").outcome is Outcome.DONE
+    assert runner.run("generators", "Other", n="1").outcome is Outcome.FAILED
     runner.send(channel.Continue(grant.token, 1))
     assert runner.reports(1)[0].outcome is Outcome.DONE
     assert story(tmp_path) == ["server alive"]
-    from flow_worker.process import kill
+    assert running_below(runner) == 1
 
-    assert kill.descendants(runner.popen.pid) == []
+
+def test_runner_children_of_a_parked_generator_end_when_it_is_abandoned(
+    runner: TaskProcess,
+) -> None:
+    grant = runner.grant("generators", "WithServer")
+    runner.send(channel.Execute([grant]))
+    parked(runner)
+    assert running_below(runner) == 1
+    runner.send(channel.Abandon([grant.token]))
+    assert runner.reports(1)[0].outcome is Outcome.RELEASED
+    assert running_below(runner) == 0
+
+
+def test_runner_generator_finds_what_it_changed_and_nobody_else_does(
+    runner: TaskProcess, tmp_path: Path
+) -> None:
+    (tmp_path / "home").mkdir()
+    grant = runner.grant("generators", "Changes", home=str(tmp_path / "home"))
+    runner.send(channel.Execute([grant]))
+    for number in (1, 2):
+        parked(runner)
+        assert runner.run("generators", "Around", n=str(number)).outcome is Outcome.DONE
+        runner.send(channel.Continue(grant.token, number))
+    assert runner.reports(1)[0].outcome is Outcome.DONE
+    own, others = f"{tmp_path}/home True 3 True True", f"{os.getcwd()} False 28 False False"
+    assert story(tmp_path) == [others, own, others, own, f"end {own}"]
+    assert runner.run("generators", "Around", n="3").outcome is Outcome.DONE
+    assert story(tmp_path)[-1] == others
+
+
+def test_runner_abandoned_generator_ends_in_what_it_changed(
+    runner: TaskProcess, tmp_path: Path
+) -> None:
+    grant = runner.grant("generators", "Changes", home="/")
+    runner.send(channel.Execute([grant]))
+    parked(runner)
+    runner.send(channel.Abandon([grant.token]))
+    assert runner.reports(1)[0].outcome is Outcome.RELEASED
+    assert story(tmp_path) == ["end / True 3 True True"]
+
+
+def test_runner_generator_whose_directory_is_gone_fails_and_says_so(
+    runner: TaskProcess, tmp_path: Path
+) -> None:
+    (tmp_path / "home").mkdir()
+    grant = runner.grant("generators", "Changes", home=str(tmp_path / "home"))
+    runner.send(channel.Execute([grant]))
+    parked(runner)
+    (tmp_path / "home").rmdir()
+    runner.send(channel.Continue(grant.token, 1))
+    (report,) = runner.reports(1)
+    assert report.outcome is Outcome.FAILED
+    assert report.error.startswith("it cannot go on after its yield: it changed its working dir")
+
+
+def running_below(runner: TaskProcess) -> int:
+    return sum(one.runs for one in kill.descendants(runner.popen.pid))

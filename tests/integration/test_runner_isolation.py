@@ -15,10 +15,10 @@ from flow_worker.process import channel, kill, output
 from tests.support.task_process import TaskProcess, start, wait_until
 
 MODULE = """
-import os, signal, subprocess, sys, time
+import decimal, locale, logging, os, resource, signal, socket, subprocess, sys, time, warnings
 from pathlib import Path
 import flow.task as ft
-from flow.parameters import IntParameter, Parameter
+from flow.parameters import BoolParameter, IntParameter, Parameter
 
 HERE = Path(__file__).parent
 
@@ -27,6 +27,7 @@ class Noop(ft.Task):
 
 class Daemon(ft.Task):
     '''Fork twice and leave the session, as daemons do.'''
+    fails = BoolParameter()
     def run(self):
         reader, writer = os.pipe()
         if os.fork() == 0:
@@ -38,6 +39,8 @@ class Daemon(ft.Task):
             os._exit(0)
         os.wait()
         (HERE / "daemon").write_bytes(os.read(reader, 100))
+        if self.fails:
+            raise ValueError
 
 class Messy(ft.Task):
     def run(self):
@@ -59,6 +62,47 @@ class Look(ft.Task):
         print(signal.getsignal(signal.SIGTERM) is signal.SIG_IGN)
         print(signal.getsignal(signal.SIGALRM) is signal.SIG_DFL, signal.getitimer(0)[0])
         raise ValueError
+
+def surroundings():
+    return [
+        time.tzname, locale.setlocale(locale.LC_ALL), socket.getdefaulttimeout(),
+        sys.getrecursionlimit(), resource.getrlimit(resource.RLIMIT_NOFILE), sys.path[0],
+        sys.argv[-1], logging.root.level, len(logging.root.handlers), logging.root.manager.disable,
+        decimal.getcontext().prec, signal.pthread_sigmask(signal.SIG_BLOCK, ()),
+        signal.getsignal(signal.SIGWINCH), signal.getitimer(signal.ITIMER_VIRTUAL),
+        len(warnings.filters), MADE_AT_IMPORT in sys.path, os.environ["MADE_AT_IMPORT"],
+    ]
+
+MADE_AT_IMPORT = "/made/at/import"
+sys.path.append(MADE_AT_IMPORT)
+os.environ["MADE_AT_IMPORT"] = "1"
+
+class Around(ft.Task):
+    n = IntParameter()
+    def run(self):
+        (HERE / f"around{self.n}").write_text(repr(surroundings()))
+
+class Changes(ft.Task):
+    def run(self):
+        before = surroundings()
+        os.environ["TZ"] = "Asia/Tokyo"
+        time.tzset()
+        locale.setlocale(locale.LC_ALL, "C")
+        socket.setdefaulttimeout(0.001)
+        sys.setrecursionlimit(250)
+        soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft - 1, hard))
+        sys.path.insert(0, "/nowhere")
+        sys.argv[:] = ["tool", "--flag"]
+        logging.disable(logging.CRITICAL)
+        logging.basicConfig(level=logging.DEBUG)
+        decimal.getcontext().prec = 3
+        signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGTERM])
+        signal.signal(signal.SIGWINCH, signal.SIG_IGN)
+        signal.setitimer(signal.ITIMER_VIRTUAL, 100)
+        warnings.simplefilter("error")
+        os.environ["MADE_AT_IMPORT"] = "by the task"
+        assert surroundings() != before
 
 class Forks(ft.Task):
     how = Parameter()
@@ -119,14 +163,37 @@ def runner(tmp_path: Path) -> Iterator[TaskProcess]:
     yield from start(tmp_path)
 
 
-def test_runner_daemon_left_by_a_task_is_killed_before_its_report(
+def test_runner_daemon_left_by_a_failure_is_killed_before_its_report(
     runner: TaskProcess, tmp_path: Path
 ) -> None:
-    report = runner.run("isolation", "Daemon")
-    assert report.outcome is Outcome.DONE
+    report = runner.run("isolation", "Daemon", fails="True")
+    assert report.outcome is Outcome.FAILED
     daemon = int((tmp_path / "daemon").read_text())
     assert kill.entry(daemon) is None
     assert kill.descendants(runner.popen.pid) == []
+
+
+def test_runner_daemon_left_by_a_success_stays_and_ends_with_its_runner(
+    runner: TaskProcess, tmp_path: Path
+) -> None:
+    assert runner.run("isolation", "Daemon", fails="False").outcome is Outcome.DONE
+    daemon = int((tmp_path / "daemon").read_text())
+    assert runner.run("isolation", "Look").outcome is Outcome.FAILED
+    assert [one.pid for one in kill.descendants(runner.popen.pid)] == [daemon]
+    runner.send(channel.Leave())
+    assert runner.exit_code() == 0
+    wait_until(lambda: (one := kill.entry(daemon)) is None or not one.runs)
+
+
+def test_runner_task_changes_much_the_next_finds_what_the_import_made(
+    runner: TaskProcess, tmp_path: Path
+) -> None:
+    for family, n in (("Around", {"n": "1"}), ("Changes", {}), ("Around", {"n": "2"})):
+        report = runner.run("isolation", family, **n)
+        assert report.outcome is Outcome.DONE, report.trace
+    first = (tmp_path / "around1").read_text()
+    assert first == (tmp_path / "around2").read_text()
+    assert first.endswith("True, '1']")
 
 
 def test_runner_messy_task_does_not_change_the_next(runner: TaskProcess) -> None:

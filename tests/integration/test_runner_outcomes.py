@@ -6,6 +6,7 @@ import signal
 from collections.abc import Iterator
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from flow.messages.shared import Outcome, Report
@@ -83,6 +84,30 @@ class OwnComplete(ft.Task):
         return (HERE / "own").exists()
     def run(self):
         (HERE / "ran_own").open("a").write("run\\n")
+
+class OwnCompleteWithOutput(OwnComplete):
+    def output(self):
+        return LocalTarget(str(HERE / "own_output"))
+    def run(self):
+        super().run()
+        self.output().open("w").close()
+
+class WrapperThatRuns(ft.WrapperTask):
+    def requires(self):
+        return Noop(n=1)
+    def run(self):
+        (HERE / "wrapped").open("a").write("run\\n")
+
+class LeavesOnSelf(ft.Task):
+    def requires(self):
+        self.parts = [Noop(n=n) for n in range(3)]
+        return self.parts
+    def run(self):
+        (HERE / "parts").write_text(str(len(self.parts)))
+
+class RequiresFails(ft.Task):
+    def requires(self):
+        raise ValueError("no such part")
 
 class MaybeComplete(ft.Task):
     def complete(self):
@@ -202,13 +227,51 @@ def test_runner_output_missing_after_run_fails_and_names_it(runner: TaskProcess)
     assert "forgotten" in report.error
 
 
-def test_runner_custom_complete_is_asked_before_and_not_after(
+def maybe_done(runner: TaskProcess, family: str) -> Report:
+    """Run a task of which an earlier attempt may have run to its end unheard."""
+    grant = msgspec.structs.replace(runner.grant("outcomes", family), maybe_done=True)
+    runner.send(channel.Execute([grant]))
+    return runner.reports(1)[0]
+
+
+def test_runner_custom_complete_counts_only_where_the_work_may_have_been_done(
     runner: TaskProcess, tmp_path: Path
 ) -> None:
-    assert runner.run("outcomes", "OwnComplete").outcome is Outcome.DONE
+    assert maybe_done(runner, "OwnComplete").skipped is False
     (tmp_path / "own").write_text("")
-    assert runner.run("outcomes", "OwnComplete").skipped is True
+    assert runner.run("outcomes", "OwnComplete").skipped is False, "as Luigi's worker does"
+    assert maybe_done(runner, "OwnComplete").skipped is True
+    assert (tmp_path / "ran_own").read_text() == "run\n" * 2
+
+
+def test_runner_custom_complete_counts_where_all_outputs_exist(
+    runner: TaskProcess, tmp_path: Path
+) -> None:
+    (tmp_path / "own").write_text("")
+    assert runner.run("outcomes", "OwnCompleteWithOutput").skipped is False
+    assert runner.run("outcomes", "OwnCompleteWithOutput").skipped is True
     assert (tmp_path / "ran_own").read_text() == "run\n"
+
+
+def test_runner_wrapper_with_a_run_of_its_own_is_never_skipped(
+    runner: TaskProcess, tmp_path: Path
+) -> None:
+    assert runner.run("outcomes", "WrapperThatRuns").skipped is False
+    assert maybe_done(runner, "WrapperThatRuns").skipped is False
+    assert (tmp_path / "wrapped").read_text() == "run\n" * 2
+
+
+def test_runner_finds_what_requires_keeps_on_the_instance(
+    runner: TaskProcess, tmp_path: Path
+) -> None:
+    assert runner.run("outcomes", "LeavesOnSelf").outcome is Outcome.DONE
+    assert (tmp_path / "parts").read_text() == "3"
+
+
+def test_runner_requires_that_fails_now_is_a_failure_at_its_line(runner: TaskProcess) -> None:
+    report = runner.run("outcomes", "RequiresFails")
+    assert (report.outcome, report.error) == (Outcome.FAILED, "ValueError: no such part")
+    assert "outcomes.py" in report.where
 
 
 def test_runner_task_finds_its_token_and_attempt(runner: TaskProcess, tmp_path: Path) -> None:

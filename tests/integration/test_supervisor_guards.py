@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from flow.errors import ExitCode
 from flow_worker.process import marker
 from tests.support.guarded import Guarded, is_running
 from tests.support.task_process import wait_until
@@ -37,6 +38,7 @@ def test_supervisor_agent_killed_kills_tasks_and_certifies_it_dead(guarded: Guar
     assert not any(map(is_running, pids))
     assert second["predecessors"] == [first["uid"]] and second["uid"] != first["uid"]
     assert first["predecessors"] == []
+    assert "the agent was killed by SIGKILL; starting it again" in guarded.errors()
 
 
 def test_supervisor_agent_stopped_is_replaced_after_the_stall(guarded: Guarded) -> None:
@@ -72,6 +74,29 @@ def test_supervisor_sigterm_is_passed_on_and_everything_ends(guarded: Guarded) -
     assert {"signal": signal.SIGTERM} in guarded.story()
     assert not any(map(is_running, pids))
     assert list((guarded.here / "logs").glob("current.*")) == []
+
+
+def test_supervisor_told_to_stop_starts_no_agent_that_does_not_know_of_it(tmp_path: Path) -> None:
+    guarded = Guarded(tmp_path, stall_s=120.0)  # longer than this test: it is what kills the agent
+    try:
+        agent = guarded.agent(0)["agent"]
+        pids = guarded.run(1, "Sleeps")
+        os.kill(agent, signal.SIGSTOP)
+        guarded.signal(signal.SIGTERM)
+        wait_until(lambda: pending(agent, signal.SIGTERM), "the signal to be passed on")
+        os.kill(agent, signal.SIGKILL)
+        assert guarded.end() == ExitCode.INTERNAL
+        assert "the agent was killed by SIGKILL after it was told to stop" in guarded.errors()
+        gone(agent, *pids)
+    finally:
+        guarded.close()
+
+
+def pending(pid: int, number: int) -> bool:
+    """Tell whether a signal waits for a process."""
+    status = Path(f"/proc/{pid}/status").read_text()
+    masks = [line.split()[1] for line in status.splitlines() if line.startswith(("SigP", "ShdP"))]
+    return any(int(mask, 16) >> (number - 1) & 1 for mask in masks)
 
 
 def test_supervisor_agent_ends_with_final_code_ends_with_it(guarded: Guarded) -> None:
@@ -180,7 +205,7 @@ def test_marker_set_in_advance_needs_no_second_exec(tmp_path: Path) -> None:
         "os.execv = lambda *args: sys.exit('executed again')\n"
         "mine = marker.ensure_marked()\n"
         "assert marker.ensure_marked() == mine\n"
-        "print(mine, marker._marker_of(os.getpid()), os.environ['FLOW_WORKER'])\n"
+        "print(mine, marker.marker_of(os.getpid()), os.environ['FLOW_WORKER'])\n"
     )
     env = {**os.environ, marker.VARIABLE: marker.PLACEHOLDER}
     command = [sys.executable, "-c", source]

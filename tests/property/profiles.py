@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from hypothesis import HealthCheck, settings
 
+#: Hypothesis makes a failure smaller for five minutes; who ends it before hears of a timeout only.
+LONG_S_MAX = 600
 #: A busy machine is no failure.
 _CHECKS = (HealthCheck.too_slow, HealthCheck.data_too_large, HealthCheck.filter_too_much)
 

@@ -33,7 +33,7 @@ from flow.states import TERMINAL, RunState, TaskState
 from flow_coordinator.core.config import CoreConfig
 from flow_coordinator.core.events import StoreResumed, StoreStalled, Unreachable
 from flow_coordinator.core.records import LeaseRecord, WorkerRecord
-from tests.property.profiles import long, short
+from tests.property.profiles import LONG_S_MAX, long, short
 from tests.support.core_env import Env, FakeWorker, stub
 
 T = TypeVar("T")
@@ -556,5 +556,6 @@ TestLeases.settings = short(250, 40)
 
 
 @pytest.mark.long
+@pytest.mark.timeout(LONG_S_MAX)
 def test_leases_over_many_histories_end_for_a_reason_and_runs_end() -> None:
     run_state_machine_as_test(Leases, settings=long(800, 60))

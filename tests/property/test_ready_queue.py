@@ -25,13 +25,13 @@ from hypothesis.stateful import (
 from flow.messages.client import SubmitOptions
 from flow_coordinator.core.ready import AGING_EVERY, AGING_S, UNMET, Group, GroupKey, ReadyQueue
 from flow_coordinator.core.records import FamilyRecord, RunRecord, TaskRecord
-from tests.property.profiles import long, short
+from tests.property.profiles import LONG_S_MAX, long, short
 
 KEYS: list[GroupKey] = [
-    ((), False, ()),
-    ((("db", 1.0),), False, ()),
-    ((("db", 2.0),), True, ()),
-    ((), False, ("uid-a",)),
+    ((), False, (), 0),
+    ((("db", 1.0),), False, (), 0),
+    ((("db", 2.0),), True, (), 3),
+    ((), False, ("uid-a",), 0),
 ]
 LACKS = ["db", "worker:", UNMET]
 #: Where a number picks one of a changing list: any number does.
@@ -276,6 +276,7 @@ TestQueues.settings = short(300, 40)
 
 
 @pytest.mark.long
+@pytest.mark.timeout(LONG_S_MAX)
 def test_ready_queue_over_many_histories_serves_as_a_list_would() -> None:
     run_state_machine_as_test(Queues, settings=long(1_500, 60))
 

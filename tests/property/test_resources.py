@@ -27,7 +27,7 @@ from flow.states import TaskState
 from flow_coordinator.core.config import CoreConfig
 from flow_coordinator.core.records import Demand
 from flow_coordinator.core.resources import UNDECLARED_LIMIT, Resources
-from tests.property.profiles import long, short
+from tests.property.profiles import LONG_S_MAX, long, short
 from tests.support.core_env import Env, FakeWorker
 
 picks = st.integers(0, 200)
@@ -308,10 +308,10 @@ class Cluster(RuleBasedStateMachine):
         better: list[dict[str, float]] = []
         tasks = self.env.core.state.tasks.get("default", {})
         waiting = [n for n in self.asked if (t := tasks.get(f"T_{n}")) is not None and t.ticket]
-        order = {g.key[0]: e for g in self.env.core.state.ready.groups.values() if (e := g.head())}
-        for demand_key in sorted(order, key=lambda key: order[key]):
-            demand = dict(demand_key)
-            assert order[demand_key].task.task_id[2:] in waiting
+        groups = self.env.core.state.ready.groups.values()
+        # one group for each demand of each program
+        for head, demand in sorted((e, dict(g.key[0])) for g in groups if (e := g.head())):
+            assert head.task.task_id[2:] in waiting
             if self.is_unmet(demand):
                 continue
             if not any(self.competes(demand, other) for other in better):
@@ -359,10 +359,12 @@ TestCluster.settings = short(150, 30)
 
 
 @pytest.mark.long
+@pytest.mark.timeout(LONG_S_MAX)
 def test_resources_over_many_sums_never_drift() -> None:
     run_state_machine_as_test(Books, settings=long(300, 60))
 
 
 @pytest.mark.long
+@pytest.mark.timeout(LONG_S_MAX)
 def test_resources_over_many_histories_are_shared_within_limits() -> None:
     run_state_machine_as_test(Cluster, settings=long(500, 50))

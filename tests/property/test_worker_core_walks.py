@@ -12,9 +12,11 @@ from random import Random
 
 import pytest
 
-from flow.messages.shared import Outcome, Report, Verdict
+from flow.messages.shared import Outcome, Program, Report, Verdict
 from flow.messages.worker import (
+    Define,
     Dispatch,
+    Heartbeat,
     HeartbeatAck,
     Join,
     Kill,
@@ -26,7 +28,18 @@ from flow.messages.worker import (
 )
 from flow_worker.core import events
 from flow_worker.core.records import ProcessState
-from flow_worker.process.channel import Abandon, Continue, Execute, Finished, Leave, Parked, Up
+from flow_worker.process.channel import (
+    Abandon,
+    Continue,
+    Dirty,
+    Execute,
+    Finished,
+    Leave,
+    Load,
+    Loaded,
+    Parked,
+    Up,
+)
 from tests.support.worker_env import WorkerEnv, grant, stub, tok
 
 STEPS = 250
@@ -41,6 +54,8 @@ class Runner:
         self.running: str | None = None
         self.parked: dict[str, int] = {}
         self.leaving = False
+        self.loading = False
+        self.dirty = False
 
 
 class Walk:
@@ -83,8 +98,12 @@ class Walk:
         runner = self.processes.get(number)
         if runner is None:
             return
-        if isinstance(frame, Execute):
+        if isinstance(frame, Execute) and runner.dirty:
+            self.env.say(number, Dirty("a thread", [g.token for g in frame.grants]))
+        elif isinstance(frame, Execute):
             runner.queue.extend(("run", g.token) for g in frame.grants)
+        elif isinstance(frame, Load):
+            runner.loading = True
         elif isinstance(frame, Continue):
             runner.queue.append(("go on", frame.token))
         elif isinstance(frame, Abandon):
@@ -118,6 +137,39 @@ class Walk:
                 runner.up = True
                 self.env.say(number, Up(number))
 
+    def load(self) -> None:
+        for number, runner in list(self.processes.items()):
+            if runner.loading and self.rng.random() < 0.8:
+                runner.loading = False
+                alone = "a thread" if self.rng.random() < 0.1 else ""
+                self.env.say(number, Loaded("c0de", 0.1, alone))
+
+    def define(self) -> None:
+        """Answer the heartbeats: define what is wanted, end some of what is there."""
+        env = self.env
+        for message in env.of(Heartbeat)[-1:]:
+            over = [one.number for one in message.programs if self.rng.random() < 0.3]
+            programs = [Program(number, "default", ["mod"]) for number in message.wanted]
+            if self.rng.random() < 0.8:
+                env.turn(Define(env.session, programs))
+            env.turn(HeartbeatAck(env.session, message.number, over))
+
+    def soil(self) -> None:
+        """A task leaves something behind: what its runner has not begun comes back."""
+        number = self.some_runner()
+        if number is None:
+            return
+        runner = self.processes[number]
+        token, runner.running = runner.running, None
+        assert token is not None
+        runner.parked.pop(token, None)
+        runner.dirty = True
+        returned = [token for what, token in runner.queue if what == "run"]
+        runner.queue = deque(one for one in runner.queue if one[0] != "run")
+        report = Report(token, Outcome.FAILED, 0.1)
+        self.env.say(number, Finished([report]), Dirty("a thread", returned))
+        self.step(number)
+
     def dispatch(self) -> None:
         grants = []
         for _ in range(self.rng.randint(1, 6)):
@@ -125,10 +177,13 @@ class Walk:
             fields = {"alone": True} if self.rng.random() < 0.1 else {}
             if self.rng.random() < 0.2:
                 fields["timeout_s"] = self.rng.choice([1.0, 20.0])
-            grants.append(grant(self.next, **fields))
+            grants.append(grant(self.next, program=self.next % 11 // 5 + 1, **fields))
             self.dispatched.append(tok(self.next))
         copies = [
-            grant(self.rng.randint(self.since, self.next)) for _ in range(self.rng.randint(0, 2))
+            grant(number, program=number % 11 // 5 + 1)
+            for number in (
+                self.rng.randint(self.since, self.next) for _ in range(self.rng.randint(0, 2))
+            )
         ]
         self.env.turn(Dispatch(self.env.session, grants), Dispatch(self.env.session, copies))
 
@@ -214,6 +269,7 @@ class Walk:
         self.sessions += 1
         if self.rng.random() < 0.1:
             self.lineage = f"{self.sessions:016x}"
+            self.next += 2  # some were named already before they were granted
             self.since = self.next + 1
         lineage = {"lineage": self.lineage}
         env = self.env
@@ -246,6 +302,7 @@ class Walk:
     def run(self) -> None:
         moves = [self.come_up, self.come_up, self.dispatch, self.finish, self.finish, self.finish]
         moves += [self.park, self.resume, self.resume, self.rack, self.wait, self.ack, self.reap]
+        moves += [self.load, self.load, self.define, self.soil]
         rare = [self.kill, self.recall, self.crash, self.stuck, self.rejoin, self.freeze]
         for _ in range(STEPS):
             self.rng.choice(moves if self.rng.random() < 0.85 else rare)()
@@ -259,6 +316,9 @@ class Walk:
             self.settle()
             self.ack()
             self.come_up()
+            self.define()
+            self.load()
+            self.reap()
             for number in sorted(self.dying):
                 self.bury(number, 9)
             self.finish()
@@ -274,7 +334,7 @@ class Walk:
 @pytest.mark.parametrize("block", range(10))
 def test_random_walk_starts_nothing_twice_and_ends_everything_once(block: int) -> None:
     seen = 0
-    for seed in range(block * 6, block * 6 + 6):
+    for seed in range(block * 8, block * 8 + 8):
         walk = Walk(seed)
         walk.run()
         walk.end()

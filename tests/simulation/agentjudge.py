@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from flow.messages.shared import Outcome
 from flow.messages.worker import (
+    Cleaned,
     Drain,
     Extend,
     Heartbeat,
@@ -53,6 +54,7 @@ class AgentJudge:
         self._told: set[str] = set()  #: killed on purpose
         self._checked_at = -math.inf
         self._leaving = False
+        self._cleaned = 0  #: the last removal that it answered for in its session
         self._session: str | None = None  #: the last one it took
         self._answered = False  #: the WELCOME being handled answers a JOIN that is not void
         self._answered_at = 0.0
@@ -95,6 +97,8 @@ class AgentJudge:
             self._extended = min(self._extended, now + self.timing.lease_s)
         elif isinstance(message, Started):
             self._started.update(dict.fromkeys(message.tokens))
+        elif isinstance(message, Cleaned):
+            self._cleaned = message.request
         elif isinstance(message, Results):
             for report in message.reports:
                 self._unheard[report.token] = None
@@ -146,6 +150,7 @@ class AgentJudge:
             if session != message.session or session == self._session:
                 return
             self._session = session
+            self._cleaned = 0
             if not self._answered:
                 self._broken("W5", f"takes {session} from a JOIN that was void")
             self._base, self._extended = self._answered_at, -math.inf
@@ -190,6 +195,11 @@ class AgentJudge:
             self._broken("W2", f"starts something with {left_s:.3f} s of lease left")
         if self._leaving:
             self._broken("drain", "starts something after it was told to leave")
+
+    def removes(self, request: int) -> None:
+        """The core has a process remove temporary outputs."""
+        if request <= self._cleaned:
+            self._broken("temporary", f"sees to removal {request} again, which it has answered")
 
     # ------------------------------------------------------------ the end of the lease
 

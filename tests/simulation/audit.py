@@ -27,10 +27,11 @@ L6   ``World``, at the end: executions, processes and agents
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import TYPE_CHECKING
 
 from flow.states import TERMINAL
-from flow_coordinator.core import dispatch, graph, invariants, leases, workers
+from flow_coordinator.core import dispatch, graph, invariants, leases, twins, workers
 from flow_worker.core import config as worker_config
 
 if TYPE_CHECKING:
@@ -58,10 +59,9 @@ def recount(world: World) -> None:
         invariants.check(state)
     except AssertionError as error:
         world.truth.broken("S14", str(error))
-    for tasks in state.tasks.values():
-        for task in tasks.values():
-            if task.state not in TERMINAL and not task.held and not graph.is_wanted(task):
-                world.truth.broken("S10", f"{task.task_id} is open and nobody wants it")
+    for task in twins.everything(state):
+        if task.state not in TERMINAL and not task.held and not graph.is_wanted(task):
+            world.truth.broken("S10", f"{task.task_id} is open and nobody wants it")
     for worker in state.workers.values():
         _worker(world, state, worker)
     _bound(world, len(state.nonces), workers.NONCES_MAX, "nonces")
@@ -108,9 +108,13 @@ def _agent(world: World, agent: Agent) -> None:
     core = agent.core
     name = f"of {agent.name}"
     processes = core.processes.all.values()
-    runners = sum(process.role == "runner" for process in processes)
-    _bound(world, runners, core.config.processes_max, f"runners {name}")
-    _bound(world, len(processes) - runners, core.config.planners, f"planners {name}")
+    roles = Counter(process.role for process in processes)
+    programs_max = core.config.programs_max
+    # one more for each program that would have none
+    _bound(world, roles["runner"], core.config.processes_max + programs_max, f"runners {name}")
+    _bound(world, roles["planner"], core.config.planners, f"planners {name}")
+    # the spare one, and those on their way out
+    _bound(world, roles["template"], 2 * programs_max + 1, f"templates {name}")
     _bound(world, core.tokens.busy, core.config.slots, f"busy runners {name}")
     parked = sum(not holding.abandoned for holding in core.tokens.parked.values())
     _bound(world, parked, core.config.parked_max, f"parked generators {name}")

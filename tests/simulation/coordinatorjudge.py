@@ -68,6 +68,7 @@ class CoordinatorJudge:
         self._asked: Join | None = None  #: the JOIN being handled, if it may take effect
         self._unreached: object = None  #: the message being handled that found nobody
         self._nonces: set[str] = set()  #: quoted by a JOIN while they were the latest
+        self._welcomed: set[str] = set()  #: quoted by a JOIN that was answered
 
     def _broken(self, rule: str, story: str) -> None:
         self.boss.world.truth.broken(rule, f"the coordinator {story}")
@@ -196,6 +197,9 @@ class CoordinatorJudge:
             self.kill_said.update(dict.fromkeys(message.kill, self.boss.clock()))
             if message.nonce not in self._nonces:
                 self._broken("C6", f"welcomes a JOIN that quotes {message.nonce}")
+            if message.nonce in self._welcomed:
+                self._broken("C6", f"welcomes a second JOIN that quotes {message.nonce}")
+            self._welcomed.add(message.nonce)
         elif isinstance(message, Rejoin):
             self._owed = {key: None for key in self._owed if key[0] != message.session}
         elif isinstance(message, Dispatch):

@@ -31,6 +31,8 @@ UTC_AT_START_S = 1_800_000_000.0
 EXTERNAL_CHECK_S = 5.0
 RETRY_DELAY_MAX_S = 20.0
 ENDED_RUNS_MAX = 10_000
+#: Some imports hang until they are killed.
+IMPORT_TIMEOUT_S = 20.0
 #: Few, so that after a freeze not all that waits is read at once.
 TURN_MESSAGES_MAX = 8
 
@@ -58,6 +60,8 @@ def make_worker(host: Host, uid: str, predecessors: list[str], rng: Random) -> W
         predecessors=predecessors,
         parked_max=host.world.profile.parked_max,
         runner_tasks_max=host.world.profile.runner_tasks_max,
+        import_timeout_s=IMPORT_TIMEOUT_S,
+        reuse_code=host.world.profile.reuse_code,
     )
     return Worker(config, rng)
 

@@ -37,6 +37,8 @@ class Profile:
     stillborn: float = 0.0
     parked_max: int = 1000
     runner_tasks_max: int = 1000
+    reuse_code: bool = False  #: of workers: templates may serve equal runs
+    dirty_share: float = 0.03  #: of tasks: what they leave in their process cannot be put back
     #: bound of the relative clock rate error of hosts
     rate_error: float = 0.01
 
@@ -72,6 +74,10 @@ _NETWORK = ("partition", "reconnect")
 _FREEZE = ("host frozen", "agent stopped", "coordinator frozen")
 
 
+#: Of the worlds whose workers keep templates for equal runs.
+REUSE_SHARE = 0.3
+
+
 def draw_profile(name: str, rng: random.Random) -> Profile:
     """Build the profile of one seed. ``mixed`` draws everything."""
     timing = FAST if rng.random() < 0.4 else DEFAULT
@@ -84,6 +90,10 @@ def draw_profile(name: str, rng: random.Random) -> Profile:
     faster = DEFAULT.lease_s / timing.lease_s if timing is FAST else 1.0
     chosen: list[str] = []
     if name == "calm":
+        return profile
+    if name == "soiled":  # one host, whose runners all keep generators and take nothing new
+        profile.hosts, profile.size, profile.trouble = 1, 80, 1.0
+        profile.parked_max, profile.dirty_share, profile.submit_every_s = 1000, 1.0, 5.0
         return profile
     if name in ("network", "mixed"):
         profile.weathers = rng.sample(ROUGH, rng.randrange(1, 4))
@@ -103,10 +113,11 @@ def draw_profile(name: str, rng: random.Random) -> Profile:
         raise ValueError(f"no profile {name!r}: {', '.join(PROFILES)}")
     speed = min(faster, 2.0)
     profile.rates = {kind: RATES[kind] * speed * rng.choice((0.5, 1.0, 2.0)) for kind in chosen}
+    profile.reuse_code = rng.random() < REUSE_SHARE
     return profile
 
 
-PROFILES = ("mixed", "calm", "network", "freezes", "crashes", "restarts")
+PROFILES = ("mixed", "calm", "network", "freezes", "crashes", "restarts", "soiled")
 
 
 class Faults:

@@ -16,6 +16,10 @@ import msgspec
 from flow.messages.shared import Policy, Stub, pack_params
 
 MODULE = "sim"
+#: Another module with some of the same families: what is there may have the id of a task of ours.
+TWIN_MODULE = "sim2"
+#: Twins of one workflow.
+TWINS_MAX = 3
 #: Cluster-wide limits and per-worker capacities the worlds are built with.
 LIMITS = {"db": 2.0, "api": 1.0}
 CAPACITY = {"gpu": 1.0}
@@ -28,6 +32,7 @@ TEMPORARY_SHARE = 0.15
 class Node:
     """One task. Counters with ``_left`` fall as it executes."""
 
+    #: its name among all nodes: its id on the wire, for those of the other module with that
     task_id: str
     family: str
     params: dict[str, str]
@@ -47,6 +52,9 @@ class Node:
     in_cycle: bool = False
     #: its target exists
     complete: bool = False
+    #: ... by the attempt of this token, and by a copy that had slept and was not killed yet
+    made_by: str = ""
+    late: bool = False
     #: no run can ever make it complete
     broken: bool = False
     #: how often its process died under it; three times rightly disable it
@@ -56,6 +64,8 @@ class Node:
     talks: bool = False
     #: what it gives back while it runs
     given_back: dict[str, float] = field(default_factory=dict)
+    #: the task of the other module that has the same id
+    twin: Node | None = None
     _stub: Stub | None = None
 
     @property
@@ -63,8 +73,14 @@ class Node:
         """How it is named on the wire."""
         if self._stub is None:
             params = pack_params(self.params)
-            self._stub = Stub(self.task_id, MODULE, self.family, params)
+            wire_id, _, module = self.task_id.partition("@")
+            self._stub = Stub(wire_id, module or MODULE, self.family, params)
         return self._stub
+
+    @property
+    def typed(self) -> str:
+        """What somebody types who means this one."""
+        return f"{self.stub.task_id} of {self.stub.module}" if self.twin else self.task_id
 
     def after(self) -> Iterator[Node]:
         """Walk what must be complete before it is: requirements and yields."""
@@ -88,6 +104,12 @@ class Graph:
         node.seconds = rng.choice((0.0, 0.001, 0.01, 0.05, 0.3, 2.0, rng.random() * 25.0))
         self.nodes.append(node)
         return node
+
+
+def name_of(module: str, family: str, params: bytes) -> str:
+    """Say what a task is called among all nodes, from what a message says of it."""
+    at = msgspec.msgpack.decode(params).get("at")
+    return f"{family}_{at}" if module == MODULE else f"{family}_{at}@{module}"
 
 
 def reach(top: Node) -> list[Node]:
@@ -122,7 +144,9 @@ def make_graph(number: int, rng: random.Random, size: int, trouble: float, now: 
         _give_needs(node, rng)
         if rng.random() < trouble:
             _give_trouble(graph, node, rng, now)
-    _give_batches(graph, str(rng.getstate()[1][:4]))
+    world = str(rng.getstate()[1][:4])
+    _give_batches(graph, world)
+    _give_twins(graph, world)
     return graph
 
 
@@ -282,6 +306,27 @@ def _give_batches(graph: Graph, world: str) -> None:
                 retry_count=retry_count,
                 retry_delay_s=1.0,
             )
+
+
+def _give_twins(graph: Graph, world: str) -> None:
+    """Let half of all workflows need tasks of another module with the ids of some of theirs.
+
+    Nothing that is yielded needs them, so nobody waits for a twin of its own.
+    """
+    rng = random.Random(f"twins {world} {graph.number}")
+    if rng.random() < 0.5:
+        return
+    for node in rng.sample(graph.nodes, min(len(graph.nodes), rng.randint(1, TWINS_MAX))):
+        if node is graph.tops[0]:
+            continue
+        twin = Node(f"{node.task_id}@{TWIN_MODULE}", node.family, node.params)
+        twin.seconds = rng.choice((0.0, 0.01, 0.3, 2.0))
+        twin.policy = Policy(retry_count=20, retry_delay_s=1.0)
+        if not node.broken and rng.random() < 0.5:
+            twin.policy = msgspec.structs.replace(node.policy, temporary=False, timeout_s=None)
+        twin.twin, node.twin = node, twin
+        graph.nodes.append(twin)
+        graph.tops[0].requires.append(twin)
 
 
 def _break(node: Node, rng: random.Random) -> None:

@@ -7,7 +7,7 @@ waits, and comes all at once and in any order when the host wakes, as a real wak
 from __future__ import annotations
 
 import random
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
@@ -18,7 +18,7 @@ from flow_worker.core import events as ev
 from flow_worker.process import channel
 from tests.simulation.agentjudge import AgentJudge
 from tests.simulation.cores import make_worker
-from tests.simulation.processes import Planner, Process, Runner
+from tests.simulation.processes import Planner, Process, Runner, Template
 from tests.simulation.truth import WAKE_GRACE_S
 
 if TYPE_CHECKING:
@@ -44,6 +44,8 @@ class Host:
         self.name = name
         self.rate = rate
         self.slots = slots
+        #: processes that did not live to see a program imported, by its number
+        self.import_faults: Counter[int] = Counter()
         self.boot = 0
         self.up = True
         self.frozen = False
@@ -342,9 +344,11 @@ class Agent:
             if process is not None:
                 if type(effect.frame) is channel.Execute:  # type: ignore[attr-defined]
                     self.judge.hands_over()
+                elif type(effect.frame) is channel.Remove:  # type: ignore[attr-defined]
+                    self.judge.removes(effect.frame.request)  # type: ignore[attr-defined]
                 host.after(0.0002, process.hear, channel.pack(effect.frame))  # type: ignore[attr-defined]
         elif kind is fx.StartProcess:
-            self._start(effect.process, effect.role)  # type: ignore[attr-defined]
+            self._start(effect)  # type: ignore[arg-type]
         elif kind is fx.KillProcess:
             self._kill(effect.process, effect.grace_s)  # type: ignore[attr-defined]
         elif kind is fx.Exit:
@@ -357,12 +361,20 @@ class Agent:
             self.kernel.counts[f"worker: {phrase}"] += 1
             self._fencing = self._fencing or phrase.startswith("lease ends")
 
-    def _start(self, number: int, role: str) -> None:
-        make = Planner if role == "planner" else Runner
-        process = make(self, number)
+    def _start(self, effect: fx.StartProcess) -> None:
+        number = effect.process
+        parent = self.host.processes.get((self.uid, effect.parent))
+        process: Process
+        if effect.role == "template":
+            process = Template(self, number)
+        else:
+            make = Planner if effect.role == "planner" else Runner
+            process = make(self, number, parent if isinstance(parent, Template) else None)
         self.host.processes[self.uid, number] = process
         rng = self.kernel.rng
-        if rng.random() < self.world.profile.stillborn:
+        if effect.parent and (parent is None or parent.dying):
+            process.die(0, 71, 0.001)  # there is nobody to fork it
+        elif rng.random() < self.world.profile.stillborn:
             self.kernel.counts["fault: stillborn process"] += 1
             process.die(0, 1, 0.01)
         else:

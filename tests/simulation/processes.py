@@ -19,20 +19,25 @@ from flow.messages.shared import (
     PlanChunk,
     PlanError,
     Policy,
+    Program,
     Report,
     Spec,
     SpecStatus,
     Stub,
 )
 from flow.messages.speech import Fate
+from flow_worker.core.config import IMPORT_DEATHS_MAX
 from flow_worker.process import channel
-from tests.simulation.graph import MODULE, NEVER, Node
+from tests.simulation.graph import NEVER, Node, name_of
+from tests.simulation.kernel import Violation
 from tests.simulation.talk import Talk
 from tests.simulation.truth import Execution
 
 if TYPE_CHECKING:
     from tests.simulation.host import Agent, Host
 
+#: The programs of which numbers must not be forked.
+ALONE_EVERY = 7
 #: Stubs in one planning chunk: small, so that answers come in several.
 CHUNK_STUBS_MAX = 12
 
@@ -40,11 +45,18 @@ CHUNK_STUBS_MAX = 12
 class Process:
     """A process tree: alive from fork to reaped."""
 
-    def __init__(self, agent: Agent, number: int, role: str) -> None:
+    def __init__(
+        self, agent: Agent, number: int, role: str, template: Template | None = None
+    ) -> None:
         self.agent = agent
         self.host: Host = agent.host
         self.number = number
         self.role = role
+        self.template = template
+        #: what was imported here, or in the template it was forked from
+        self.program: Program | None = template.program if template is not None else None
+        if template is not None and template.stale:
+            self.host.world.truth.broken("program", f"{number} is forked from files of before")
         self.alive = True
         self.dying = False
         #: the agent's core has had it killed
@@ -68,8 +80,34 @@ class Process:
 
     def hear(self, body: bytes) -> None:
         """Read one frame from the agent."""
-        if self.alive and not self.dying:
-            self.on_frame(channel.unpack_at_process(body[4:]))
+        if not self.alive or self.dying:
+            return
+        frame = channel.unpack_at_process(body[4:])
+        if isinstance(frame, channel.Load):
+            self.load(frame.program)
+        else:
+            self.on_frame(frame)
+
+    def load(self, program: Program) -> None:
+        """Import a program: once in the life of a process, and never a second one."""
+        if self.program is not None:
+            self.host.world.truth.broken("program", f"{self.number} imports a second program")
+        self.program = program
+        rng = self.host.kernel.rng
+        stillborn = self.host.world.profile.stillborn
+        if self.host.import_faults[program.number] + 1 >= IMPORT_DEATHS_MAX:
+            stillborn = 0.0  # else the program would count as one that cannot be imported here
+        if rng.random() < stillborn:
+            self.host.kernel.counts["fault: import kills its process"] += 1
+            self.host.import_faults[program.number] += 1
+            self.die(signal.SIGSEGV, 0, 0.01)
+        elif self.role == "template" and rng.random() < stillborn:
+            self.host.kernel.counts["fault: import hangs"] += 1
+            self.host.import_faults[program.number] += 1
+        else:
+            alone = "a thread" if program.number % ALONE_EVERY == 0 else ""
+            loaded = channel.Loaded("c0de", 0.1, alone)
+            self.host.after(0.001 + rng.random() * 0.2, self.say, loaded)
 
     def on_frame(self, frame: channel.ToProcess) -> None:
         """Act on it."""
@@ -112,6 +150,55 @@ class Process:
         """Forget what it was doing."""
 
 
+class Template(Process):
+    """Imports a program and is the parent of its processes."""
+
+    def __init__(self, agent: Agent, number: int) -> None:
+        super().__init__(agent, number, "template")
+        self.leaving = False
+        self.stale = False  #: it has found that its files have changed
+
+    @property
+    def children(self) -> list[Process]:
+        """What it forked and that is not reaped."""
+        return [one for one in self.host.processes.values() if one.template is self]
+
+    def on_frame(self, frame: channel.ToProcess) -> None:
+        """Act on it."""
+        if isinstance(frame, channel.Leave):
+            self.leaving = True
+            self._end()
+        elif isinstance(frame, channel.LoadAgain):
+            self._load_again()
+
+    def _load_again(self) -> None:
+        """Serve another run, which must be one of the very program that was imported."""
+        core = self.agent.core.processes.all[self.number].program
+        assert core is not None and core.definition is not None and self.program is not None
+        wanted = msgspec.structs.replace(core.definition, number=0, code="")
+        if wanted != msgspec.structs.replace(self.program, number=0, code=""):
+            self.host.world.truth.broken("program", f"{self.number} is to serve another program")
+        self.program = core.definition
+        rng = self.host.kernel.rng
+        self.stale = rng.random() < self.host.world.profile.stillborn
+        self.host.kernel.counts[f"probe: {'stale' if self.stale else 'reused'} template"] += 1
+        loaded = channel.Loaded("" if self.stale else "c0de", 0.0, stale=self.stale)
+        self.host.after(0.001 + rng.random() * 0.05, self.say, loaded)
+
+    def _end(self) -> None:
+        """End once all that was forked has ended."""
+        if self.alive and not self.dying:
+            if self.children:
+                self.host.after(0.01, self._end)
+            else:
+                self.die(0, 0, 0.001)
+
+    def drop(self) -> None:
+        """The kernel kills what it forked."""
+        for child in self.children:
+            child.kill()
+
+
 class Attempt:
     """One grant inside a runner."""
 
@@ -141,8 +228,10 @@ class Attempt:
 class Runner(Process):
     """Executes grants one after the other; keeps parked generators."""
 
-    def __init__(self, agent: Agent, number: int) -> None:
-        super().__init__(agent, number, "runner")
+    def __init__(self, agent: Agent, number: int, template: Template | None = None) -> None:
+        super().__init__(agent, number, "runner", template)
+        self.dirty = False
+        self.given_back: set[str] = set()
         self.queue: deque[Grant | channel.Continue | str] = deque()
         self.current: Attempt | None = None
         self.parked: dict[str, Attempt] = {}
@@ -152,8 +241,13 @@ class Runner(Process):
     def on_frame(self, frame: channel.ToProcess) -> None:
         """Act on it."""
         if isinstance(frame, channel.Execute):
-            self.queue.extend(frame.grants)
-            self._next()
+            for grant in frame.grants:
+                self.host.world.truth.handed_over(grant, self.program)
+            if self.dirty:
+                self._give_back(frame.grants)
+            else:
+                self.queue.extend(frame.grants)
+                self._next()
         elif isinstance(frame, channel.Continue):
             self.queue.append(frame)
             self._next()
@@ -165,6 +259,21 @@ class Runner(Process):
             self._next()
         elif isinstance(frame, channel.Deliver):
             self._deliver(frame)
+
+    def _give_back(self, grants: list[Grant]) -> None:
+        """Take nothing new any more: what comes now was sent before this was known."""
+        for grant in grants:
+            if grant.token in self.given_back:
+                raise Violation("L4", f"{grant.token} was offered to a dirty runner again")
+            self.given_back.add(grant.token)
+        self.say(channel.Dirty("a thread", [grant.token for grant in grants]))
+
+    def _soil(self) -> None:
+        """A task left something that cannot be put back."""
+        self.host.kernel.counts["probe: dirty runner"] += 1
+        self.dirty = True
+        self._give_back([item for item in self.queue if isinstance(item, Grant)])
+        self.queue = deque(item for item in self.queue if not isinstance(item, Grant))
 
     def _deliver(self, frame: channel.Deliver) -> None:
         letter = frame.letter
@@ -217,6 +326,9 @@ class Runner(Process):
         nodes = world.truth.nodes_of(grant)
         attempt = self.current = Attempt(grant, nodes, world.kernel.now)
         if all(node.complete for node in nodes):
+            if not grant.maybe_done and not any(map(world.truth.is_told, nodes)):
+                # with a complete() of its own and no output it would be done twice
+                raise Violation("P3", f"{grant.task_id} is done, and its grant does not tell")
             world.kernel.counts["skipped"] += 1
             self.host.after(0.001, self._end, attempt, Outcome.DONE, "", True)
             return
@@ -269,6 +381,8 @@ class Runner(Process):
         else:
             for node in nodes:
                 node.complete = True
+                node.made_by = attempt.grant.token
+                node.late = self.host.world.truth.excused(self.host)
             self._end(attempt, Outcome.DONE, "", False)
 
     def _park(self, attempt: Attempt, awaited: list[Node]) -> None:
@@ -289,14 +403,16 @@ class Runner(Process):
         run_s = self.host.world.kernel.now - attempt.began_at
         report = Report(attempt.grant.token, outcome, run_s, error, skipped=skipped)
         self.say(channel.Finished([report]))
+        if not self.dirty and self.host.kernel.chance(self.host.world.profile.dirty_share):
+            self._soil()
         self._next()
 
 
 class Planner(Process):
     """Answers complete() and requires() for the nodes of the world."""
 
-    def __init__(self, agent: Agent, number: int) -> None:
-        super().__init__(agent, number, "planner")
+    def __init__(self, agent: Agent, number: int, template: Template | None = None) -> None:
+        super().__init__(agent, number, "planner", template)
         self.answers: dict[int, deque[tuple[int, bool, bytes]]] = {}
 
     def on_frame(self, frame: channel.ToProcess) -> None:
@@ -329,6 +445,7 @@ class Planner(Process):
     def _expand(self, frame: channel.Expand) -> None:
         if not self.alive or self.dying:
             return
+        self.host.world.truth.planned(frame, self.program)
         chunks = expand(self.host.world.truth.nodes, frame, self.host.kernel.now)
         last = len(chunks) - 1
         self.answers[frame.request] = deque(
@@ -346,8 +463,7 @@ class Planner(Process):
 class _Answer:
     """One planning answer under construction, cut into chunks."""
 
-    def __init__(self, given: bytes) -> None:
-        self._given = given
+    def __init__(self) -> None:
         self.chunks: list[PlanChunk] = []
         self.index: dict[str, int] = {}
         self.order: list[Node | None] = []
@@ -372,8 +488,6 @@ class _Answer:
 
     def policy(self, policy: Policy) -> int:
         """Number a policy."""
-        if self._given:
-            policy = msgspec.structs.replace(policy, given=self._given)
         key = msgspec.msgpack.encode(policy)
         at = self._policies.get(key)
         if at is None:
@@ -390,7 +504,7 @@ class _Answer:
 
 def expand(nodes: dict[str, Node], frame: channel.Expand, now: float) -> list[PlanChunk]:
     """Walk breadth-first from the requested stubs, as a planner does."""
-    answer = _Answer(frame.given)
+    answer = _Answer()
     for stub in frame.stubs:
         node = find_node(nodes, stub)
         if node is not None and node.task_id not in answer.index:
@@ -412,8 +526,7 @@ def expand(nodes: dict[str, Node], frame: channel.Expand, now: float) -> list[Pl
 
 def find_node(nodes: dict[str, Node], stub: Stub) -> Node | None:
     """Find a task by its parameters, as a task class would be built."""
-    params = msgspec.msgpack.decode(stub.params)
-    return nodes.get(f"{stub.family}_{params.get('at')}") if stub.module == MODULE else None
+    return nodes.get(name_of(stub.module, stub.family, stub.params))
 
 
 def _visit(answer: _Answer, at: int, node: Node, now: float) -> None:

@@ -136,7 +136,7 @@ class Writer:
         self.node = node
         self.answered = False
         self._wait_s = world.kernel.rng.choice((0.0, 5.0, 60.0))
-        self._request: Message = FindAttempt(1, node.task_id)
+        self._request: Message = FindAttempt(1, node.typed)
         self._heard_at = world.kernel.now
         self.link = world.network.connect(self.name, self._arrived)
         self._ask()

@@ -12,8 +12,9 @@ from typing import Protocol
 import msgspec
 
 from flow.ids import Token
-from flow.messages.shared import Grant, Outcome, Verdict
-from tests.simulation.graph import CAPACITY, LIMITS, Node
+from flow.messages.shared import Grant, Outcome, Program, Verdict
+from flow_worker.process.channel import Expand
+from tests.simulation.graph import CAPACITY, LIMITS, Node, name_of
 from tests.simulation.kernel import Kernel, Violation
 
 #: After a freeze a stale copy must be dead this soon (agent's wake-up and the kernel's kill).
@@ -83,8 +84,8 @@ class Truth:
 
     def nodes_of(self, grant: Grant) -> list[Node]:
         """Find what a grant runs: its task, or the members of its batch."""
-        params = [msgspec.msgpack.decode(one) for one in grant.members or [grant.params]]
-        return [self.nodes[f"{grant.family}_{one['at']}"] for one in params]
+        params = grant.members or [grant.params]
+        return [self.nodes[name_of(grant.module, grant.family, one)] for one in params]
 
     def started(
         self, nodes: list[Node], token: Token, place: Place, *, alone: bool
@@ -140,23 +141,34 @@ class Truth:
             self._give(execution)
             self.kernel.note(execution.place.name, "over", f"{execution.node.task_id}")
 
-    def _excused(self, place: Place) -> bool:
+    def is_told(self, node: Node) -> bool:
+        """Whether who made it was heard, or an answer from before that may plan it anew."""
+        made_by = node.made_by
+        return not made_by or made_by in self.accepted or node.late or node.task_id in self.shared
+
+    def excused(self, place: Place) -> bool:
+        """Whether what goes on here may be a copy whose lease is over."""
         return place.frozen or self.kernel.now - place.thawed_at < WAKE_GRACE_S
 
     def _alone(self, execution: Execution) -> None:
         copies = self.running[execution.node.task_id]
-        if len(copies) < 2 or self._excused(execution.place):
+        twin = execution.node.twin
+        if twin is not None:
+            self.kernel.counts["probe: twin executes"] += 1
+            copies = [*copies, *self.running.get(twin.task_id, ())]
+        if len(copies) < 2 or self.excused(execution.place):
             return
         for other in copies:
             if other is execution:
                 continue
-            if self._excused(other.place):
+            if self.excused(other.place):
                 self.kernel.counts["probe: frozen copy"] += 1
             else:
                 self.broken(
                     "S3",
                     f"{execution.node.task_id} executes on {execution.place.name} under"
-                    f" {execution.token} and on {other.place.name} under {other.token}"
+                    f" {execution.token} and {other.node.task_id} on {other.place.name} under"
+                    f" {other.token}"
                     f" since {other.since:.3f}",
                 )
 
@@ -173,13 +185,12 @@ class Truth:
 
     def woke(self, place: Place) -> None:
         """The grace after a freeze is over: nothing stale may be left there."""
-        if place.frozen or self._excused(place):
+        if place.frozen or self.excused(place):
             return
         for copies in list(self.running.values()):
-            if len(copies) > 1:
-                for copy in copies:
-                    if copy.place is place:
-                        self._alone(copy)
+            for copy in copies:
+                if copy.place is place and (len(copies) > 1 or copy.node.twin):
+                    self._alone(copy)
 
     def _take(self, execution: Execution) -> None:
         for name, amount in execution.node.policy.resources.items():
@@ -190,8 +201,8 @@ class Truth:
                 key, limit = (execution.place.name, name), CAPACITY[name]
             users = self.in_use.setdefault(key, [])
             users.append(execution)
-            used = sum(user.takes(name) for user in users if not self._excused(user.place))
-            if used > limit and not self._excused(execution.place):
+            used = sum(user.takes(name) for user in users if not self.excused(user.place))
+            if used > limit and not self.excused(execution.place):
                 names = ", ".join(f"{user.node.task_id}@{user.place.name}" for user in users)
                 self.broken("S7", f"{used} of {limit} {key} in use by {names} (+{amount})")
 
@@ -215,7 +226,7 @@ class Truth:
             kernel.counts["probe: temporary output removed"] += 1
         for copies in self.running.values():
             for copy in copies:
-                if node in copy.node.requires and not self._excused(copy.place):
+                if node in copy.node.requires and not self.excused(copy.place):
                     self.broken(
                         "temporary", f"{copy.node.task_id} executes and needs {node.task_id}"
                     )
@@ -239,21 +250,42 @@ class Truth:
         self.granted[grant.token] = (grant.task_id, grant.attempt, uid)
         self._batch(grant)
         for task_id in self.named[grant.token]:
-            if grant.given not in self.given[task_id]:
-                self.broken("given", f"{task_id} is granted with {grant.given!r} of another run")
-            elif grant.given:
-                self.kernel.counts["probe: run with values of its run"] += 1
             if task_id in self.crashed - self.shared and not grant.alone:
                 self.broken("crash", f"{task_id} crashed and is not granted alone")
             before = self.done_acked.get(task_id)
             if before is not None and task_id not in self.shared:
                 self.broken("S5", f"{task_id} is granted again after {before} was acknowledged")
 
+    def handed_over(self, grant: Grant, program: Program | None) -> None:
+        """A process has a grant: it must be of the program in which its tasks were planned."""
+        if program is None or program.number != grant.program:
+            own = program.number if program is not None else "no program"
+            self.broken("program", f"{grant.token} of {grant.program} is in a process of {own}")
+            return
+        for task_id in self.named[grant.token]:
+            self._of_its_run(task_id, program)
+
+    def planned(self, frame: Expand, program: Program | None) -> None:
+        """A process answers a question: its program must be that of a run that asks."""
+        if program is None:
+            self.broken("program", "a question is answered in no program")
+            return
+        for stub in frame.stubs:
+            name = name_of(stub.module, stub.family, stub.params)
+            if stub.task_id and name in self.given:
+                self._of_its_run(name, program)
+
+    def _of_its_run(self, task_id: str, program: Program) -> None:
+        if program.given not in self.given[task_id]:
+            self.broken("program", f"{task_id} is in the program of {program.given!r}, a stranger")
+        elif program.given:
+            self.kernel.counts["probe: run with values of its run"] += 1
+
     def _batch(self, grant: Grant) -> None:
         """What a grant runs as one must be of one kind, and not too many."""
         nodes = self.nodes_of(grant)
         names = self.named[grant.token] = [node.task_id for node in nodes]
-        if names[0] != grant.task_id or len(set(names)) < len(names):
+        if nodes[0].stub.task_id != grant.task_id or len(set(names)) < len(names):
             self.broken("batch", f"{grant.token} of {grant.task_id} runs {names}")
         first = msgspec.structs.replace(nodes[0].policy, priority=0.0)
         for node in nodes[1:]:

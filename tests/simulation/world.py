@@ -17,7 +17,7 @@ from tests.simulation.clients import Client
 from tests.simulation.coordinator import SimCoordinator
 from tests.simulation.cores import simulated
 from tests.simulation.faults import Faults, draw_profile
-from tests.simulation.graph import LIMITS, Graph, make_graph, reach
+from tests.simulation.graph import LIMITS, Graph, make_graph, name_of, reach
 from tests.simulation.host import Host
 from tests.simulation.kernel import Kernel, Violation
 from tests.simulation.network import Network
@@ -64,6 +64,8 @@ class World:
         #: the tasks that each token was granted for, all in one commit
         self.tokens: dict[str, set[int]] = {}
         self.names: dict[int, str] = {}
+        #: number of a family -> its module and name
+        self.families: dict[int, tuple[str, str]] = {}
         self.failures: Counter[str] = Counter()
         self.attempts: dict[int, tuple[int, str | None]] = {}
         self.coordinator = SimCoordinator(self)
@@ -155,8 +157,11 @@ class World:
 
     def committed(self, batch: Batch) -> None:
         """Rows became durable."""
+        for family_row in batch.families:
+            self.families[family_row[0]] = family_row[2], family_row[3]
         for task_row in batch.tasks:
-            self.names[task_row[0]] = task_row[4]
+            module, family = self.families[task_row[2]]
+            self.names[task_row[0]] = name_of(module, family, task_row[5])
         for token, numbers in _granted(batch).items():
             self.tokens.setdefault(token, numbers)
         for row in batch.progress:
@@ -279,6 +284,10 @@ class World:
             left = [key for key, one in host.processes.items() if one.agent is not agent]
             if left:
                 truth.broken("L6", f"processes of agents that are gone: {left}")
+            programs = agent.core.programs
+            if programs.all or programs.ending:
+                numbers = [*programs.all, *(one.number for one in programs.ending)]
+                truth.broken("L6", f"{agent.name} has programs of ended runs: {numbers}")
         self.talk.check_end()
         state = self.coordinator.core.state
         if state.leases:

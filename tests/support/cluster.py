@@ -28,7 +28,7 @@ from tests.support.ledger import Ledger
 DEADLINE_S = 40.0
 VARIABLE = "FLOW_TEST_CLUSTER"
 #: What a state directory holds after a clean end.
-STATE_FILES = {"state.db", "state.epoch", "state.lock"}
+STATE_FILES = {"state.db", "state.epoch", "state.lock", "code"}
 LOG_CHARACTERS_SHOWN = 4000
 
 
@@ -132,8 +132,10 @@ class Worker(Service):
         return int(wait_until(lambda: self.processes("agent"), f"an agent of {self.name}")[0])
 
     def processes(self, role: str = "runner") -> list[int]:
-        """Return the pids of its agent, its runners or its planners now."""
-        return [p for p in children_of(self.pid) if name_of(p) == f"flow-{role}"]
+        """Return the pids of its agent, its templates, its runners or its planners now."""
+        own = children_of(self.pid)
+        forked = [pid for one in own if name_of(one) == "flow-template" for pid in children_of(one)]
+        return [p for p in (*own, *forked) if name_of(p) == f"flow-{role}"]
 
 
 class Cluster:

@@ -23,11 +23,12 @@ from flow.messages.shared import (
     SpecStatus,
     Stub,
     pack_params,
+    unpack_params,
 )
 from flow.states import TaskState
-from flow_coordinator.core import invariants
+from flow_coordinator.core import invariants, twins
 from flow_coordinator.core.config import CoreConfig
-from flow_coordinator.core.effects import Alert, Note, Send, SendNow
+from flow_coordinator.core.effects import Alert, Note, PackageEffect, Send, SendNow
 from flow_coordinator.core.events import Event, Received, TurnEnded
 from flow_coordinator.core.machine import Coordinator
 from flow_coordinator.core.records import RunRecord, TaskRecord
@@ -35,11 +36,20 @@ from flow_coordinator.shell import recovery, rows
 from tests.support.memory_store import MemoryStore
 
 M = TypeVar("M", bound=msgspec.Struct)
+#: Where the tasks of the synthetic graphs are from, unless their name says otherwise.
+MODULE = "mod"
 
 
 def stub(name: str, family: str = "T") -> Stub:
-    """Name a task of the synthetic graphs."""
-    return Stub(f"{family}_{name}", "mod", family, pack_params({"name": name}))
+    """Name a task of the synthetic graphs; ``a@x`` is the ``a`` of module ``x``."""
+    name, _, module = name.partition("@")
+    return Stub(f"{family}_{name}", module or MODULE, family, pack_params({"name": name}))
+
+
+def name_of(one: Stub | Grant) -> str:
+    """Say what a task is called in the synthetic graphs."""
+    name = msgspec.msgpack.decode(one.params, type=dict[str, str])["name"]
+    return name if one.module == MODULE else f"{name}@{one.module}"
 
 
 class Graph:
@@ -52,8 +62,6 @@ class Graph:
         self.external: set[str] = set()
         #: (worker uid or "", name) -> (kind, text) of a planning error
         self.errors: dict[tuple[str, str], tuple[str, str]] = {}
-        #: what of a command line's values for other tasks there are families for; None: unsaid
-        self.taken: bytes | None = None
         #: how often each name was expanded
         self.expanded: Counter[str] = Counter()
 
@@ -76,9 +84,7 @@ class Graph:
                 chunk.stubs.append(one)
             return index[name]
 
-        names = [
-            msgspec.msgpack.decode(one.params, type=dict[str, str])["name"] for one in plan.stubs
-        ]
+        names = [name_of(one) for one in plan.stubs]
         roots = [n for n, one in zip(names, plan.stubs, strict=True) if not one.task_id]
         queue = list(names)
         for name in names:
@@ -95,9 +101,6 @@ class Graph:
                 chunk.errors.append(PlanError(mention(name), *error))
                 continue
             policy = self.policies.get(name, Policy())
-            if plan.given:
-                given = plan.given if self.taken is None else self.taken
-                policy = msgspec.structs.replace(policy, given=given)
             if policy not in chunk.policies:
                 chunk.policies.append(policy)
             at = chunk.policies.index(policy)
@@ -111,8 +114,6 @@ class Graph:
             chunk.edges.append((mention(name), [mention(dep) for dep in deps]))
             chunk.specs.append(Spec(mention(name), SpecStatus.INCOMPLETE, at))
             queue.extend(deps)
-        if roots and plan.given:
-            return msgspec.structs.replace(chunk, given=self.taken)
         return chunk
 
 
@@ -166,10 +167,10 @@ class FakeWorker:
             self.capacity,
         )
 
-    def beat(self) -> None:
+    def beat(self, **fields: Any) -> None:
         """Send a heartbeat."""
         self.beats += 1
-        self.say(wire.Heartbeat(self.session, self.beats))
+        self.say(wire.Heartbeat(self.session, self.beats, **fields))
 
     def say(self, message: msgspec.Struct) -> None:
         """Send a message of this worker."""
@@ -197,11 +198,11 @@ class FakeWorker:
         grants = self.take()
         for grant in grants:
             assert grant.task_id.startswith("T_")
-        chosen = [g for g in grants if not names or g.task_id[2:] in names]
+        chosen = [g for g in grants if not names or name_of(g) in names]
         if chosen:
             self.start(*chosen)
             self.end(*chosen)
-        return [grant.task_id[2:] for grant in chosen]
+        return [name_of(grant) for grant in chosen]
 
     def run_all(self) -> list[str]:
         """Run whatever is dispatched until nothing more comes; return the names in order."""
@@ -238,6 +239,8 @@ class Env:
         self.plan_by_hand = False
         self.notes: list[Note] = []
         self.alerts: list[Alert] = []
+        #: what was to be done to files of packed code
+        self.shipped: list[PackageEffect] = []
         self.said: dict[bytes, list[msgspec.Struct]] = {}
         self.request = 0
 
@@ -305,7 +308,8 @@ class Env:
     def submit(self, *roots: str, **options: Any) -> str:
         """Submit a run of these roots; return its id."""
         self.request += 1
-        tasks = [client.RootTask("mod", "T", {"name": root}) for root in roots]
+        stubs = [stub(root) for root in roots]
+        tasks = [client.RootTask(one.module, "T", unpack_params(one.params)) for one in stubs]
         message = client.Submit(
             self.request, f"key-{self.request}", "default", tasks, client.SubmitOptions(**options)
         )
@@ -320,7 +324,10 @@ class Env:
 
     def task(self, name: str) -> TaskRecord:
         """Find a task of the synthetic graph."""
-        return self.core.state.tasks["default"][f"T_{name}"]
+        one = stub(name)
+        task = twins.find(self.core.state, "default", one.task_id, one.module)
+        assert task is not None, f"{name} is not in memory"
+        return task
 
     def state(self, name: str) -> TaskState:
         """Tell where a task is."""
@@ -355,6 +362,9 @@ class Env:
                 continue
             if isinstance(effect, Alert):
                 self.alerts.append(effect)
+                continue
+            if isinstance(effect, PackageEffect):
+                self.shipped.append(effect)
                 continue
             assert isinstance(effect, (Send, SendNow))
             data = codec.encode(effect.message)

@@ -79,6 +79,7 @@ from flow.messages.shared import Grant
 from flow_worker.process import channel, supervisor
 
 HERE = Path(sys.argv[1])
+STALL_S = float(sys.argv[2])
 
 def say(**fields):
     fd = os.open(HERE / "story", os.O_WRONLY | os.O_CREAT | os.O_APPEND)
@@ -89,7 +90,7 @@ def agent(nursery, predecessors):
     asked = []
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda number, _: asked.append(number))
-    nursery.allow_stall(1.0)
+    nursery.allow_stall(STALL_S)
     nursery.beat()
     say(agent=os.getpid(), uid=nursery.uid, predecessors=predecessors, marker=own_marker)
     socks, done = {}, 0
@@ -124,28 +125,36 @@ def agent(nursery, predecessors):
                 return int(rest[0])
         select.select([nursery.fileno()], [], [], 0.02)
 
-sys.exit(supervisor.supervise(agent, supervisor.Settings(HERE / "logs", stall_s=1.0)))
+sys.exit(supervisor.supervise(agent, supervisor.Settings(HERE / "logs", stall_s=STALL_S)))
 """
 
 
 class Guarded:
     """One supervisor, its agent (0, then 1, ... as it is replaced) and their story."""
 
-    def __init__(self, here: Path, prefix: tuple[str, ...] = ()) -> None:
+    def __init__(self, here: Path, prefix: tuple[str, ...] = (), stall_s: float = 1.0) -> None:
         self.here = here
         (here / "guarded_tasks.py").write_text(MODULE)
         (here / "commands").write_text("")
         (here / "story").write_text("")
         env = {k: v for k, v in os.environ.items() if k != "FLOW_WORKER"}
         env["PYTHONPATH"] = str(here)
-        self.popen = subprocess.Popen(
-            [*prefix, sys.executable, "-c", _WORKER, str(here)], env=env, stdin=subprocess.DEVNULL
-        )
+        with (here / "stderr").open("wb") as errors:
+            self.popen = subprocess.Popen(
+                [*prefix, sys.executable, "-c", _WORKER, str(here), str(stall_s)],
+                env=env,
+                stdin=subprocess.DEVNULL,
+                stderr=errors,
+            )
         self.agent(0)
 
     def story(self) -> list[dict[str, Any]]:
         """Everything the agents said, in order."""
         return [json.loads(line) for line in (self.here / "story").read_text().splitlines()]
+
+    def errors(self) -> str:
+        """Everything the supervisor and its processes complained about."""
+        return (self.here / "stderr").read_text()
 
     def agent(self, index: int) -> dict[str, Any]:
         """Wait for the agent with this number; return how it introduced itself."""

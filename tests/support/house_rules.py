@@ -29,6 +29,7 @@ CORE_FLOW = {
 AUTHORING = (
     "flow.task",
     "flow.registry",
+    "flow.places",
     "flow.speech",
     "flow.identity",
     "flow.events",
@@ -38,9 +39,11 @@ AUTHORING = (
 AUTHORING_PACKAGES = ("flow.artifacts", "flow.parameters", "flow.targets", "flow.patterns")
 NOT_FOR_AUTHORS = ("flow.messages", "flow.transport", "flow.client", "flow.cli")
 PICKLES = {"pickle", "cPickle", "_pickle", "cloudpickle", "dill", "shelve", "marshal", "joblib"}
-#: What users do with pickle themselves; flow never does.
+#: What users do with pickle themselves; flow never does. And code, which is executed anyway.
 PICKLE_USERS = {
+    "flow_worker.process.compiled": "code is kept compiled where nobody else can write",
     "flow.artifacts.contents": "an artifact whose suffix the user chose",
+    "tests.unit.test_sources": "compiled code that is damaged or somebody else's",
     "tests.unit.test_authoring_task": "tasks can be pickled by whoever wants to",
 }
 #: Where ``except Exception`` (or wider) may swallow, and why. Elsewhere it must raise again.
@@ -68,6 +71,7 @@ BROAD_HANDLERS = {
     "flow_worker.process.policies": "output() is user code",
     "flow_worker.process.walk": "requires() and constructors are user code",
     "flow_worker.process.removal": "output(), constructors and stores are user code",
+    "flow_worker.process.surroundings": "handlers, filters and loops are objects of users",
     "flow_worker.process.runner": "modules and constructors are user code",
 }
 #: Numbers whose names carry neither unit nor counted thing, with what they are.

@@ -53,7 +53,7 @@ def executing(task: object) -> Iterator[None]:
         os.close(fd)
 
 
-def wait_for(name: str, seconds: float = 60.0) -> None:
+def wait_for(name: str, seconds: float = 600.0) -> None:
     """Block the task until a test opens the gate ``name`` (a file)."""
     until = time.monotonic() + seconds
     while not (HERE / "gates" / name).exists():

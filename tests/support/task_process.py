@@ -58,7 +58,11 @@ class TaskProcess:
         self._splitter = channel.Splitter()
         self._frames: list[channel.FromProcess] = []
         self._seq = 0
-        env = {**os.environ, "PYTHONPATH": str(module_dir)}
+        #: why it takes nothing new any more, once it has said so
+        self.dirty = ""
+        # What the tests themselves are told to import, task processes import too.
+        path = [str(module_dir), *filter(None, [os.environ.get("PYTHONPATH")])]
+        env = {**os.environ, "PYTHONPATH": os.pathsep.join(path)}
         args = [sys.executable, "-c", _BE_ONE, str(theirs.fileno()), role, str(log_dir)]
         self.popen = subprocess.Popen(
             args, pass_fds=[theirs.fileno()], env=env, start_new_session=True
@@ -95,6 +99,10 @@ class TaskProcess:
         found: list[Report] = []
         while len(found) < count:
             frame = self.get()
+            if isinstance(frame, channel.Dirty):
+                self.dirty = frame.reason
+                assert not frame.returned, frame
+                continue
             assert isinstance(frame, channel.Finished), frame
             found += frame.reports
         return found

@@ -12,18 +12,21 @@ from typing import Any, TypeVar
 
 from flow.ids import token
 from flow.messages.codec import decode_at_coordinator, decode_at_worker, encode
-from flow.messages.shared import Grant, Outcome, Report, Stub, Timing
+from flow.messages.shared import Grant, Outcome, Program, Report, Stub, Timing
 from flow.messages.worker import (
     Challenge,
+    Define,
     Dispatch,
     HeartbeatAck,
     Join,
+    Plan,
+    PlanEnd,
     Rack,
     Results,
     Welcome,
 )
 from flow_worker.core import effects, events, invariants
-from flow_worker.core.config import WorkerConfig
+from flow_worker.core.config import QUIET_S, WorkerConfig
 from flow_worker.core.machine import Worker
 from flow_worker.process import channel
 
@@ -32,6 +35,10 @@ UID = "77" * 16
 LINEAGE = "ab" * 8
 TIMING = Timing(heartbeat_s=5.0, lease_s=60.0, kill_s=5.0, margin_s=2.0)
 START_S = 1000.0
+#: A question of this room's own.
+WARM_REQUEST = 1_000_000
+#: The program of every grant and question that names no other.
+PROGRAM = Program(1, "default", ["mod"])
 
 
 def tok(number: int, lineage: str = LINEAGE) -> str:
@@ -41,6 +48,7 @@ def tok(number: int, lineage: str = LINEAGE) -> str:
 
 def grant(number: int, family: str = "Task", **fields: Any) -> Grant:
     """Make a grant of ``tok(number)``."""
+    fields.setdefault("program", PROGRAM.number)
     return Grant(tok(number), f"{family}_{number}", "mod", family, b"\x80", 1, **fields)
 
 
@@ -69,11 +77,14 @@ class WorkerEnv:
         self.killed: list[tuple[int, float]] = []
         self.started: list[tuple[int, str]] = []
         self.notes: list[str] = []
+        #: what the shell was to do about packed code
+        self.packages: list[effects.Effect] = []
         self.exit: effects.Exit | None = None
         if joined:
             self.advance(0)
             self.join()
             self.up_all()
+            self.warm_up()
             self.clear()
 
     # ------------------------------------------------------------ driving
@@ -130,6 +141,8 @@ class WorkerEnv:
             self.started.append((effect.process, effect.role))
         elif isinstance(effect, effects.Exit):
             self.exit = effect
+        elif isinstance(effect, effects.SeekPackage | effects.KeepPiece | effects.LetGo):
+            self.packages.append(effect)
         else:
             assert isinstance(effect, effects.Note)
             self.notes.append(effect.phrase)
@@ -138,7 +151,7 @@ class WorkerEnv:
 
     def clear(self) -> None:
         """Forget what the core did so far."""
-        for each in (self.sent, self.told, self.killed, self.started, self.notes):
+        for each in (self.sent, self.told, self.killed, self.started, self.notes, self.packages):
             each.clear()
 
     def of(self, kind: type[MessageT]) -> list[MessageT]:
@@ -179,10 +192,46 @@ class WorkerEnv:
         return self.welcome(session, timing=timing)
 
     def up_all(self) -> None:
-        """Every process that was asked for comes up."""
-        for process, _ in self.started:
-            self.say(process, channel.Up(process))
+        """Every process that was asked for comes up, and imports what it is told to.
+
+        Then so much time passes that the worker keeps its house again.
+        """
+        self._up()
+        self.advance(QUIET_S)
+        self._up()
+
+    def _up(self) -> None:
+        while self.started or self._unloaded():
+            for process, _ in self.take_started():
+                self.say(process, channel.Up(process))
+            for process in self._unloaded():
+                self.told = [each for each in self.told if not _is_load(each, process)]
+                self.say(process, channel.Loaded("c0de", 0.1))
+
+    def take_started(self) -> list[tuple[int, str]]:
+        """Take the processes that were asked for."""
+        started = list(self.started)
         self.started.clear()
+        return started
+
+    def _unloaded(self) -> list[int]:
+        return [process for process, frame in self.told if isinstance(frame, channel.Load)]
+
+    def define(self, *programs: Program) -> None:
+        """Say what programs are."""
+        self.turn(Define(self.session, list(programs)))
+
+    def warm_up(self, program: Program = PROGRAM) -> None:
+        """Have a program imported, and a runner and a planner of it idle: ask it something."""
+        self.define(program)
+        if not self.worker.config.attached:
+            self.turn(Plan(self.session, WARM_REQUEST, [], 1, program.number))
+            self.up_all()
+            for process, frame in list(self.told):
+                if isinstance(frame, channel.Expand) and frame.request == WARM_REQUEST:
+                    self.say(process, channel.Chunk(WARM_REQUEST, 0, True, b""))
+            self.turn(PlanEnd(self.session, WARM_REQUEST))
+            self.up_all()
 
     def dispatch(self, *grants: Grant) -> None:
         """Receive grants in the current session."""
@@ -209,6 +258,10 @@ class WorkerEnv:
         handed = self.executed()
         assert handed, "nothing was handed to a runner"
         return next(iter(handed))
+
+
+def _is_load(told: tuple[int, Any], process: int) -> bool:
+    return told[0] == process and isinstance(told[1], channel.Load)
 
 
 def _through_channel(frame: channel.Frame, *, at_process: bool = False) -> Any:

@@ -152,3 +152,47 @@ def test_cut_middle_says_how_much_is_missing():
         "a" * 10, "... 70 characters left out ...", "b" * 20,
     ]  # fmt: skip
     assert sys.getsizeof(text) < 200
+
+
+def test_what_an_exception_came_of_is_told_with_its_place(tmp_path):
+    source = (
+        "def look():\n"
+        "    return {}['key']\n"
+        "def explicit():\n"
+        "    try:\n"
+        "        look()\n"
+        "    except KeyError as error:\n"
+        "        raise RuntimeError('no table') from error\n"
+        "def implicit():\n"
+        "    try:\n"
+        "        look()\n"
+        "    except KeyError:\n"
+        "        raise RuntimeError('no table')\n"
+        "def hidden():\n"
+        "    try:\n"
+        "        look()\n"
+        "    except KeyError:\n"
+        "        raise RuntimeError('no table') from None\n"
+    )
+    space: dict = {}
+    exec(compile(source, str(tmp_path / "chain.py"), "exec"), space)
+    found = {}
+    for name in ("explicit", "implicit", "hidden"):
+        with pytest.raises(RuntimeError) as caught:
+            space[name]()
+        found[name] = blame.causes(caught.value)
+    place = f"KeyError: 'key'     {tmp_path}/chain.py:2  look()"
+    assert found["explicit"] == [f"caused by {place}"]
+    assert found["implicit"] == [f"while handling {place}"]
+    assert found["hidden"] == []
+
+
+def test_chain_of_causes_is_bounded_and_may_be_a_circle():
+    first, second = ValueError("a"), ValueError("b")
+    first.__cause__, second.__cause__ = second, first
+    assert blame.causes(first) == ["caused by ValueError: b"]
+    error = ValueError("0")
+    for n in range(1, 50):
+        below, error = error, ValueError(str(n))
+        error.__cause__ = below
+    assert len(blame.causes(error)) == blame.CAUSES_MAX

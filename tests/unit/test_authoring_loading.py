@@ -143,6 +143,7 @@ def test_module_given_with_py_suffix_gets_a_hint(place):
         ("x = 1\nraise RuntimeError('no database')\n", 2, "RuntimeError: no database"),
         ("x = 1\n\ndef broken(:\n", 3, "SyntaxError"),
         ("import sys\nsys.exit(3)\n", 2, "SystemExit: 3"),
+        ("class Odd(BaseException): pass\nraise Odd('why')\n", 2, "Odd: why"),
         ("import not_installed_anywhere\n", 1, "No module named 'not_installed_anywhere'"),
         ("def f():\n    return 1 / 0\nf()\n", 2, "ZeroDivisionError"),
     ],
@@ -154,6 +155,27 @@ def test_module_that_raises_tells_what_and_where(place, source, line, text):
     assert text in str(caught.value)
     assert caught.value.where.startswith(f"{path}:{line}  ")
     assert not is_loading()
+
+
+INTERRUPTED = """
+import sys
+from flow.loading import ImportFailed, enter_task_process, load_module
+if sys.argv[1:]:
+    enter_task_process()
+try:
+    load_module("interrupted")
+except ImportFailed as error:
+    print(error)
+"""
+
+
+def test_interrupt_during_an_import_ends_a_command_and_is_a_failure_where_tasks_run(place):
+    folder = place("interrupted.py", "raise KeyboardInterrupt\n").parent
+    command = [sys.executable, "-c", INTERRUPTED]
+    typed = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
+    assert typed.returncode and typed.stderr.endswith("KeyboardInterrupt\n")
+    found = subprocess.run([*command, "x"], cwd=folder, capture_output=True, text=True, check=True)
+    assert "interrupted cannot be imported: KeyboardInterrupt" in found.stdout
 
 
 def test_module_is_importable_again_after_it_was_repaired(place):
@@ -220,9 +242,11 @@ def test_code_without_a_file_reports_main():
     assert found.stdout.strip() == "__main__"
 
 
-def test_main_without_a_file_cannot_be_loaded_elsewhere():
-    with pytest.raises(ImportFailed, match="exist only in the process"):
-        load_module("__main__")
+def test_main_without_a_file_cannot_be_loaded_elsewhere(place):
+    path = place("elsewhere.py", "from flow.loading import load_module\nload_module('__main__')\n")
+    found = subprocess.run([sys.executable, path], capture_output=True, text=True, check=False)
+    assert found.returncode == 1
+    assert "ImportFailed: tasks of a notebook, a shell or python -c exist only" in found.stderr
 
 
 def test_script_that_does_not_exist_is_named(tmp_path):

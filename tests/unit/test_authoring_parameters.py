@@ -260,9 +260,7 @@ def test_default_that_does_not_fit_is_refused_when_it_is_used():
 
 
 def test_plain_parameter_warns_of_what_will_be_text_elsewhere():
-    with pytest.warns(
-        UserWarning, match='^Parameter "p" with value "5" is not of type string. .*Holder'
-    ):
+    with pytest.warns(UserWarning, match='^Parameter "p" with value "5" is not of type string$'):
         task_with(flow.Parameter())(p=5)
 
 

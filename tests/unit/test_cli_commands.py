@@ -240,3 +240,24 @@ def test_workers_of_one_name_are_told_apart(
     assert main(["workers", "--coordinator", fake.address]) == 0
     out = capsys.readouterr().out
     assert "node-1 aaaaaa" in out and "node-1 bbbbbb" in out
+
+
+def test_workers_have_a_line_below_for_each_run_that_gets_nothing_from_them(
+    fake: FakeCoordinator, capsys: pytest.CaptureFixture[str]
+) -> None:
+    differs = "node-1 has other code than node-2: pipeline.py"
+    cannot = "node-1 cannot import reports: ModuleNotFoundError: pandas"
+    programs = [
+        m.WorkerProgram("r-9", "ab" * 8, 0.4, "ready"),
+        m.WorkerProgram("r-8", "cd" * 8, 0.4, "ready", differs, True),
+        m.WorkerProgram("r-7", "", 0.4, "failed", cannot),
+        m.WorkerProgram("r-6", "ab" * 8, 0.4, "alone", "its import left a thread running"),
+    ]
+    worker = msgspec.structs.replace(WORKER, programs=programs)
+    fake.answers[m.ListWorkers] = lambda r: [m.Workers(r.request, [worker, WORKER])]
+    assert main(["workers", "--coordinator", fake.address]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[2:4] == [f"  ! r-8: {differs}", f"  ! r-7: {cannot}"] and len(lines) == 5
+    assert main(["workers", "--coordinator", fake.address, "--json"]) == 0
+    shown = json.loads(capsys.readouterr().out)
+    assert [each["state"] for each in shown[0]["programs"]] == ["ready", "ready", "failed", "alone"]

@@ -11,6 +11,7 @@ from flow.cli import main
 from flow.errors import ExitCode
 from flow.messages import client as m
 from flow.messages.shared import PROTOCOL
+from flow.wirenames import TAKEN
 from tests.support.fake_coordinator import FakeCoordinator
 from tests.support.flow_command import InTerminal, run_flow
 from tests.support.run_messages import category, failure, summary, update
@@ -58,7 +59,10 @@ def test_submit_sends_what_was_typed(fake: FakeCoordinator) -> None:
     submit(fake, *words, "--wait-for-external", "1m")
     sent = fake.wait_for(m.Submit)
     assert isinstance(sent, m.Submit)
-    assert sent.roots == [m.RootTask("reports.sales", "SalesReport", {"date": "2026-11-20"})]
+    (root,) = sent.roots
+    taken = "name retry fail_fast priority project wait_for_external"
+    assert (root.module, root.family) == ("reports.sales", "SalesReport")
+    assert root.params == {"date": "2026-11-20", TAKEN: taken}
     assert (sent.project, sent.protocol) == ("etl", PROTOCOL)
     options = sent.options
     assert (options.name, options.retry_count, options.fail_fast) == ("x", 2, True)
@@ -298,3 +302,48 @@ def test_status_follow_goes_on_where_submit_detached(
     assert ("✗ Load(region=EU)" in err) == bool(code)
     assert main(["status", "-f", "r-1", "--json", "--coordinator", fake.address]) == code
     assert json.loads(capsys.readouterr().out.splitlines()[-1])["event"] == "result"
+
+
+NOTE = "node-3 has other code than node-1: pipeline.py"
+
+
+def test_submit_shows_each_note_once_however_often_it_is_told(
+    fake: FakeCoordinator, capsys: pytest.CaptureFixture[str]
+) -> None:
+    fake.answers[m.Watch] = lambda r: [
+        update(r.request, notes=[NOTE]),
+        update(r.request, notes=[NOTE]),
+        update(r.request, summary(notes=[NOTE]), notes=[NOTE]),
+    ]
+    assert submit(fake, "-q") == 0
+    assert capsys.readouterr().err.count(f"! {NOTE}\n") == 1
+
+
+def test_submit_json_has_an_event_for_each_note(
+    fake: FakeCoordinator, capsys: pytest.CaptureFixture[str]
+) -> None:
+    fake.answers[m.Watch] = lambda r: [update(r.request, summary(notes=[NOTE]), notes=[NOTE])]
+    assert submit(fake, "--json") == 0
+    events = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert [one for one in events if one["event"] == "note"] == [
+        {"event": "note", "run": "r-1", "text": NOTE}
+    ]
+    assert events[-1]["notes"] == [NOTE]
+
+
+@pytest.mark.parametrize(
+    ("variable", "words", "strict"),
+    [("", [], False), ("", ["--strict-code"], True), ("true", [], True)],
+)
+def test_submit_is_strict_about_code_where_asked_to(
+    fake: FakeCoordinator,
+    monkeypatch: pytest.MonkeyPatch,
+    variable: str,
+    words: list[str],
+    strict: bool,
+) -> None:
+    monkeypatch.setenv("FLOW_CORE__STRICT_CODE", variable)
+    end(fake, summary())
+    submit(fake, *words)
+    sent = fake.wait_for(m.Submit)
+    assert isinstance(sent, m.Submit) and sent.options.strict_code is strict

@@ -7,11 +7,14 @@ from typing import Any
 
 import pytest
 
+import flow
 from flow.cli.options import RUN, SUBMIT, spell_given, submit_options
 from flow.cli.taskline import TaskLine, duration_s, parse
+from flow.dialects import NATIVE
 from flow.errors import UsageError
 from flow.messages.client import GIVEN_BYTES_MAX
 from flow.messages.shared import unpack_params
+from flow.wirenames import BARE, TAKEN
 
 
 def line(*words: str) -> TaskLine:
@@ -66,7 +69,9 @@ def test_parse_own_options_anywhere(words: list[str], options: dict[str, Any], p
     task = ["m", "T", "--p", "1"]
     at = {"before": 0, "between": 2, "after": 4}[place]
     found = line(*task[:at], *words, *task[at:])
-    assert found == TaskLine("m", "T", {"p": "1"}, options, False)
+    assert found._replace(taken=()) == TaskLine("m", "T", {"p": "1"}, options, False)
+    long = [word for word in words if word.startswith("--")]
+    assert len(found.taken) == (0 if place == "before" else len(long))
 
 
 @pytest.mark.parametrize(
@@ -152,3 +157,32 @@ def test_submit_carries_what_is_given_to_other_tasks() -> None:
     found = line("m", "T", "--n", "1", "--Other-n", "2")
     options = submit_options(found.options, found.qualified)
     assert unpack_params(options.given) == {"Other_n": "2"}
+
+
+def test_names_of_options_behind_the_task_and_bare_parameters_are_told() -> None:
+    found = line("--detach", "m", "T", "--name", "x", "--json", "-q", "--flag", "--y", "1")
+    assert (found.taken, found.bare) == (("name", "json"), ("flag",))
+    assert found.root == {"flag": "true", "y": "1", TAKEN: "name json", BARE: "flag"}
+    meant = line("m", "T", "--name", "x", "--T-name", "mine", "--flag", "--flag", "2")
+    assert (meant.taken, meant.bare) == ((), ())
+    assert line("--name", "x", "m", "T").root == {}
+
+
+def test_parameters_called_like_options_are_not_swallowed_by_these() -> None:
+    class Publish(flow.Task):
+        name = flow.Parameter(default="n")
+        loud = flow.BoolParameter()
+        dry = flow.OptionalBoolParameter(default=None)
+
+    def make(*words: str) -> Any:
+        named = parse(["m", "Publish", *words], RUN).root
+        NATIVE.check_names(Publish, named)
+        return NATIVE.make(Publish, named)
+
+    with pytest.raises(UsageError, match="--name: options of the command") as caught:
+        make("--name", "x", "--workers", "2")
+    assert "--Publish-name VALUE" in str(caught.value.hint)
+    assert make("--Publish-name", "x", "--workers", "2").name == "x"
+    assert make("--loud", "--dry").loud and make("--loud", "--dry").dry
+    with pytest.raises(UsageError, match="--name needs a value: --name VALUE"):
+        make("--Publish-name")

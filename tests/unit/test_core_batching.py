@@ -103,16 +103,16 @@ def test_raised_priority_keeps_a_task_in_the_batch() -> None:
     assert [names(grant) for grant in worker.take()] == [["b", "a", "c"]]
 
 
-def test_tasks_of_two_runs_join_and_count_in_their_own() -> None:
+def test_task_that_two_runs_want_joins_those_it_was_planned_with_and_counts_in_both() -> None:
     env = Env()
     env.worker(slots=0)
     env.graph = batchable("a", "b")
-    env.submit("a")
+    env.submit("a", "b")
     env.submit("b")
     worker = env.worker("w", slots=1)
     (grant,) = worker.take()
     assert names(grant) == ["a", "b"]
-    assert [env.run(number).attempts for number in (1, 2)] == [1, 1]
+    assert [env.run(number).attempts for number in (1, 2)] == [2, 1]
     worker.end(grant)
     assert (env.ended(1), env.ended(2)) == (0, 0)
 
@@ -138,9 +138,8 @@ def test_cancelled_ready_task_is_left_out() -> None:
     env = Env()
     env.worker(slots=0)
     env.graph = batchable("a", "b", "c")
-    for name in "abc":
-        env.submit(name)
-    env.ask(lambda n: client.Cancel(n, "r-2"), client.Changed)
+    env.submit(*"abc")
+    env.ask(lambda n: client.Cancel(n, "T_b"), client.Changed)
     env.check()
     worker = env.worker("w", slots=1)
     assert [names(grant) for grant in worker.take()] == [["a", "c"]]

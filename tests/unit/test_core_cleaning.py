@@ -395,3 +395,53 @@ def test_nothing_goes_while_a_task_may_need_what_history_forgot() -> None:
     env.wait(cleaning.PATIENCE_S + 1)
     worker.beat()
     assert asked(env, worker)[:1] == [["t"]]
+
+
+def test_what_no_worker_can_remove_is_tried_again_later_and_then_stays() -> None:
+    """What fails for a reason fails again: asking at once would never end."""
+    env, worker = made({"top": ["t"], "t": []}, "t")
+    env.submit("top")
+    worker.run_all()
+    for _ in range(cleaning.LOST_MAX):
+        assert asked(env, worker) == [["t"]]
+        answer(env, worker, done=0, lost=True)
+        assert asked(env, worker) == []
+        env.wait(cleaning.ASK_AGAIN_S + 0.1)
+        worker.beat()
+    assert asked(env, worker) == []
+    assert env.ended() == 0
+    assert not env.core.state.temporary.due
+    (note,) = (note for note in env.notes if note.phrase == "temporary output stays")
+    assert note.fields["task"] == "T_t"
+
+
+@pytest.mark.parametrize("kept", [True, False])
+def test_restart_removes_with_the_program_of_a_run_that_is_over(kept: bool) -> None:
+    """Where it is not even shown any more, nobody can tell where its outputs are: they stay."""
+    env, worker = made({"a": ["t"], "b": ["t"], "t": []}, "t", slots=3)
+    env.submit("a")
+    assert worker.run() == ["t"]
+    (slow,) = worker.take()
+    worker.start(slow)
+    env.graph.complete.add("t")
+    env.submit("b")
+    assert worker.run() == ["b"]
+    assert env.ended(2) == 0
+    assert env.task("t").program is env.core.state.ended[2]
+    if not kept:
+        del env.store.disk.runs[2]
+    env.restart()
+    worker.join(held=[slow.token])
+    worker.end(slow)
+    env.wait(cleaning.LINGER_S + 1)
+    worker.beat()
+    asked_for = {message.program for message in env.heard(worker.peer, wire.Clean)}
+    defined = [one for message in env.heard(worker.peer, wire.Define) for one in message.programs]
+    stays = any(note.phrase == "temporary output stays" for note in env.notes)
+    if kept:
+        assert asked_for == {2} <= {one.number for one in defined}
+        assert not stays
+    else:
+        assert not asked_for
+        assert stays
+    env.check()

@@ -6,7 +6,7 @@ import pytest
 
 from flow.messages import client, codec
 from flow.messages import worker as wire
-from flow.messages.shared import Outcome, Policy
+from flow.messages.shared import Grant, Outcome, Policy
 from flow.states import TaskState
 from flow_coordinator.core import outcomes
 from flow_coordinator.core.config import CoreConfig
@@ -130,6 +130,71 @@ def test_crash_runs_alone_next_and_the_third_disables() -> None:
             worker.beat()
     assert env.ended() == 30
     assert [f.kind for f in env.run().failures] == ["crashed", "crashed", "disabled"]
+
+
+@pytest.mark.parametrize(
+    "outcome, told",
+    [
+        (Outcome.CRASHED, True),
+        (Outcome.KILLED, True),
+        (Outcome.FAILED, False),
+        (Outcome.REFUSED, False),
+        (Outcome.RELEASED, False),
+    ],
+)
+def test_grant_says_whether_an_attempt_may_have_run_to_its_end_unheard(
+    outcome: Outcome, told: bool
+) -> None:
+    env = Env(CoreConfig(retry_count=5))
+    env.graph = Graph({"a": []})
+    worker = env.worker()
+    env.submit("a")
+    (grant,) = worker.take()
+    assert not grant.maybe_done
+    worker.end(grant, outcome=outcome)
+    env.restart()
+    worker.join()
+    again = next_grant(env, worker)
+    assert again.maybe_done is told
+    worker.end(again, outcome=Outcome.FAILED)
+    third = next_grant(env, worker)
+    assert third.maybe_done is told, "the first one may still have been it"
+    worker.end(third)
+    env.submit("a")  # what it made is gone: it is planned anew
+    assert not next_grant(env, worker).maybe_done
+
+
+def next_grant(env: Env, worker: FakeWorker) -> Grant:
+    """Wait, through a backoff, for the only grant."""
+    while not (grants := worker.take()):
+        env.wait(1)
+        worker.beat()
+    (grant,) = grants
+    return grant
+
+
+def test_grant_after_a_worker_was_lost_says_that_the_work_may_be_done() -> None:
+    env = Env()
+    env.graph = Graph({"a": []})
+    worker = env.worker("one")
+    env.submit("a")
+    worker.take()
+    other = FakeWorker(env, "two", 2)
+    other.join(dead=[worker.uid])
+    (again,) = other.take()
+    assert again.maybe_done
+
+
+def test_what_was_found_complete_under_its_lease_counts_as_complete() -> None:
+    env = Env()
+    env.graph = Graph({"a": [], "b": ["a"]})
+    worker = env.worker()
+    env.submit("b")
+    worker.end(*worker.take(), skipped=True)
+    worker.end(*worker.take())
+    assert env.ended() == 0
+    assert env.run().tallies["T"][S.COMPLETE] == 1
+    assert env.run().tallies["T"][S.DONE] == 1
 
 
 def test_crash_does_not_count_against_failures() -> None:

@@ -161,8 +161,8 @@ def test_wide_graph_is_planned_in_pieces() -> None:
     env.check()
 
 
-def test_planning_is_spread_over_workers() -> None:
-    names = [f"n{i}" for i in range(400)]
+def test_planning_of_many_tasks_is_spread_over_workers() -> None:
+    names = [f"n{i}" for i in range(planning.EXPAND_SHARED_MAX + 1)]
     env, worker = by_hand({"top": names})
     other = env.worker("b")
     env.submit("top")

@@ -358,10 +358,10 @@ def test_blocked_tasks_cost_nothing_while_another_family_runs() -> None:
     plain = [f"p{i}" for i in range(50)]
     flat(env, *blocked, *plain, **dict.fromkeys(blocked, Policy(resources={"db": 1})))
     worker = env.worker(slots=2)
-    for at in range(0, len(blocked), 1_000):
-        env.submit(*blocked[at : at + 1_000])
+    env.graph.edges["all"] = blocked
+    env.submit("all")
     worker.take()
-    group = env.core.state.ready.parked["db"][(("db", 1.0),), False, ()]
+    group = env.core.state.ready.parked["db"][(("db", 1.0),), False, (), 1]
     looks = []
     head = group.head
     object.__getattribute__(group, "heap")
@@ -459,6 +459,28 @@ def test_isolated_attempt_runs_alone_and_others_follow() -> None:
     env.check()
     worker.end(alone)
     assert len(worker.take()) == 2
+    env.check()
+
+
+def test_isolated_attempt_does_not_wait_for_a_task_before_it_that_waits_for_it() -> None:
+    env = Env()
+    bad = Policy(resources={"gpu": 1}, priority=-1)
+    flat(env, "bad", "first", "long", bad=bad, first=Policy(resources={"gpu": 1}))
+    worker = env.worker(slots=1, capacity={"gpu": 1})
+    env.submit("bad")
+    worker.end(*worker.take(), outcome=Outcome.CRASHED, error="signal 11")
+    env.submit("long")
+    (running,) = worker.take()
+    worker.start(running)
+    env.submit("first")
+    env.wait(10)
+    worker.beat()
+    assert not worker.take(), "kept free for the isolated attempt"
+    worker.end(running)
+    (alone,) = worker.take()
+    assert alone.task_id == "T_bad"
+    worker.end(alone)
+    assert worker.run() == ["first"]
     env.check()
 
 

@@ -30,6 +30,7 @@ def test_targets_agree_with_the_table() -> None:
 def test_leases_begin_and_end_only_by_events_of_a_lease() -> None:
     ends = {
         TaskEvent.SUCCEED,
+        TaskEvent.FIND_COMPLETE,
         TaskEvent.BACK_OFF,
         TaskEvent.FAIL,
         TaskEvent.CRASH_OUT,

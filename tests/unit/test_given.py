@@ -76,11 +76,6 @@ def test_given_values_are_not_for_what_a_module_keeps(
     del sys.modules["keeps_given"]
 
 
-def test_given_values_that_no_family_takes_are_told_apart() -> None:
-    assert given.taken(packed(GivenTo_n="3", start_date="x")) == packed(GivenTo_n="3")
-    assert given.taken(packed(start_date="x")) == b""
-
-
 def test_settings_that_are_forgotten_leave_given_values() -> None:
     given.use(packed(GivenTo_n="3"))
     defaults.forget()

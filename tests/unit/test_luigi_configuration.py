@@ -242,3 +242,12 @@ def test_help_names_where_a_default_is_from_and_what_is_always_shown(folder: Pat
         "  --site-base  (Parameter: a string)  [default: /data, from [task.site]]",
         "    where it all is",
     ]
+
+
+def test_parser_class_adds_files_as_luigis_does(folder: Path) -> None:
+    (folder / "more.cfg").write_text("[Family]\nparam = more\n")
+    assert configuration.LuigiConfigParser.add_config_path("more.cfg")
+    assert configuration.LuigiConfigParser.instance() is configuration.get_config()
+    assert configuration.get_config().get("Family", "param") == "more"
+    with pytest.warns(UserWarning, match="Config file does not exist: none.cfg"):
+        assert not configuration.LuigiConfigParser.add_config_path("none.cfg")

@@ -18,8 +18,9 @@ from flow import dialects, luigi_sections
 from flow.loading import load_module, load_task, load_task_class
 from flow.packing import unpack_params
 from flow.parameters.errors import BadParameter, MissingParameter
-from flow.registry import AmbiguousTask, UnknownTask
+from flow.registry import UnknownTask
 from flow.settings import load
+from flow_worker.process.policies import Policies
 
 luigi = pytest.importorskip("luigi")
 
@@ -124,8 +125,8 @@ def test_family_of_two_modules_is_the_own_one_of_each(module: Any) -> None:
     assert load_task("four_lt", "Holder", {"of": "Same"}).of is first.Same
 
 
-def test_family_of_both_libraries_in_one_module_is_ambiguous(module: Any) -> None:
-    module(
+def test_family_of_both_libraries_in_one_module_is_the_newest(module: Any) -> None:
+    made = module(
         "six_lt",
         """
         import flow
@@ -136,8 +137,7 @@ def test_family_of_both_libraries_in_one_module_is_ambiguous(module: Any) -> Non
             pass
         """,
     )
-    with pytest.raises(AmbiguousTask, match=r"six_lt\.Same, six_lt\.Same"):
-        load_task_class("six_lt", "Same")
+    assert load_task_class("six_lt", "Same") is made.Same is not made.Luigis
 
 
 def test_family_of_a_module_that_is_not_imported_is_unknown(module: Any) -> None:
@@ -289,3 +289,25 @@ def test_import_of_luigi_is_silent_in_a_task_process() -> None:
         [sys.executable, "-W", "ignore", "-c", code], capture_output=True, text=True, check=True
     )
     assert done.stderr == "INFO: a word of a task\n"
+
+
+def test_parameters_with_names_that_mean_something_to_flow_only_are_the_tasks_own() -> None:
+    class Named(luigi.Task):  # type: ignore[misc]
+        retry_delay = luigi.Parameter(default="soon")
+        disable_window = luigi.Parameter(default="w")
+        on_lost = luigi.Parameter(default="x")
+        accepts_messages = luigi.Parameter(default="no")
+        retry_count = luigi.IntParameter(default=4)
+
+    number, policy = Policies().of(Named())
+    assert number == 0 and policy is not None
+    assert (policy.retry_delay_s, policy.disable_window_s, policy.on_lost) == (None, None, "retry")
+    assert not policy.accepts_messages and policy.retry_count == 4, (
+        "this one means it to luigi, too"
+    )
+
+    class Says(luigi.Task):  # type: ignore[misc]
+        retry_delay = 7.0
+
+    _, policy = Policies().of(Says())
+    assert policy is not None and policy.retry_delay_s == 7.0

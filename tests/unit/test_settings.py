@@ -176,7 +176,7 @@ def test_relative_paths_start_at_their_file(machine: Machine) -> None:
     [
         ("[worker]\nslotz = 2\n", ["flow.toml", "[worker]", "'slotz'"], "'slots'"),
         ("[workers]\nslots = 2\n", ["flow.toml", "section", "'workers'"], "'worker'"),
-        ("[core]\nxyzzy = 2\n", ["'xyzzy'"], "known: coordinator, project"),
+        ("[core]\nxyzzy = 2\n", ["'xyzzy'"], "known: code_dir, coordinator, project"),
         ("[worker]\nslots = -1\n", ["[worker] slots", "-1"], ""),
         ("[worker]\nslots = 'many'\n", ["[worker] slots", "'many'"], ""),
         ("[worker]\nslots = [1]\n", ["[worker] slots"], ""),

@@ -10,7 +10,7 @@ from tests.support.worker_env import WorkerEnv, stub
 
 def clean(env: WorkerEnv, request: int = 5) -> int:
     """Ask for a removal; returns the process that works on it."""
-    env.turn(Clean("1.1", request, [stub(1), stub(2)]))
+    env.turn(Clean("1.1", request, [stub(1), stub(2)], 1))
     env.up_all()
     return next(p for p, f in env.told if isinstance(f, Remove) and f.request == request)
 
@@ -18,14 +18,14 @@ def clean(env: WorkerEnv, request: int = 5) -> int:
 def test_removal_goes_to_a_planner_and_is_answered_once() -> None:
     env = WorkerEnv()
     planner = clean(env)
-    env.turn(Clean("1.1", 5, [stub(1), stub(2)]))
+    env.turn(Clean("1.1", 5, [stub(1), stub(2)], 1))
     assert env.of(Cleaned) == []
     env.say(planner, Removed(5, 2, ["no"]))
     answer = Cleaned("1.1", 5, 2, ["no"])
     assert env.of(Cleaned) == [answer]
     env.clear()
-    env.turn(Clean("1.1", 5, [stub(1), stub(2)]))
-    env.turn(Clean("1.1", 4, [stub(1)]))
+    env.turn(Clean("1.1", 5, [stub(1), stub(2)], 1))
+    env.turn(Clean("1.1", 4, [stub(1)], 1))
     assert env.of(Cleaned) == [answer, answer]
     assert env.told == [], "what was answered is not removed again"
 
@@ -59,5 +59,5 @@ def test_removal_ends_with_the_lease() -> None:
     planner = clean(env)
     env.advance(env.worker.lease.fence_at - env.now)
     assert (planner, 0.0) in env.killed
-    env.turn(Clean("1.1", 6, [stub(1)]))
+    env.turn(Clean("1.1", 6, [stub(1)], 1))
     assert not [frame for _, frame in env.told if isinstance(frame, Remove) and frame.request == 6]

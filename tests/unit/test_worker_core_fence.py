@@ -14,7 +14,7 @@ from tests.support.worker_env import START_S, WorkerEnv, grant, stub, tok
 def test_silence_kills_at_lease_minus_kill_budget_counted_from_the_join() -> None:
     env = WorkerEnv()
     runner = env.run(grant(1))
-    env.run_for(54.9, acks=False)
+    env.run_for(START_S + 54.9 - env.now, acks=False)
     assert not env.killed
     env.run_for(0.2, acks=False)
     [(process, grace_s)] = env.killed
@@ -159,6 +159,7 @@ def test_fast_profile_fences_at_eight_seconds() -> None:
     env.advance(0)
     env.join(timing=Timing(1.0, 10.0, 2.0, 1.0))
     env.up_all()
+    env.warm_up()
     runner = env.run(grant(1))
     env.run_for(7.9, acks=False)
     assert not env.killed

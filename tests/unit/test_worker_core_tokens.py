@@ -8,8 +8,8 @@ from flow.messages.shared import Outcome, Report, Verdict
 from flow.messages.worker import Kill, Rack, Recall, Rejoin, Results, Started
 from flow_worker.core import tokens as tokens_module
 from flow_worker.core.config import BATCH_TASKS_MAX
-from flow_worker.process.channel import Chunk, Execute, Finished, Leave, Parked, Up
-from tests.support.worker_env import WorkerEnv, done, grant, tok
+from flow_worker.process.channel import Chunk, Execute, Finished, Leave, Load, Parked, Up
+from tests.support.worker_env import PROGRAM, WorkerEnv, done, grant, tok
 
 
 def flat(handed: dict[int, list[str]]) -> list[str]:
@@ -36,16 +36,26 @@ def test_grant_runs_and_its_report_is_said() -> None:
     assert env.of(Results) == [Results("1.1", [done(1)])]
 
 
-def test_first_grant_finds_a_runner_and_a_planner_ready() -> None:
+def test_first_program_finds_a_template_ready_and_leaves_a_spare_one() -> None:
     env = WorkerEnv(joined=False)
     env.advance(0)
-    assert sorted(role for _, role in env.started) == ["planner", "runner"]
+    assert [role for _, role in env.started] == ["template"]
+    env.join()
+    env.up_all()
+    env.define(PROGRAM)
+    env.dispatch(grant(1))
+    [(_, frame)] = env.told
+    assert frame == Load(PROGRAM) and not env.started
+    env.up_all()
+    assert flat(env.executed()) == [tok(1)]
+    roles = [process.role for process in env.worker.processes.all.values()]
+    assert sorted(roles) == ["runner", "template", "template"]
 
 
 def test_runners_are_started_as_work_comes_up_to_the_slots() -> None:
     env = WorkerEnv(slots=3)
     env.dispatch(*(grant(n) for n in range(5)))
-    assert env.started == [(3, "runner"), (4, "runner")]
+    assert [role for _, role in env.started] == ["runner", "runner"]
     env.up_all()
     handed = env.executed()
     assert sorted(map(len, handed.values())) == [1, 1, 1]
@@ -218,11 +228,11 @@ def test_crash_with_unsaid_results_starts_none_of_them_again() -> None:
 def test_runner_that_never_comes_up_is_started_again_later_and_later() -> None:
     env = WorkerEnv()
     env.die(env.runners()[0], code=1)
-    [(first, _)] = env.started
-    env.started.clear()
+    env.dispatch(grant(1))
+    [(first, _)] = env.take_started()
     env.die(first, code=1)
     assert env.started == []
-    env.dispatch(grant(1))
+    env.dispatch(grant(2))
     assert env.started == []
     env.run_for(0.5)
     assert len(env.started) == 1
@@ -468,5 +478,7 @@ def test_another_lineage_counts_its_tokens_anew(monkeypatch: pytest.MonkeyPatch)
     env.challenge("n2", lineage="cd" * 8)
     env.welcome("1.1")
     env.clear()
+    env.warm_up()
     env.dispatch(grant(1))
-    assert env.executed() == {runner: [tok(1)]}
+    handed = env.executed()
+    assert flat(handed) == [tok(1)] and runner not in handed  # its program is of the lost history

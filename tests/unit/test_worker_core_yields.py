@@ -22,9 +22,10 @@ def test_yield_is_said_and_frees_the_slot_at_once() -> None:
     env.clear()
     env.say(runner, Parked(tok(1), 1, [stub(1), stub(2)]))
     assert env.of(Yield) == [Yield("1.1", tok(1), 1, 0, 1, [stub(1), stub(2)])]
-    assert env.started == [(3, "runner")]
+    [(other, role)] = env.started
+    assert role == "runner"
     env.up_all()
-    assert env.executed() == {3: [tok(2)]}
+    assert env.executed() == {other: [tok(2)]}
 
 
 def test_yield_is_repeated_until_acked() -> None:
@@ -186,10 +187,24 @@ def test_crash_of_one_task_releases_the_generators_parked_beside_it() -> None:
     ]
 
 
-def test_kill_of_a_parked_token_kills_its_process() -> None:
+def test_kill_of_a_parked_token_closes_its_generator() -> None:
     env = WorkerEnv()
     runner = park(env, 1)
     env.turn(Kill("1.1", [tok(1)]))
+    assert env.told[-1] == (runner, Abandon([tok(1)])) and not env.killed
+    env.say(runner, Finished([Report(tok(1), Outcome.RELEASED)]))
+    assert env.reports() == [(tok(1), Outcome.KILLED)]
+    env.run_for(10.0)
+    assert not env.killed
+
+
+def test_kill_of_a_parked_token_whose_generator_does_not_close_kills_its_process() -> None:
+    env = WorkerEnv()
+    runner = park(env, 1)
+    env.turn(Kill("1.1", [tok(1)]))
+    env.run_for(4.9)
+    assert not env.killed
+    env.run_for(0.2)
     assert env.killed == [(runner, 0.0)]
     env.die(runner, signal=9)
     assert env.reports() == [(tok(1), Outcome.KILLED)]

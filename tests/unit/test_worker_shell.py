@@ -57,7 +57,7 @@ def started(monkeypatch: pytest.MonkeyPatch, *words: str) -> object:
     """What the command line would start a worker with."""
     found: list[object] = []
 
-    def supervise(agent: object, parent_fd: int) -> int:
+    def supervise(agent: object, parent_fd: int, template: tuple[int, ...]) -> int:
         found.append(agent)
         return 0
 

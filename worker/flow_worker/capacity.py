@@ -37,6 +37,14 @@ def memory_bytes(root: Path = Path("/")) -> int:
     return found
 
 
+def own_memory_bytes(root: Path = Path("/")) -> int:
+    """Return the proportional set size of this process; 0 where the kernel does not say."""
+    for line in _read(root / "proc/self/smaps_rollup").splitlines():
+        if line.startswith("Pss:"):
+            return int(line.split()[1]) * 1024
+    return 0
+
+
 def oom_kills(root: Path = Path("/")) -> int:
     """Return how often the kernel killed in this process's cgroup for want of memory."""
     for directory in _directories(root, "memory"):

@@ -13,6 +13,7 @@ import click
 
 from flow.cli.errors import guarded, report
 from flow.errors import ExitCode, FlowError, UsageError
+from flow.stdio import make_writable
 
 if TYPE_CHECKING:
     from flow.settings import Settings
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
 
 #: Planner processes unless set: planning is mostly waiting for file systems.
 PLANNERS_DEFAULT_MAX = 2
+#: Of the memory that this worker may use, for templates. Source: reference/process-model.md.
+TEMPLATES_MEMORY_SHARE = 0.25
 #: More is a typing error: every slot is a process.
 SLOTS_MAX = 10_000
 GRACE_UNITS_S = {"s": 1.0, "m": 60.0, "h": 3600.0}
@@ -27,6 +30,7 @@ GRACE_UNITS_S = {"s": 1.0, "m": 60.0, "h": 3600.0}
 
 def main(argv: list[str] | None = None) -> int:
     """Run the command; return its exit code."""
+    make_writable()
 
     def command() -> int:
         try:
@@ -64,6 +68,7 @@ def main(argv: list[str] | None = None) -> int:
 @click.option("--log-dir", type=click.Path(file_okay=False), help="Where tasks' output goes.")
 @click.option("--attach", type=int, default=-1, hidden=True)
 @click.option("--parent-fd", type=int, default=-1, hidden=True)
+@click.option("--template", metavar="LINE:SOCKET", default="", hidden=True)
 def _command(
     coordinator: str | None,
     slots: int | None,
@@ -75,6 +80,7 @@ def _command(
     log_dir: str | None,
     attach: int,
     parent_fd: int,
+    template: str,
 ) -> int:
     """Run tasks of a coordinator on this machine.
 
@@ -103,17 +109,17 @@ def _command(
     settings = load(flags)
     # Read once here, not again in every task process; what is wrong is told before there is one.
     tasklogs.check(defaults.settings().logs)
-    agent = _agent_settings(settings, own, attach >= 0)
+    agent = _agent_settings(settings, own, attach >= 0, bool(template))
     for folder in reversed(settings.worker.path):
         sys.path.insert(0, os.path.abspath(folder))
     if attach >= 0:
         from flow_worker.shell.loop import run_attached
 
         return run_attached(agent, attach, parent_fd)
-    return _supervise(agent, parent_fd)
+    return _supervise(agent, parent_fd, tuple(int(fd) for fd in template.split(":") if fd))
 
 
-def _supervise(agent: AgentSettings, parent_fd: int) -> int:
+def _supervise(agent: AgentSettings, parent_fd: int, template: tuple[int, ...]) -> int:
     from flow.ids import WorkerUid
     from flow_worker.process import supervisor
     from flow_worker.process.nursery import Nursery
@@ -129,16 +135,18 @@ def _supervise(agent: AgentSettings, parent_fd: int) -> int:
             return report(error)
 
     return supervisor.supervise(
-        run_agent, supervisor.Settings(log_dir=agent.log_dir, parent_fd=parent_fd)
+        run_agent,
+        supervisor.Settings(log_dir=agent.log_dir, parent_fd=parent_fd, template=template),
     )
 
 
 def _agent_settings(
-    settings: Settings, own: dict[str, float] | None, attached: bool
+    settings: Settings, own: dict[str, float] | None, attached: bool, inherits: bool
 ) -> AgentSettings:
     from importlib import metadata
 
     from flow_worker import capacity
+    from flow_worker.process import shelf
     from flow_worker.shell.settings import AgentSettings
 
     worker = settings.worker
@@ -159,8 +167,14 @@ def _agent_settings(
         code=os.environ.get("FLOW_CODE_ID", ""),
         version=metadata.version("flow-workflows"),
         attached=attached,
+        inherits=inherits,
         runner_tasks_max=worker.runner_tasks_max,
         runner_bytes_max=worker.runner_memory_max,
+        imports_max=max(2, math.ceil(cpus)),
+        templates_bytes_max=int(detected["memory"] * TEMPLATES_MEMORY_SHARE),
+        reuse_code=worker.reuse == "code",
+        import_timeout_s=worker.import_timeout_s,
+        packages_dir=shelf.folder("packages"),
     )
 
 

@@ -57,14 +57,16 @@ class Plan(NamedTuple):
 
 def walk(task: Task, depth: int | None) -> list[Task]:
     """Return a task and what it requires, ``depth`` levels of it (None: all), nearest first."""
-    seen = {(type(task), task.task_id): task}
+    from flow.dialects import key_of  # who declares artifacts does not need them
+
+    seen = {key_of(task): task}
     level = [task]
     while level and (depth is None or depth > 0):
         depth = None if depth is None else depth - 1
         below: list[Task] = []
         for current in level:
             for required in current.deps():
-                key = (type(required), required.task_id)
+                key = key_of(required)
                 if key not in seen:
                     seen[key] = required
                     below.append(required)

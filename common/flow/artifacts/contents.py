@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import io
 import itertools
-import os
 from collections.abc import Callable, Iterable, Mapping
 from typing import IO, Any, Final, NamedTuple
 
@@ -114,25 +113,10 @@ def _dump_pkl(value: Any, stream: IO[bytes], **options: Any) -> None:
 def _load_pkl(stream: IO[bytes], **options: Any) -> Any:
     import pickle  # the user chose it by the suffix
 
-    class Reader(pickle.Unpickler):
-        """Finds classes of a script, which task processes know by another name."""
+    from flow.scripts import alias_main  # few programs read pickles
 
-        def find_class(self, module: str, name: str) -> Any:
-            return super().find_class(_module_here(module), name)
-
-    return Reader(stream, **options).load()
-
-
-def _module_here(module: str) -> str:
-    """Name the module of a pickled class in this process: a script may be its ``__main__``."""
-    import sys
-
-    from flow.loading import private_name
-
-    path = getattr(sys.modules["__main__"], "__file__", None)
-    if module in sys.modules or not path or module != private_name(os.path.abspath(path)):
-        return module
-    return "__main__"
+    alias_main()  # a task may have written classes of the script that runs here
+    return pickle.load(stream, **options)
 
 
 def _dump_json(value: Any, stream: IO[bytes], **options: Any) -> None:

@@ -10,10 +10,12 @@ from __future__ import annotations
 import sys
 
 from flow.cli.errors import guarded
+from flow.stdio import make_writable
 
 
 def main(argv: list[str] | None = None) -> int:
     """Run one command line; return its exit code."""
+    make_writable()
     words = sys.argv[1:] if argv is None else argv
     own = words.index("--") if "--" in words else len(words)
     json = "--json" in words[:own]

@@ -8,11 +8,13 @@ from flow.errors import Unreachable
 
 
 class Address(NamedTuple):
-    """An address and where it came from, in words; and the project that goes with it."""
+    """An address and where it came from, in words; and what else ``[core]`` says."""
 
     text: str
     source: str
     project: str
+    strict_code: bool = False
+    code_dir: str = ""
 
 
 def find(flag: str | None = None) -> Address:
@@ -21,7 +23,9 @@ def find(flag: str | None = None) -> Address:
 
     settings = load({"core.coordinator": _complete(flag) if flag else None})
     address = _complete(settings.core.coordinator)
-    return Address(address, settings.source("core.coordinator"), settings.core.project)
+    core = settings.core
+    source = settings.source("core.coordinator")
+    return Address(address, source, core.project, core.strict_code, core.code_dir)
 
 
 def explain_unreachable(error: Unreachable, address: Address, task: str = "") -> Unreachable:

@@ -33,6 +33,7 @@ KINDS = {
     "lost": "was lost with its worker",
     "planning": "cannot be planned",
     "unmet": "cannot run",
+    "code": "must not run",
     "disabled": "failed and is disabled now",
 }
 
@@ -94,6 +95,11 @@ class Board:
         if self.last and self.last.waiting and not self.count(*RUNNING):
             words.append("waiting for: " + "; ".join(self.last.waiting))
         return " ".join(words)
+
+
+def note_line(note: str) -> str:
+    """Spell a sentence about a run's code on its workers, as told while it goes on."""
+    return printable(f"! {note}")
 
 
 def failure_lines(failure: Failure, *, hints: bool = True) -> list[str]:

@@ -90,7 +90,7 @@ def _plan(line: TaskLine) -> Plan:
     given.use(spell_given(line.qualified))
     if line.options.get("stale"):
         return cleaning.plan_stale(_flow_class(load_task_class(line.module, line.family)))
-    root = load_task(line.module, line.family, line.params)
+    root = load_task(line.module, line.family, line.root)
     _flow_class(type(root))
     try:
         tasks = cleaning.walk(root, line.options.get("depth", 0))

@@ -188,7 +188,7 @@ def _found(line: TaskLine) -> tuple[str, ExitCode]:
         raise UsageError("--limit is for flow graph RUN", hint="for a module there is --depth N")
     add_path()
     given.use(spell_given(line.qualified))
-    task = load_task(line.module, line.family, line.params)
+    task = load_task(line.module, line.family, line.root)
     graph = explore([task], depth_max=options.get("depth"))
     upstream = options.get("upstream", "")
     kept = graph.towards(upstream) if upstream else set(range(len(graph.nodes)))

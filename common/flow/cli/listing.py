@@ -48,6 +48,7 @@ def task_text(module: str, family: str) -> str:
 
 def describe_task(cls: Any, usage: str) -> str:
     """Describe a task: its docstring, and each parameter with type, default, description."""
+    from flow.cli.options import RUN, SUBMIT
     from flow.dialects import NATIVE
     from flow.parameters.errors import flag
 
@@ -56,9 +57,12 @@ def describe_task(cls: Any, usage: str) -> str:
     if about and "__doc__" in vars(cls):
         lines += ["", *(line.strip() and f"  {line.strip()}" for line in about.splitlines())]
     params = cls.get_params()
+    taken = {"help", *(each.names[0][2:].replace("-", "_") for each in (*RUN, *SUBMIT))}
     lines += ["", "Parameters:" if params else "It has no parameters."]
     for name, param in params:
-        lines += _describe_param(cls, flag(name), name, param)
+        own = name in taken
+        spelled = flag(f"{cls.get_task_family()}_{name}") if own else flag(name)
+        lines += _describe_param(cls, spelled, name, param)
     others = [each for each in NATIVE.always_in_help() if each[0] is not cls]
     if others:
         lines += ["", "Of other tasks:"]

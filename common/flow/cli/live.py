@@ -10,7 +10,7 @@ from rich.console import Console, Group
 from rich.live import Live
 from rich.text import Text
 
-from flow.cli.board import DONE, FAILED, RETRYING, RUNNING, SKIPPED, Board, failure_lines
+from flow.cli.board import DONE, FAILED, RETRYING, RUNNING, SKIPPED, Board, failure_lines, note_line
 from flow.summary import duration
 
 if TYPE_CHECKING:
@@ -51,6 +51,8 @@ class LiveView:
             self._planned = True
             found = f"{update.total} tasks: {board.complete} already complete, "
             self.say(f"{found}{board.to_run} to run")
+        for note in update.notes:
+            self._console.print(Text(note_line(note), "yellow"), soft_wrap=True)
         for each in update.failures:
             first, *more = failure_lines(each, hints=self._hints)
             self._console.print(Text(first, "red"))

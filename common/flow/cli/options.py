@@ -43,8 +43,10 @@ RUN = (
 )
 SUBMIT = (
     Option(("--coordinator",), "where the coordinator listens", str, "ADDR"),
+    Option(("--code-dir",), "send this folder's code to the workers (.flowignore)", str, "DIR"),
     Option(("--detach", "-d"), "return as soon as the run is stored"),
     Option(("--cancel-on-timeout",), "cancel the run when --timeout is over"),
+    Option(("--strict-code",), "run nothing with other code than planned it: rather end it"),
     *COMMON,
 )
 
@@ -69,7 +71,7 @@ Exit codes:
 
 
 def submit_options(
-    options: dict[str, Any], qualified: dict[str, str], *, alone: bool = False
+    options: dict[str, Any], qualified: dict[str, str], *, alone: bool = False, package: str = ""
 ) -> SubmitOptions:
     """Make what SUBMIT carries of the command line. ``alone``: no other worker will ever join."""
     from flow.messages.client import SubmitOptions
@@ -83,6 +85,8 @@ def submit_options(
         wait_unmet=not alone,
         by=_by(),
         given=spell_given(qualified),
+        strict_code=options.get("strict_code", False),
+        package=package,
     )
 
 

@@ -29,13 +29,19 @@ def print_json(value: Any) -> None:
     print(json.dumps(plain(value)), flush=True)
 
 
-def print_table(head: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
-    """Write aligned columns."""
+def print_table(
+    head: Sequence[str],
+    rows: Iterable[Sequence[object]],
+    below: Sequence[Sequence[str]] = (),
+) -> None:
+    """Write aligned columns; ``below``: lines under each row, where given."""
     cells = [list(head), *([_cell(each) for each in row] for row in rows)]
     widths = [max(len(row[at]) for row in cells) for at in range(len(head))]
-    for row in cells:
+    for at, row in enumerate(cells, -1):
         line = "  ".join(text.ljust(width) for text, width in zip(row, widths, strict=True))
         print(line.rstrip())
+        for each in below[at] if 0 <= at < len(below) else ():
+            print(printable(f"  ! {each}").replace("\n", " "))
 
 
 def printable(text: str) -> str:

@@ -34,5 +34,5 @@ def main(argv: list[str]) -> int:
         return int(ExitCode.OK)
     from flow.execution import Root, Work, execute
 
-    root = Root(line.module, line.family, line.params)
+    root = Root(line.module, line.family, line.root)
     return execute(Work([root], line.options, [os.getcwd()], qualified=line.qualified)).code

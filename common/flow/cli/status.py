@@ -81,7 +81,7 @@ def _show_task(answer: WhyAnswer) -> None:
     lines += [f"  {each}" for each in (answer.status.splitlines() if answer.status else ())]
     lines += [f"  {answer.tracking_url}"] if answer.tracking_url else []
     lines += [f"  {name} = {text}" for name, text in answer.statistics.items()]
-    wanted = ("worker", "attempt", "error", "last failure", "runs", "run")
+    wanted = ("worker", "program", "code", "attempt", "error", "last failure", "runs", "run")
     lines += [f"  {label}: {text.splitlines()[0]}" for label, text in answer.lines
               if label in wanted and text]  # fmt: skip
     lines.append(f"  More:  flow why '{answer.task_id or answer.task}'")
@@ -123,7 +123,7 @@ def _row(row: RunRow) -> tuple[object, ...]:
 
 def _show_run(shown: RunShown) -> None:
     """Print failures, then how far each family is or the summary of an ended run."""
-    from flow.cli.board import DONE, FAILED, RUNNING, failure_lines
+    from flow.cli.board import DONE, FAILED, RUNNING, failure_lines, note_line
     from flow.cli.output import print_table
     from flow.summary import duration, render
 
@@ -135,6 +135,8 @@ def _show_run(shown: RunShown) -> None:
         return
     print(f"{summary.run}  {summary.name}  {summary.root}")
     print(f"{summary.state.upper()} for {duration(summary.elapsed_s)}")
+    for note in summary.notes:
+        print(note_line(note))
     if not shown.families:
         return
 

@@ -7,7 +7,8 @@ import sys
 import time
 from typing import TYPE_CHECKING, Any
 
-from flow.cli.address import explain_unreachable, find
+from flow.cli import uploading
+from flow.cli.address import Address, explain_unreachable, find
 from flow.cli.options import SUBMIT, describe, submit_options
 from flow.cli.taskline import TaskLine, parse
 from flow.errors import ExitCode, Unreachable, UsageError
@@ -19,10 +20,13 @@ if TYPE_CHECKING:
 
 HELP = """\
 Run TASK of MODULE on the workers of a coordinator, and show how it goes. This machine needs
-neither the module nor what it imports. Everything spelled --x-y VALUE that is no option below is
-the parameter x_y of TASK (--TASK-x-y VALUE always is, and so is everything after --).
---OTHER-x-y VALUE is the default of x_y for the tasks of family OTHER that this run plans. Runs of a
-project share tasks: one that another run has planned already keeps the values it was planned with.
+neither the module nor what it imports. With --code-dir DIR the workers do not need it either: the
+files of DIR are sent to them, and come first on sys.path there; a script must be inside DIR.
+
+Everything spelled --x-y VALUE that is no option below is the parameter x_y of TASK (--TASK-x-y
+VALUE always is, and so is everything after --). --OTHER-x-y VALUE is the default of x_y for the
+tasks of family OTHER that this run plans. Runs of a project share tasks: one that another run has
+planned already keeps the values it was planned with.
 
 Ctrl-C detaches: the run goes on. Twice within 2 s: asks whether to cancel it."""
 
@@ -46,7 +50,7 @@ def main(argv: list[str]) -> int:
 
     try:
         with Client(address.text) as client:
-            return _submit(client, line, address.project)
+            return _submit(client, line, address)
     except Unreachable as e:
         raise explain_unreachable(e, address, _typed(line)) from None
 
@@ -57,12 +61,12 @@ def _typed(line: TaskLine) -> str:
     return shlex.join([line.module.removeprefix("file:"), line.family, *params])
 
 
-def _submit(client: Client, line: TaskLine, default_project: str) -> int:
+def _submit(client: Client, line: TaskLine, address: Address) -> int:
     from flow.cli.views import choose
     from flow.ids import new_uid
     from flow.messages.client import About, AboutShown, RootTask, Submit, Submitted
 
-    options = line.options
+    options = {"strict_code": address.strict_code, **line.options}
     quiet = options.get("quiet", False)
     view = choose(
         json=options.get("json", False),
@@ -70,10 +74,16 @@ def _submit(client: Client, line: TaskLine, default_project: str) -> int:
         color=not options.get("no_color", False),
         hints=True,
     )
+    folder = options.get("code_dir", address.code_dir)
+    module = uploading.inside(line.module, folder) if folder else line.module
+    packed = uploading.pack(folder) if folder else None
     about = client.ask(About(0), AboutShown)
-    root = RootTask(line.module, line.family, line.params)
-    project = options.get("project", default_project)
-    with_options = submit_options(options, line.qualified)
+    if packed is not None:
+        uploading.upload(client, packed, quiet=quiet)
+    root = RootTask(module, line.family, line.root)
+    project = options.get("project", address.project)
+    package = packed.digest if packed is not None else ""
+    with_options = submit_options(options, line.qualified, package=package)
     submit = Submit(0, new_uid(), project, [root], with_options)
     submitted = client.ask(submit, Submitted)
     if options.get("detach"):

@@ -2,8 +2,10 @@
 
 ``MODULE TASK --workers 4 --date 2026-01-01``: names in the table of options are flow's, everything
 else spelled ``--x-y value`` is the task's parameter ``x_y``. Where a parameter has the name of an
-option, ``--TASK-name value`` or any place behind ``--`` reaches the task. No click here: this is
-what stands between a key press and the start of the engine's processes.
+option, ``--TASK-name value`` or any place behind ``--`` reaches the task; an option of that name
+behind TASK is refused where the task is made, for only there its parameters are known.
+
+No click here: this is what stands between a key press and the start of the engine's processes.
 """
 
 from __future__ import annotations
@@ -16,6 +18,7 @@ from typing import Any, NamedTuple
 
 from flow.errors import UsageError
 from flow.parameters.errors import is_unicode
+from flow.wirenames import BARE, TAKEN
 
 _DURATION = re.compile(r"(?:(\d+)d)?(?:(\d+)h)?(?:(\d+)m)?(?:(\d+(?:\.\d+)?)s?)?")
 _UNITS_S = (86400, 3600, 60, 1)
@@ -47,6 +50,19 @@ class TaskLine(NamedTuple):
     help: bool
     #: What may be meant for tasks of any family: ``Family_parameter`` -> text.
     qualified: dict[str, str] = {}
+    #: Names of options behind TASK, and of parameters without a value behind them.
+    taken: tuple[str, ...] = ()
+    bare: tuple[str, ...] = ()
+
+    @property
+    def root(self) -> dict[str, str]:
+        """The parameters as a planner reads them, with what it must look at."""
+        found = dict(self.params)
+        if self.taken:
+            found[TAKEN] = " ".join(self.taken)
+        if self.bare:
+            found[BARE] = " ".join(self.bare)
+        return found
 
 
 def whole_number(text: str) -> int:
@@ -100,6 +116,8 @@ def parse(argv: Sequence[str], options: Sequence[Option], *, named: int = 2) -> 
     table = {name: option for option in options for name in option.names}
     words: list[str] = []
     given: dict[str, str] = {}
+    bare: set[str] = set()
+    taken: list[str] = []
     values: dict[str, Any] = {}
     wants_help = ours = False
     rest = list(argv)
@@ -112,9 +130,12 @@ def parse(argv: Sequence[str], options: Sequence[Option], *, named: int = 2) -> 
             wants_help = True
         elif ours and word.partition("=")[0] in table:
             _read_option(word, rest, table, values)
+            if len(words) == named and word.startswith("--"):
+                taken.append(word[2:].partition("=")[0].replace("-", "_"))
         elif word.startswith("--"):
             name, value = _read_param(word, rest, table if ours else {})
-            given[name] = value
+            given[name] = "true" if value is None else value
+            (bare.add if value is None else bare.discard)(name)
         elif word.startswith("-") and len(word) > 1 and not _is_number(word):
             raise UsageError(f"no such option: {word}", hint=_options_hint(word, table))
         else:
@@ -128,7 +149,17 @@ def parse(argv: Sequence[str], options: Sequence[Option], *, named: int = 2) -> 
     module = words[0] if named > 1 and words else ""
     qualified = {name: text for name, text in given.items() if "_" in name}
     params = _own(given, family)
-    return TaskLine(module_name(module), family, params, values, wants_help, qualified)
+    without = _own(dict.fromkeys(bare, ""), family)
+    return TaskLine(
+        module_name(module),
+        family,
+        params,
+        values,
+        wants_help,
+        qualified,
+        tuple(name for name in taken if name not in params),
+        tuple(sorted(without)),
+    )
 
 
 def _read_option(
@@ -154,13 +185,14 @@ def _read_option(
         raise UsageError(f"{name}: {text!r} {reason}") from None
 
 
-def _read_param(word: str, rest: list[str], table: dict[str, Option]) -> tuple[str, str]:
+def _read_param(word: str, rest: list[str], table: dict[str, Option]) -> tuple[str, str | None]:
+    """Read a parameter; None: no value is behind it, as behind one that is true or false."""
     name, equals, text = word[2:].partition("=")
     if not name.replace("-", "").replace("_", "").replace(".", "").isalnum():
         raise UsageError(f"no such option: {word}")
     if not equals:
         bare = not rest or rest[0].startswith("--") or rest[0] in table
-        text = "true" if bare else rest.pop(0)
+        return name.replace("-", "_"), None if bare else rest.pop(0)
     return name.replace("-", "_"), text
 
 

@@ -10,7 +10,7 @@ import sys
 import time
 from typing import TYPE_CHECKING, Protocol
 
-from flow.cli.board import RUNNING, Board, failure_lines
+from flow.cli.board import RUNNING, Board, failure_lines, note_line
 from flow.cli.output import plain, print_json, say
 
 if TYPE_CHECKING:
@@ -67,6 +67,8 @@ class PlainView:
 
     def update(self, update: RunUpdate) -> None:
         self._board.take(update)
+        for note in update.notes:
+            say(note_line(note))
         for each in update.failures:
             say("\n".join(failure_lines(each, hints=self._hints)))
         self.tick()
@@ -114,11 +116,13 @@ class JsonView:
         print_json({"event": "submitted", "run": run, "name": name})
 
     def update(self, update: RunUpdate) -> None:
+        for note in update.notes:
+            print_json({"event": "note", "run": update.run, "text": note})
         for each in update.failures:
             print_json({"event": "failure", "run": update.run, **plain(each)})
         fields = plain(update)
         fields["families"] = {each.family: each.counts for each in update.families}
-        del fields["failures"], fields["ended"]
+        del fields["failures"], fields["ended"], fields["notes"]
         print_json({"event": "progress", **fields})
 
     def tick(self) -> None:

@@ -104,7 +104,16 @@ def _list(coordinator: str | None, as_json: bool) -> None:
                 ", ".join(tasks) + more,
             )
         )
-    print_table(HEAD, rows)
+    print_table(HEAD, rows, [_wrong(each) for each in workers])
+
+
+def _wrong(worker: WorkerRow) -> list[str]:
+    """Say which runs get nothing from a worker, and why: a line each."""
+    return [
+        f"{each.run}: {each.text or 'it has other code than its run was planned with'}"
+        for each in worker.programs
+        if each.state == "failed" or each.differs
+    ]
 
 
 def _memory(worker: WorkerRow) -> str:

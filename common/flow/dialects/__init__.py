@@ -11,13 +11,15 @@ import sys
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from flow import events, registry
+from flow import events, origins, registry
 from flow.dynamic import DynamicRequirements
 from flow.packing import packed_params
 from flow.parameters import errors
 from flow.parameters.base import NO_VALUE
 from flow.parameters.defaults import given, resolve_default
+from flow.parameters.scalar import BoolParameter
 from flow.task import MixinNaiveBulkComplete, Task, WrapperTask
+from flow.wirenames import BARE, TAKEN
 
 #: Loaded in every process that has imported luigi.
 _LUIGI = "luigi.task"
@@ -42,6 +44,10 @@ class Dialect:
         """Return a number that changes when classes do."""
         return registry.generation
 
+    def every_class(self) -> list[Any]:
+        """Return all classes that can be found by their family."""
+        return registry.every_class()
+
     def classes_of(self, family: str) -> list[Any]:
         """Return the classes of a family, in the order of definition."""
         return list(registry.classes_of(family))
@@ -62,8 +68,14 @@ class Dialect:
         """Tell whether every module offers this class because the library brings it."""
         return str(cls.__module__).startswith("flow.patterns.")
 
-    def on_script(self, private_name: str, wire_name: str) -> None:
-        """Be told that a script was loaded under a private name."""
+    def importing(self) -> None:
+        """Be told that the import of a program begins."""
+
+    def imported(self) -> None:
+        """Be told that it has ended: whatever class came meanwhile is of that program."""
+
+    def on_script(self, name: str, wire_name: str) -> None:
+        """Be told that a script was loaded, and its name in ``sys.modules``."""
 
     # ------------------------------------------------------------------ making and naming
 
@@ -92,8 +104,13 @@ class Dialect:
         What the command line gives to tasks of another family is named with the root's own.
         """
         known = self.names(cls)
+        if TAKEN in names:
+            errors.check_taken(cls.get_task_family(), names[TAKEN].split(), known)
+        if BARE in names:
+            flags = [name for name, param in cls.get_params() if self.is_flag(param)]
+            errors.check_bare(cls.get_task_family(), names[BARE].split(), known, flags)
         for name in names:
-            if name in known:
+            if name in known or name in (TAKEN, BARE):
                 continue
             owners = filter(None, [each.owner_of(name) for each in (NATIVE, *others())])
             owner = next(owners, None)
@@ -114,9 +131,23 @@ class Dialect:
         """Return what another process imports to make this task: its class, and what it names."""
         return str(task.task_module)
 
+    def holders(self, cls: Any) -> Sequence[str]:
+        """Return the names of parameters that may hold classes or tasks, and count for the id."""
+        names: Sequence[str] = cls._flow_signature.holders
+        return names
+
     def packed(self, task: Any) -> bytes:
         """Return ``strings``, packed."""
         return packed_params(task)
+
+    def is_flag(self, param: Any) -> bool:
+        """Tell whether a parameter may be named on a command line without a value: it is true."""
+        return isinstance(param, BoolParameter)
+
+    def untyped(self, task: Any) -> dict[str, Any]:
+        """Return values by name that are no text, of parameters that give back only text."""
+        values: dict[str, Any] = type(task)._flow_signature.untyped(task._flow_values)
+        return values
 
     def policy(self, task: Any) -> Any:
         """Return what has the attributes ``priority``, ``retry_count``, ``resources`` ... of it."""
@@ -237,8 +268,50 @@ def strings_of(task: Any) -> dict[str, str]:
 
 
 def module_of(task: Any) -> str:
-    """Return what another process imports to make this task."""
-    return dialect_of(type(task)).home(task)
+    """Return what another process imports to make this task: its origin, see ``flow.origins``."""
+    return origin_in(dialect_of(type(task)).home(task), task)
+
+
+def origin_in(module: str, task: Any) -> str:
+    """Return the origin of a task whose class is at home in a module."""
+    held = held_by(task)
+    if not held:
+        return module
+    named: list[str] = []
+    for each in held:
+        if is_task(each):
+            first, more = origins.split(module_of(each))
+            named += [first, *more]
+        else:
+            named.append(dialect_of(each).module(each))
+    return origins.spell(module, named)
+
+
+def held_by(task: Any) -> list[Any]:
+    """Return the task classes and tasks that a task's parameters hold; of nearly all, none."""
+    cls = type(task)
+    names = dialect_of(cls).holders(cls)
+    if not names:
+        return []
+    held: list[Any] = []
+    for name in names:
+        value = getattr(task, name, None)
+        for each in value if isinstance(value, list | tuple) else (value,):
+            if is_task_class(each) or is_task(each):
+                held.append(each)
+    return held
+
+
+def key_of(task: Any) -> tuple[Any, ...]:
+    """Return what is equal for tasks of this process that are the same, and for no others."""
+    held = held_by(task)
+    if not held:
+        return type(task), task.task_id
+    return (
+        type(task),
+        task.task_id,
+        *[key_of(each) if is_task(each) else each for each in held],
+    )
 
 
 __all__ = [
@@ -246,10 +319,13 @@ __all__ = [
     "NO_VALUE",
     "Dialect",
     "dialect_of",
+    "held_by",
     "is_dynamic",
     "is_task",
     "is_task_class",
+    "key_of",
     "module_of",
+    "origin_in",
     "others",
     "strings_of",
 ]

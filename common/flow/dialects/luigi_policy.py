@@ -18,6 +18,7 @@ from __future__ import annotations
 import os
 from typing import Any, Final
 
+import luigi
 import luigi.configuration
 
 from flow.parameters import errors
@@ -38,7 +39,8 @@ class Policy:
         self._task = task
 
     def __getattr__(self, name: str) -> Any:
-        if name in vars(self._task) or hasattr(type(self._task), name):
+        known = name in vars(self._task) or hasattr(type(self._task), name)
+        if known and not _is_only_a_parameter(self._task, name):
             return getattr(self._task, name)  # whatever a property raises
         default = getattr(Task, name, None)
         return None if callable(default) else default
@@ -102,8 +104,19 @@ def configured(section: str, option: str, read: Any) -> Any:
 
 
 def _first(task: Any, name: str, section: str, read: Any) -> Any:
-    own = getattr(task, name, None)
+    own = None if _is_only_a_parameter(task, name) else getattr(task, name, None)
     return configured(section, name, read) if own is None else own
+
+
+def _is_only_a_parameter(task: Any, name: str) -> bool:
+    """Tell whether a task has a parameter whose name means something here by chance.
+
+    It means it to flow only, or the value cannot be meant: luigi looks at it after failures only.
+    """
+    declared = getattr(type(task), name, None)
+    if not isinstance(declared, luigi.Parameter):
+        return False
+    return not hasattr(luigi.Task, name) or isinstance(getattr(task, name), str)
 
 
 def as_bool(text: Any) -> bool:

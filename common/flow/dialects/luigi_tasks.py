@@ -16,6 +16,7 @@ import luigi.parameter
 import luigi.task
 import luigi.task_register
 
+from flow import origins, places, registry
 from flow.dialects import Dialect, gokart_tasks
 from flow.dialects.luigi_policy import WORKER_MARK, Policy, as_bool, configured, set_up_logging
 from flow.errors import FlowError
@@ -24,17 +25,18 @@ from flow.packing import pack_params
 from flow.parameters import errors
 from flow.parameters.base import NO_VALUE
 from flow.parameters.defaults import given
-from flow.registry import wire_name
+from flow.places import MAIN, wire_name
+from flow.registry import newest_of_each
 
 #: Packages whose task classes every module may name without importing them.
 _LIBRARIES: Final = frozenset({"luigi", "gokart"})
-_MAIN: Final = "__main__"
 # luigi's own types are incomplete.
 Register: Any = luigi.task_register.Register
 _get_config: Any = luigi.configuration.get_config
 _add_config_path: Any = luigi.configuration.add_config_path
 _NO_VALUE: Final = luigi.parameter._no_value
 _PRIVATE: Final = luigi.parameter.ParameterVisibility.PRIVATE
+_PUBLIC: Final = luigi.parameter.ParameterVisibility.PUBLIC
 _NAIVE: Final = tuple(
     vars(cls)["bulk_complete"].__func__
     for cls in (luigi.task.Task, luigi.task.MixinNaiveBulkComplete)
@@ -51,11 +53,14 @@ class LuigiDialect(Dialect):
     def __init__(self) -> None:
         #: Classes of scripts -> what other processes import to get them.
         self._script_classes: dict[Any, str] = {}
-        #: ... and the name under which this process knows their module.
-        self._private: dict[Any, str] = {}
+        #: How many classes there were when the import of a program began.
+        self._before_import = 0
         self._modules: dict[str, str] = {}
+        #: Class -> names of its parameters that take any value and read text as it is.
+        self._plain: dict[Any, list[str]] = {}
         self._surviving: dict[Any, bool] = {}
         self._params: dict[Any, list[tuple[str, Any]]] = {}
+        self._holders: dict[Any, tuple[str, ...]] = {}
         self._ready = False
         #: What luigi was told of the command line, how many classes there were, how to undo it.
         self._told: Mapping[str, str] = {}
@@ -69,6 +74,9 @@ class LuigiDialect(Dialect):
     def generation(self) -> int:
         return len(Register._reg)
 
+    def every_class(self) -> list[Any]:
+        return list(Register._reg)
+
     def classes_of(self, family: str) -> list[Any]:
         return [cls for cls in _visible() if cls.get_task_family() == family]
 
@@ -80,24 +88,30 @@ class LuigiDialect(Dialect):
         return [cls.get_task_family() for cls in _visible() if not self.is_library(cls)]
 
     def module(self, cls: Any) -> str:
-        found = self._script_classes.get(cls)
-        if found is not None:
-            return found
-        name = cls.__module__
-        if name == _MAIN:
+        return places.home_of(cls, self._script_classes.get(cls) or self._wire_name(cls.__module__))
+
+    def _wire_name(self, name: str) -> str:
+        if name == MAIN:
             return wire_name(name)
         return self._modules.get(name) or self._modules.setdefault(name, wire_name(name))
 
     def is_library(self, cls: Any) -> bool:
         return str(cls.__module__).partition(".")[0] in _LIBRARIES
 
-    def on_script(self, private_name: str, wire_name: str) -> None:
-        # Its classes say what they would in `python script.py`: gokart makes paths of it.
+    def importing(self) -> None:
+        self._before_import = len(Register._reg)
+
+    def imported(self) -> None:
+        places.remember(Register._reg[self._before_import :])
+
+    def on_script(self, name: str, wire_name: str) -> None:
+        # Its classes say what they would in `python script.py`: gokart makes paths of it. In a task
+        # process the script is __main__, so that they can be pickled.
         for cls in Register._reg:
-            if cls.__module__ == private_name:
-                cls.__module__ = _MAIN
+            if cls.__module__ == name:
+                cls.__module__ = MAIN
                 self._script_classes[cls] = wire_name
-                self._private[cls] = private_name
+                places.modules_of_main[cls] = name
 
     # ------------------------------------------------------------------ making and naming
 
@@ -138,7 +152,7 @@ class LuigiDialect(Dialect):
         except FlowError:
             raise
         except luigi.task_register.TaskClassAmbigiousException:
-            # A warm process knows tasks of many pipelines. This one's own are meant.
+            # Modules of one program may have one family. This one's own are meant.
             return self._among_its_own(cls, named)
         except Exception as error:  # parameters and constructors are user code
             _blame_parameter(cls, named, error)
@@ -146,14 +160,25 @@ class LuigiDialect(Dialect):
 
     def _among_its_own(self, cls: Any, named: Mapping[str, Any]) -> Any:
         """Make a task while only those classes are registered that its module can know."""
-        from flow.loading import reachable_from  # loading asks dialects
+        from flow.loading import load_module, reachable_from  # loading asks dialects
 
         everything = Register._reg
-        names = reachable_from(self._private.get(cls, cls.__module__))
+        home = self.module(cls)
+        names = reachable_from(load_module(home).__name__)
+        _, held = origins.split(registry.asked_of)
+        meant = {each.get_task_family(): each for each in everything if self.module(each) in held}
         Register._reg = [
             each
-            for each in everything
-            if self._private.get(each, each.__module__) in names or self.is_library(each)
+            for each in newest_of_each(everything)
+            if (each.get_task_family() in meant and self.module(each) in held)
+            or (
+                each.get_task_family() not in meant
+                and (
+                    places.module_of(each) in names
+                    or self.module(each) == home
+                    or self.is_library(each)
+                )
+            )
         ]
         try:
             return cls.from_str_params(named)
@@ -170,7 +195,8 @@ class LuigiDialect(Dialect):
             if name not in named:
                 continue
             value = task.param_kwargs[name]
-            if not self._survives(param) and value == param._default:
+            same = type(value) is type(param._default) and value == param._default
+            if same and not self._survives(param):
                 # IntParameter(default=None): "None" is no number. What is not named is the default.
                 del named[name]
                 continue
@@ -209,8 +235,40 @@ class LuigiDialect(Dialect):
             self._surviving[param] = bool(known)
         return bool(known)
 
+    def holders(self, cls: Any) -> Sequence[str]:
+        known = self._holders.get(cls)
+        if known is None:
+            known = self._holders[cls] = tuple(
+                name
+                for name, param in cls.get_params()
+                if param.significant
+                and param.visibility == _PUBLIC
+                and (isinstance(param, luigi.parameter.TaskParameter) or not _is_luigis(param))
+            )
+        return known
+
     def packed(self, task: Any) -> bytes:
-        return pack_params(self.strings(task), task.task_family)
+        return pack_params(self.strings(task), task.task_family, self.untyped(task))
+
+    def is_flag(self, param: Any) -> bool:
+        return isinstance(param, luigi.BoolParameter)
+
+    def untyped(self, task: Any) -> dict[str, Any]:
+        cls = type(task)
+        names = self._plain.get(cls)
+        if names is None:
+            params = cls.get_params()
+            names = self._plain[cls] = [name for name, param in params if _is_untyped(param)]
+        kwargs = task.param_kwargs
+        values = {name: kwargs[name] for name in names if type(kwargs[name]) is not str}
+        if not values:
+            return values
+        named = self.strings(task)  # what is not named is the default, and empty text is nothing
+        return {
+            name: value
+            for name, value in values.items()
+            if name in named and (value is not None or named[name])
+        }
 
     def policy(self, task: Any) -> Any:
         return Policy(task)
@@ -318,6 +376,19 @@ def _configure(config: Any, section: str, option: str, text: str) -> Callable[[]
             config.data.pop(section, None)
 
     return undo
+
+
+def _is_luigis(param: Any) -> bool:
+    return bool(type(param).__module__ == luigi.parameter.__name__)
+
+
+def _is_untyped(param: Any) -> bool:
+    """Tell whether a parameter takes any value, and reads text as it is."""
+    cls: Any = type(param)
+    if cls in (luigi.OptionalParameter, luigi.parameter.OptionalStrParameter):
+        return True
+    plain: Any = luigi.Parameter
+    return cls.parse is plain.parse and cls.serialize is plain.serialize
 
 
 def _visible() -> list[Any]:

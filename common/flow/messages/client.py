@@ -29,6 +29,8 @@ class SubmitOptions(Value, frozen=True):
     by: str = ""  #: who submits, for display
     #: packed map ``Family_parameter`` -> text: defaults for every task that is planned for this run
     given: bytes = b""
+    strict_code: bool = False  #: only workers with the code that planned it may execute it
+    package: str = ""  #: SHA-256 of the packed code that was uploaded; empty: workers have it
 
 
 class RootTask(Value, frozen=True):
@@ -98,6 +100,7 @@ class RunSummary(Value, frozen=True):
     categories: list[Category]
     causes: list[tuple[int, str, str]]  #: (count, error, where)
     retried: bool = False  #: a task failed once and ran later
+    notes: list[str] = []  #: sentences about its code on its workers, bounded
 
 
 class RunRow(Value, frozen=True):
@@ -132,6 +135,17 @@ class TaskRow(Value, frozen=True):
     tracking_url: str = ""
 
 
+class WorkerProgram(Value, frozen=True):
+    """One program of a worker: what the tasks of one run are executed in."""
+
+    run: RunId
+    code: str  #: identity of the code that was imported; empty: none yet
+    import_s: float  #: how long that took; below 0: it is not over
+    state: str  #: "importing" | "ready" | "alone" (each process imports for itself) | "failed"
+    text: str = ""  #: why the run gets nothing from this worker, or why it is alone
+    differs: bool = False  #: the code is not that of the run
+
+
 class WorkerRow(Value, frozen=True):
     """One line of ``flow workers``."""
 
@@ -147,6 +161,7 @@ class WorkerRow(Value, frozen=True):
     since_s: float
     heartbeat_age_s: float
     tasks: list[tuple[str, float]]  #: (display, seconds), bounded
+    programs: list[WorkerProgram] = []  #: the newest first, bounded
 
 
 class ResourceRow(Value, frozen=True):
@@ -328,6 +343,19 @@ class ShowGraph(Message, frozen=True, tag=83):
     limit: int = 200  #: nodes of the reply, which is bounded in any case
 
 
+class Upload(Message, frozen=True, tag=84):
+    """Keep a piece of packed code, which the hash of the whole names. Empty: only asks.
+
+    Pieces come in order; the answer to each says where the next one begins.
+    """
+
+    request: int
+    package: str
+    size_bytes: int  #: of the whole
+    at_bytes: int = 0
+    body: bytes = b""
+
+
 # ---------------------------------------------------------------- replies
 
 
@@ -365,6 +393,7 @@ class RunUpdate(Message, frozen=True, tag=98):
     elapsed_s: float
     ended: RunSummary | None = None
     workers: int = 0
+    notes: list[str] = []  #: sentences about its code on workers since the last update, bounded
 
 
 class Runs(Message, frozen=True, tag=99):
@@ -469,6 +498,14 @@ class Graph(Message, frozen=True, tag=113):
     notes: list[str] = []
 
 
+class Uploaded(Message, frozen=True, tag=114):
+    """Answer to Upload: what is kept. ``whole``: runs may name it."""
+
+    request: int
+    have_bytes: int
+    whole: bool = False
+
+
 Request = (
     Submit
     | Watch
@@ -487,6 +524,7 @@ Request = (
     | FindAttempt
     | SendLetter
     | ShowGraph
+    | Upload
 )
 Reply = (
     Failed
@@ -503,4 +541,5 @@ Reply = (
     | AttemptFound
     | LetterSent
     | Graph
+    | Uploaded
 )

@@ -3,10 +3,23 @@
 from __future__ import annotations
 
 import enum
+from collections.abc import Mapping
 
 import msgspec
 
 from flow.ids import Token
+from flow.wirenames import BARE, TAKEN, TYPED
+
+#: Of packed code; ``flow.shipping`` makes none that is larger.
+PACKAGE_BYTES_MAX = 64 << 20
+#: Of packed code in one message: what is urgent waits behind one of these at most.
+PIECE_BYTES_MAX = 128 << 10
+_DIGEST_CHARACTERS = 64
+#: How many names of files that differ are told.
+FILES_TOLD_MAX = 8
+FILE_CHARS_MAX = 120
+#: Of a path in a report.
+MISSING_CHARS_MAX = 1_000
 
 #: (major, minor). Another major is refused at HELLO; of two minors the smaller is spoken.
 PROTOCOL = (1, 0)
@@ -14,6 +27,23 @@ PROTOCOL = (1, 0)
 
 class Value(msgspec.Struct, frozen=True, array_like=True):
     """A typed msgpack array without a number of its own."""
+
+
+def is_package(text: str) -> bool:
+    """Tell whether this names packed code: a SHA-256 in hex, so that it is a safe file name."""
+    return len(text) == _DIGEST_CHARACTERS and all(each in "0123456789abcdef" for each in text)
+
+
+def differing(one: Mapping[str, str], other: Mapping[str, str]) -> list[str]:
+    """Return the names of files that differ or that one side lacks, few enough to be read."""
+    names = sorted(name for name in one.keys() | other.keys() if one.get(name) != other.get(name))
+    shown = [
+        name if len(name) <= FILE_CHARS_MAX else f"…{name[-FILE_CHARS_MAX:]}"
+        for name in names[:FILES_TOLD_MAX]
+    ]
+    if len(names) > FILES_TOLD_MAX:
+        shown.append(f"and {len(names) - FILES_TOLD_MAX} more")
+    return shown
 
 
 class Timing(Value, frozen=True):
@@ -47,7 +77,7 @@ class Stub(Value, frozen=True):
     task_id: str  #: ``Family_summary_hash`` as in Luigi
     module: str  #: importable name, or ``file:/abs/path.py`` for a script
     family: str
-    params: bytes  #: msgpack map of str to str, all but private parameters, in declaration order
+    params: bytes  #: msgpack map of str to str, all but private parameters; see ``flow.packing``
 
 
 def pack_params(params: dict[str, str]) -> bytes:
@@ -57,7 +87,10 @@ def pack_params(params: dict[str, str]) -> bytes:
 
 def unpack_params(params: bytes) -> dict[str, str]:
     """Read the parameters of a ``Stub`` or ``Grant`` for display."""
-    return msgspec.msgpack.decode(params, type=dict[str, str])
+    named = msgspec.msgpack.decode(params, type=dict[str, str])
+    for name in (TYPED, TAKEN, BARE):
+        named.pop(name, None)
+    return named
 
 
 def display(family: str, params: bytes, characters_max: int = 200) -> str:
@@ -87,7 +120,6 @@ class Policy(Value, frozen=True):
     batch_max: int = 0  #: tasks joined into one at most; 0: no limit of its own
     owners: list[str] = []  #: who else gets mail
     temporary: bool = False  #: its artifacts go when every task that needs them is done
-    given: bytes = b""  #: what the command line gave when it was planned; it runs with the same
 
 
 class SpecStatus(enum.IntEnum):
@@ -131,8 +163,6 @@ class PlanChunk(Value, frozen=True):
     policies: list[Policy] = []
     specs: list[Spec] = []
     errors: list[PlanError] = []
-    #: of an answer about roots: what of PLAN's ``given`` tasks take; the rest was the roots' own
-    given: bytes | None = None
 
 
 class Outcome(enum.IntEnum):
@@ -147,6 +177,16 @@ class Outcome(enum.IntEnum):
     REFUSED = 6  #: this worker cannot run it (import error, too little lease left)
 
 
+class Missing(Value, frozen=True):
+    """An output of a requirement that is done, and is not where the attempt looked for it."""
+
+    task_id: str  #: of the requirement
+    family: str
+    index: int  #: which of its outputs that have a path
+    path: str  #: absolute; at most ``MISSING_CHARS_MAX`` characters
+    relative: str = ""  #: the same as the task has it, if that is a relative path
+
+
 class Report(Value, frozen=True):
     """The one report that ends a token at its worker; resent until acknowledged."""
 
@@ -159,6 +199,7 @@ class Report(Value, frozen=True):
     tail: str = ""  #: last lines of the attempt's output
     skipped: bool = False  #: complete() was true before run(): nothing ran
     peak_bytes: int = 0
+    missing: Missing | None = None
 
 
 class Verdict(enum.IntEnum):
@@ -182,4 +223,34 @@ class Grant(Value, frozen=True):
     accepts_messages: bool = False
     #: parameters of every task that this grant runs as one, the first one's included; empty: alone
     members: list[bytes] = []
-    given: bytes = b""  #: of its policy
+    program: int = 0  #: whose processes it runs in
+    #: since a run wanted it, an attempt may have run to its end without anybody hearing of it
+    maybe_done: bool = False
+
+
+class Program(Value, frozen=True):
+    """What the tasks of one run are executed in; messages name it by its number, the run's.
+
+    It is imported once on each worker that works for the run, and shared with no other run.
+    """
+
+    number: int
+    project: str
+    modules: list[str]  #: of the run's roots: importable names, or ``file:/abs/path.py``
+    given: bytes = b""  #: what the command line gives to tasks of any family, packed
+    code: str = ""  #: identity of the code that the run was planned with; empty: any will do
+    package: str = ""  #: SHA-256 of its packed code; empty: it is on the workers
+
+
+class ProgramSeen(Value, frozen=True):
+    """How a program stands on one worker, in its heartbeats."""
+
+    number: int
+    code: str = ""  #: identity of the code that was imported; empty: nothing yet
+    import_s: float = -1.0  #: how long the import took; below 0: it is not over
+    #: the sentence with which the import failed, or why its processes cannot be forked
+    text: str = ""
+    failed: bool = False  #: it cannot be imported here
+    #: names and hashes of its files, the first ones; only until a heartbeat with them is acked
+    files: dict[str, str] = {}
+    given_up: bool = False  #: not for its import: its processes end, or do not start

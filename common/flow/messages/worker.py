@@ -1,9 +1,10 @@
 """Messages between a worker agent and the coordinator, both directions.
 
 Joining: HELLO -> CHALLENGE -> JOIN -> WELCOME. Then HEARTBEAT/HEARTBEAT_ACK, DISPATCH -> STARTED,
-RESULTS and YIELD -> RACK, KILL, RECALL, RESUME, PLAN -> PLANNED, CLEAN -> CLEANED. Everything is
-idempotent; a message with a session that is not current is answered with REJOIN and nothing else
-(rule C7).
+RESULTS and YIELD -> RACK, KILL, RECALL, RESUME, PLAN -> PLANNED, CLEAN -> CLEANED, FETCH -> PIECE.
+What a grant, a PLAN and a CLEAN run in they name by its number; DEFINE says what that is.
+Everything is idempotent; a message with a session that is not current is answered with REJOIN and
+nothing else (rule C7).
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from __future__ import annotations
 import msgspec
 
 from flow.ids import Session, Token, WorkerUid
-from flow.messages.shared import Grant, Report, Stub, Timing, Verdict
+from flow.messages.shared import Grant, Program, ProgramSeen, Report, Stub, Timing, Verdict
 from flow.messages.speech import Fate, Letter, Words
 
 
@@ -59,6 +60,9 @@ class Heartbeat(Message, frozen=True, tag=3):
     cpu: float = 0.0  #: load of the host, 0..1
     memory_bytes: int = 0  #: used by this worker's processes
     fit: bool = True  #: False: a process tree cannot be killed; no new work
+    programs: list[ProgramSeen] = []  #: all that this worker has
+    wanted: list[int] = []  #: programs that it was told to use and has no definition of
+    room: bool = True  #: False: it has as many programs as it can, and all of them are in use
 
 
 class Started(Message, frozen=True, tag=4):
@@ -103,6 +107,7 @@ class Planned(Message, frozen=True, tag=7):
     last: bool
     body: bytes
     lost: bool = False  #: the request is unknown here, or its planner died; ask somebody again
+    code: str = ""  #: identity of the code that answered
 
 
 class Drained(Message, frozen=True, tag=8):
@@ -142,6 +147,14 @@ class Cleaned(Message, frozen=True, tag=20):
     lost: bool = False  #: its process died; ask somebody again
 
 
+class Fetch(Message, frozen=True, tag=21):
+    """Send me packed code from this place on. Asked again until a PIECE of it comes."""
+
+    session: Session
+    package: str
+    at_bytes: int
+
+
 # ---------------------------------------------------------------- coordinator -> worker
 
 
@@ -173,6 +186,7 @@ class HeartbeatAck(Message, frozen=True, tag=35):
 
     session: Session
     number: int
+    over: list[int] = []  #: of the programs that it listed, those that nobody needs any more
 
 
 class Rejoin(Message, frozen=True, tag=36):
@@ -225,7 +239,10 @@ class Plan(Message, frozen=True, tag=42):
     request: int
     stubs: list[Stub]
     expand_max: int  #: how many tasks to expand at most, requested ones included
-    given: bytes = b""  #: defaults that the command line of their run gives: ``SubmitOptions``
+    program: int = 0  #: whose planner is asked
+    #: do not plan: say where the outputs are, in one chunk with a ``PlanError`` of the kind "where"
+    #: for each output of the only task that has a path
+    where: bool = False
 
 
 class PlanNext(Message, frozen=True, tag=43):
@@ -251,6 +268,14 @@ class Extend(Message, frozen=True, tag=45):
 
     session: Session
     lease_s: float
+
+
+class Define(Message, frozen=True, tag=51):
+    """What these programs are. Said before their first use in a session, and when asked for."""
+
+    session: Session
+    programs: list[Program]
+    prepare: bool = False  #: import them now: their tasks will need this worker, too
 
 
 class Drain(Message, frozen=True, tag=46):
@@ -283,7 +308,18 @@ class Clean(Message, frozen=True, tag=50):
     session: Session
     request: int
     stubs: list[Stub]
-    given: bytes = b""  #: what they were all planned with
+    program: int = 0  #: in which they were all planned
+
+
+class Piece(Message, frozen=True, tag=52):
+    """The answer to FETCH, said when nothing else waits to be said."""
+
+    session: Session
+    package: str
+    at_bytes: int
+    size_bytes: int  #: of the whole
+    body: bytes = b""
+    error: str = ""  #: why there is none, for people
 
 
 ToCoordinator = (
@@ -299,6 +335,7 @@ ToCoordinator = (
     | Said
     | LettersAck
     | Cleaned
+    | Fetch
 )
 ToWorker = (
     Challenge
@@ -319,4 +356,6 @@ ToWorker = (
     | Heard
     | Letters
     | Clean
+    | Define
+    | Piece
 )

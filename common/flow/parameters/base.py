@@ -101,6 +101,8 @@ class Parameter(Generic[T, S]):
     ambiguous: bool = True
     #: What is written for None where the default is None, and read as None there.
     none_text: str = "None"
+    #: Whether values are task classes or tasks; kinds that flow does not know may be, too.
+    holds_tasks: bool = False
 
     def __init__(
         self,
@@ -209,8 +211,7 @@ class Parameter(Generic[T, S]):
         """Warn of a value given in code that is accepted, but is not what was asked for."""
         if type(self) is Parameter and value is not None and not isinstance(value, str):
             warnings.warn(
-                f'Parameter "{name}" with value "{plain(value)}" is not of type string. '
-                f"Another process that makes this {family} gets text",
+                f'Parameter "{name}" with value "{plain(value)}" is not of type string',
                 UserWarning,
                 stacklevel=FRAMES_TO_CALLER,
             )

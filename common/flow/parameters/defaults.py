@@ -7,11 +7,13 @@ and the deprecated ``config_path``.
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import warnings
 from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
+from flow.errors import FlowError
 from flow.parameters.base import NO_VALUE, Parameter
 from flow.parameters.errors import UnconsumedParameterWarning, plain
 
@@ -86,6 +88,16 @@ def settings() -> Settings:
     from flow.settings import load  # not at import: most programs only define tasks
 
     return load()
+
+
+def read_now() -> None:
+    """Read all of it now, for the processes that are forked from this one.
+
+    What cannot be read is told to who asks for it, with the parameter that it is about.
+    """
+    for read in (settings, _luigi):
+        with contextlib.suppress(FlowError):
+            read()
 
 
 def forget() -> None:

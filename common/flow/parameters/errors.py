@@ -108,6 +108,27 @@ def not_for_all(family: str, name: str, owner: str, param: str) -> UnknownParame
     )
 
 
+def check_taken(family: str, taken: Sequence[str], names: Sequence[str]) -> None:
+    """Refuse options of a command behind TASK that are called as its parameters are."""
+    both = [name for name in taken if name in names]
+    if both:
+        theirs = " ".join(f"{flag(f'{family}_{name}')} VALUE" for name in both)
+        raise UnknownParameter(
+            f"{', '.join(map(flag, both))}: options of the command have the names of parameters of "
+            f"{family}",
+            hint=f"for {family} write  {theirs}  and put options of the command before MODULE",
+        )
+
+
+def check_bare(
+    family: str, bare: Sequence[str], names: Sequence[str], flags: Sequence[str]
+) -> None:
+    """Refuse a name without a value where only text behind it makes a value."""
+    for name in bare:
+        if name in names and name not in flags:
+            raise BadParameter(f"{family} {flag(name)} needs a value: {flag(name)} VALUE")
+
+
 def too_many(family: str, given: int, names: Sequence[str]) -> UnknownParameter:
     """Make the error for more positional values than parameters."""
     listed = ", ".join(names[:LISTED_NAMES_MAX]) or "none"

@@ -30,8 +30,10 @@ class Signature:
         "_identified",
         "_position",
         "_serializers",
+        "_untyped",
         "batched",
         "family",
+        "holders",
         "identity",
         "names",
         "params",
@@ -71,9 +73,17 @@ class Signature:
             for index, (_, param) in enumerate(ordered)
             if type(param).identify is not Parameter.identify
         }
+        #: Names of what counts for the task id and may hold classes or tasks.
+        self.holders = tuple(
+            ordered[index][0] for _, index in self.identity if _may_hold(ordered[index][1])
+        )
         #: Whether kinds are among them of which flow does not know that every value has a text.
         self._foreign = any(
             not type(param).__module__.startswith(_OWN_PACKAGE) for _, param in ordered
+        )
+        #: (name, index) of what is sent and has no kind: its text gives back nothing but text.
+        self._untyped = tuple(
+            (name, index) for name, index in self.sent if is_untyped(ordered[index][1])
         )
         self.batched = tuple(name for name, param in ordered if param.batch_method is not None)
 
@@ -123,6 +133,15 @@ class Signature:
                 self.strings(values)
         if self._foreign:
             self.strings(values)
+
+    def untyped(self, values: tuple[Any, ...]) -> dict[str, Any]:
+        """Return values by name that are no text, of parameters that give back only text."""
+        return {
+            name: values[index]
+            for name, index in self._untyped
+            if values[index].__class__ is not str
+            and not (values[index] is None and self.params[index][1].default is None)
+        }
 
     def pairs(self, values: tuple[Any, ...], texts: tuple[str, ...]) -> list[tuple[str, str]]:
         """Return (name, text) of what makes the task id, by name."""
@@ -218,6 +237,17 @@ class Signature:
                 reason = f"{errors.shown(value)} cannot be written as text: {error}"
                 return errors.bad(self.family, name, reason, type(param).__name__)
         return errors.bad(self.family, "?", f"cannot be written as text: {error}", "Parameter")
+
+
+def _may_hold(param: Parameter[Any]) -> bool:
+    """Tell whether values may be task classes or tasks."""
+    return param.holds_tasks or not type(param).__module__.startswith(_OWN_PACKAGE)
+
+
+def is_untyped(param: Parameter[Any]) -> bool:
+    """Tell whether a parameter takes any value, and reads text as it is."""
+    cls = type(param)
+    return cls.parse is Parameter.parse and cls.serialize is Parameter.serialize
 
 
 def exact_type(param: Parameter[Any]) -> type | None:

@@ -31,6 +31,7 @@ class TaskParameter(Parameter["type[TaskT]"]):
     what = "a task class, expected the name of its family"
     exact_type = None
     ambiguous = False
+    holds_tasks = True
 
     def parse(self, text: str) -> Any:
         return registry.find(text)
@@ -57,6 +58,7 @@ class TaskInstanceParameter(Parameter[TaskT]):
     exact_type = None
     # Tasks that differ only in what is not significant are equal, but not the same.
     ambiguous = True
+    holds_tasks = True
 
     def parse(self, text: str) -> Any:
         from flow.loading import load_task  # most programs never read a task from text
@@ -76,7 +78,9 @@ class TaskInstanceParameter(Parameter[TaskT]):
     def serialize(self, value: Any) -> str:
         if value is None:
             return str(None)
-        members = (value.task_module, value.task_family, value.to_str_params())
+        from flow.dialects import module_of  # those ask parameters
+
+        members = (module_of(value), value.task_family, value.to_str_params())
         return json.dumps(dict(zip(_MEMBERS, members, strict=True)), separators=(",", ":"))
 
     def identify(self, value: Any, text: str) -> str:

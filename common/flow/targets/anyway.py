@@ -9,7 +9,7 @@ from flow.targets.base import Target
 
 #: The lease token of the task that runs in this process.
 _TOKEN: Final = "FLOW_TOKEN"
-_done: Final[set[tuple[str, str]]] = set()
+_done: Final[set[tuple[str, str, str]]] = set()
 
 
 class RunAnywayTarget(Target):
@@ -30,6 +30,8 @@ class RunAnywayTarget(Target):
 
     def __init__(self, task_obj: Any) -> None:
         self.task_id: str = task_obj.task_id
+        cls = type(task_obj)
+        self._origin = f"{cls.__module__}.{cls.__qualname__}"
 
     def __str__(self) -> str:
         return self.task_id
@@ -39,8 +41,8 @@ class RunAnywayTarget(Target):
 
     def exists(self) -> bool:
         """Tell whether the task that runs here said ``done()``."""
-        return (os.environ.get(_TOKEN, ""), self.task_id) in _done
+        return (os.environ.get(_TOKEN, ""), self._origin, self.task_id) in _done
 
     def done(self) -> None:
         """Say that the task is done, until it is asked for again."""
-        _done.add((os.environ.get(_TOKEN, ""), self.task_id))
+        _done.add((os.environ.get(_TOKEN, ""), self._origin, self.task_id))

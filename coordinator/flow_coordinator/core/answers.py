@@ -7,6 +7,7 @@ disk; whatever somebody may rely on later is said when it is durable.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from itertools import islice
 from typing import Any
 
 import msgspec
@@ -17,18 +18,28 @@ from flow.messages.client import Changed, Failed
 from flow.messages.shared import PROTOCOL, unpack_params
 from flow.states import RunState, TaskState
 from flow_coordinator.core import (
+    bounds,
     ended,
     explain,
     graphs,
     letters,
     outcomes,
     runs,
+    shipping,
     summaries,
+    telling,
+    twins,
     words,
     workers,
 )
 from flow_coordinator.core.events import Peer
-from flow_coordinator.core.finding import find_ended, find_runs, find_tasks, is_run_id, near
+from flow_coordinator.core.finding import (
+    find_ended,
+    find_runs,
+    find_tasks,
+    is_run_id,
+    near,
+)
 from flow_coordinator.core.ready import UNMET
 from flow_coordinator.core.records import RunRecord, TaskRecord, WorkerRecord
 from flow_coordinator.core.state import State
@@ -39,6 +50,8 @@ MATCHES_MAX = 10
 ROWS_MAX = 1_000
 #: Status, progress and tracking URL of a task that said nothing.
 _SILENT = ("", -1.0, "")
+#: Failures of a run shown at once, the newest.
+FAILURES_SHOWN_MAX = 50
 #: Running tasks shown per worker.
 WORKER_TASKS_MAX = 5
 
@@ -60,8 +73,8 @@ def _one_run(s: State, peer: Peer, request: int, piece: str) -> RunRecord | None
     if len(found) == 1:
         return found[0]
     if found:
-        names = [f"{run.id} {run.name} {summaries.root_text(run)}" for run in found]
-        _fail(s, peer, request, f"{piece!r} may be any of {len(found)} runs", "", names)
+        called = [f"{run.id} {run.name} {summaries.root_text(run)}" for run in found]
+        _fail(s, peer, request, f"{piece!r} may be any of {len(found)} runs", "", called)
     else:
         _fail(s, peer, request, f"there is no run {piece!r}", "flow status")
     return None
@@ -74,8 +87,8 @@ def _only(
     if len(found) == 1:
         return found[0]
     if found:
-        names = [task.name for task in found[:MATCHES_MAX]]
-        _fail(s, peer, request, f"{piece!r} may be any of {len(found)} tasks", "", names)
+        error = f"{piece!r} may be any of {len(found)} tasks"
+        _fail(s, peer, request, error, "", twins.names(found[:MATCHES_MAX]))
     else:
         _no_task(s, peer, request, piece)
     return None
@@ -87,9 +100,9 @@ def _no_task(s: State, peer: Peer, request: int, piece: str) -> None:
         error = f"{piece} is a run, not a task" if known else f"there is no run {piece!r}"
         _fail(s, peer, request, error, f"flow status {piece}" if known else "flow status")
         return
-    names = near(s, piece)
-    error = f"no open run has a task {piece!r}" + (", but there are" if names else "")
-    _fail(s, peer, request, error, "flow tasks", names)
+    like = near(s, piece)
+    error = f"no open run has a task {piece!r}" + (", but there are" if like else "")
+    _fail(s, peer, request, error, "flow tasks", like)
 
 
 def _submit(s: State, peer: Peer, message: client.Submit) -> None:
@@ -103,8 +116,15 @@ def _submit(s: State, peer: Peer, message: client.Submit) -> None:
             f"values for other tasks are a map of texts, {client.GIVEN_BYTES_MAX:,} bytes at most"
         )
         _fail(s, peer, message.request, error)
+    elif message.key not in s.keys and not shipping.has(s, message.options.package):
+        _fail(s, peer, message.request, *_no_code(message.options.package))
     else:
         runs.submit(s, peer, message)
+
+
+def _no_code(package: str) -> tuple[str, str]:
+    error = f"the coordinator does not have the code {package[:12]}: it was removed since"
+    return error, "flow submit --code-dir DIR ... uploads it"
 
 
 def _is_readable(given: bytes) -> bool:
@@ -131,13 +151,16 @@ def _unwatch(s: State, peer: Peer, message: client.Unwatch) -> None:
 def _list_runs(s: State, peer: Peer, message: client.ListRuns) -> None:
     records = [*s.runs.values(), *s.ended.values()]
     records.sort(key=lambda run: -run.number)
-    rows = [run_row(s, run) for run in records[: min(message.limit, ROWS_MAX)]]
+    asked = [run_row(s, run) for run in records[: min(message.limit, ROWS_MAX)]]
+    rows = bounds.fitting(asked)
     slots = sum(worker.slots for worker in s.workers.values())
     busy = sum(min(worker.used_slots, worker.slots) for worker in s.workers.values())
-    answer = client.Runs(message.request, rows, len(s.workers), slots, busy)
+    left = len(asked) - len(rows)
+    notes = [f"{left} older runs are too much for one answer."] if left else []
+    answer = client.Runs(message.request, rows, len(s.workers), slots, busy, notes)
     if s.stalled:
         full = "The coordinator's disk is full: nothing starts, and what ended is not stored yet."
-        s.send_now(peer, msgspec.structs.replace(answer, notes=[full]))
+        s.send_now(peer, msgspec.structs.replace(answer, notes=[full, *notes]))
     else:
         s.send(peer, answer)
 
@@ -177,10 +200,21 @@ def _show_run(s: State, peer: Peer, message: client.ShowRun) -> None:
     if run is None:
         return
     summary = run.summary or summaries.summarise(s, run, 0)
-    families = [
+    newest = bounds.fitting(reversed(run.failures[-FAILURES_SHOWN_MAX:]))
+    families = _family_rows(run)
+    s.send(peer, client.RunShown(message.request, summary, families, [*reversed(newest)]))
+
+
+def _family_rows(run: RunRecord) -> list[client.FamilyCounts]:
+    """Count the tasks of a run by family; what is too much for one answer is summed up."""
+    rows = bounds.fitting(
         client.FamilyCounts(family, runs.counts(numbers)) for family, numbers in run.tallies.items()
-    ]
-    s.send(peer, client.RunShown(message.request, summary, families, run.failures[-50:]))
+    )
+    rest = list(islice(run.tallies.values(), len(rows), None))
+    if rest:
+        summed = [sum(column) for column in zip(*rest, strict=True)]
+        rows.append(client.FamilyCounts(f"({len(rest):,} more families)", runs.counts(summed)))
+    return rows
 
 
 def _list_tasks(s: State, peer: Peer, message: client.ListTasks) -> None:
@@ -193,8 +227,8 @@ def _list_tasks(s: State, peer: Peer, message: client.ListTasks) -> None:
     if message.states:
         found = [task for task in found if task.state.label in message.states]
     limit = max(0, min(message.limit, ROWS_MAX))
-    rows = [_task_row(s, task) for task in found[:limit]]
-    s.send(peer, client.Tasks(message.request, rows, max(0, len(found) - limit)))
+    rows = bounds.fitting(_task_row(s, task) for task in found[:limit])
+    s.send(peer, client.Tasks(message.request, rows, len(found) - len(rows)))
 
 
 def _task_row(s: State, task: TaskRecord) -> client.TaskRow:
@@ -204,7 +238,7 @@ def _task_row(s: State, task: TaskRecord) -> client.TaskRow:
     status, progress, url = (said.status, said.progress, said.tracking_url) if said else _SILENT
     return client.TaskRow(
         task.task_id,
-        task.name,
+        twins.shown(s, task),
         task.state.label,
         worker,
         task.attempt,
@@ -249,6 +283,7 @@ def _worker_row(s: State, worker: WorkerRecord) -> client.WorkerRow:
         s.now - worker.joined_at,
         s.now - worker.heard_at,
         running,
+        telling.rows(s, worker),
     )
 
 
@@ -303,7 +338,7 @@ def _find_attempt(s: State, peer: Peer, message: client.FindAttempt) -> None:
     task = _only(s, peer, message.request, message.task, tasks)
     if task is None:
         return
-    hint = f"flow status '{task.task_id}'"
+    hint = f"flow status '{twins.typed(s, task)}'"
     if task.policy is not None and not task.policy.policy.accepts_messages:
         error = f"{task.name} does not accept messages: its class needs accepts_messages = True"
         _fail(s, peer, message.request, error)
@@ -345,7 +380,7 @@ def _cancel(s: State, peer: Peer, message: client.Cancel) -> None:
     task = _only_task(s, peer, message.request, message.target, found)
     if task is not None:
         count = int(outcomes.cancel(s, task, message.reason or "cancelled"))
-        text = f"{task.name}: {'cancelled' if count else 'has ended already'}"
+        text = f"{twins.shown(s, task)}: {'cancelled' if count else 'has ended already'}"
         s.send(peer, Changed(message.request, text, count))
 
 
@@ -361,6 +396,8 @@ def _retry(s: State, peer: Peer, message: client.Retry) -> None:
             f"{found[0].id} {found[0].name}: {count} task{'' if count == 1 else 's'} to run again"
         )
         s.send(peer, Changed(message.request, text, count))
+    elif len(found) == 1 and not shipping.has(s, found[0].options.package):
+        _fail(s, peer, message.request, *_no_code(found[0].options.package))
     elif len(found) == 1:
         key = f"retry of {found[0].key} {s.nonce()}"
         again = runs.resubmit(s, found[0], key)
@@ -370,7 +407,7 @@ def _retry(s: State, peer: Peer, message: client.Retry) -> None:
         task = _only_task(s, peer, message.request, message.target, found)
         if task is not None:
             count = int(runs.retry_task(s, task))
-            text = f"{task.name}: {'runs again' if count else 'has not failed'}"
+            text = f"{twins.shown(s, task)}: {'runs again' if count else 'has not failed'}"
             s.send(peer, Changed(message.request, text, count))
 
 
@@ -411,9 +448,9 @@ def _worker_command(s: State, peer: Peer, message: client.WorkerCommand) -> None
     known.update({uid: worker.name for uid, worker in s.workers.items()})
     found = [uid for uid, name in known.items() if piece == name or uid.startswith(piece)]
     if len(found) != 1:
-        names = [f"{known[uid]} {uid}" for uid in (found or known)]
+        called = [f"{known[uid]} {uid}" for uid in (found or known)]
         error = f"{piece!r} may be any of {len(found)} workers" if found else f"no worker {piece!r}"
-        _fail(s, peer, message.request, error, "flow workers", names)
+        _fail(s, peer, message.request, error, "flow workers", called)
         return
     uid = found[0]
     worker = s.workers.get(uid)
@@ -457,4 +494,5 @@ _HANDLERS: dict[type, Callable[[State, Peer, Any], None]] = {
     client.FindAttempt: _find_attempt,
     client.SendLetter: letters.send,
     client.ShowGraph: _show_graph,
+    client.Upload: shipping.upload,
 }

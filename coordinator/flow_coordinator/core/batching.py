@@ -15,7 +15,6 @@ from heapq import heappop, heappush
 
 import msgspec
 
-from flow.messages.shared import unpack_params
 from flow.states import RunState
 from flow_coordinator.core.records import Entry, LeaseRecord, RunRecord, TaskRecord
 
@@ -27,8 +26,8 @@ MEMBERS_MAX = 10_000
 #: Parameters of all of them, packed: they travel in one message.
 MEMBERS_BYTES_MAX = 512 << 10
 
-#: (family number, policy but for the priority, parameters that are not joined)
-BatchKey = tuple[int, bytes, bytes]
+#: (family number, number of the program, policy but for the priority, parameters not joined)
+BatchKey = tuple[int, int, bytes, bytes]
 
 
 class Kin:
@@ -134,14 +133,15 @@ def key_of(task: TaskRecord) -> BatchKey:
     """Spell what tasks must share to run as one."""
     policy = task.policy
     assert policy is not None
+    program = task.program.number if task.program is not None else 0
     try:
-        named = unpack_params(task.params)
+        named = msgspec.msgpack.decode(task.params, type=dict[str, str])
     except msgspec.MsgspecError:
         # whoever planned it sent no map: it has nothing that could be joined
-        return (task.family.number, policy.joins, task.params)
+        return (task.family.number, program, policy.joins, task.params)
     for name in policy.policy.batched:
         named.pop(name, None)
-    return (task.family.number, policy.joins, msgspec.msgpack.encode(named))
+    return (task.family.number, program, policy.joins, msgspec.msgpack.encode(named))
 
 
 def tasks_of(lease: LeaseRecord) -> tuple[TaskRecord, ...]:

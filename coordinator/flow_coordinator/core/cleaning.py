@@ -3,8 +3,9 @@
 A planner that looks while a removal goes on could call an output complete that is gone a moment
 later. So both exclude each other: a removal begins only when no planning request is open, and
 while one is outstanding none is sent. Removals are few, small and asked for one at a time; what a
-lost worker leaves unfinished is asked of another one. All of this is best effort: nothing is
-stored, and after a restart an output may stay until its next run.
+lost worker leaves unfinished is asked of another one, and what a worker cannot do is asked again
+later, a few times. All of this is best effort: nothing is stored, and after a restart an output may
+stay until its next run.
 """
 
 from __future__ import annotations
@@ -12,15 +13,17 @@ from __future__ import annotations
 from flow.messages.shared import Stub
 from flow.messages.worker import Clean, Cleaned
 from flow.states import SATISFIED, TERMINAL, RunState
-from flow_coordinator.core import tally
+from flow_coordinator.core import programs, tally, twins
 from flow_coordinator.core.records import Instant, RunRecord, TaskRecord, WorkerRecord
 from flow_coordinator.core.state import State
 from flow_coordinator.core.temporary import CleanRecord, is_due
 
 #: Tasks of one request.
 TASKS_MAX = 100
-#: Silence after which the request is said again, seconds.
+#: Silence after which a request is said again; what failed is tried again after it. Seconds.
 ASK_AGAIN_S = 5.0
+#: Requests that workers could not see to, one after the other, after which outputs stay.
+LOST_MAX = 3
 #: How long planning goes first; then it waits for a removal, seconds.
 PATIENCE_S = 10.0
 #: How long a run stays open for the removal of what it made, seconds.
@@ -46,12 +49,10 @@ def _forget_unowned(s: State) -> None:
     """Drop tasks whose runs have ended and which stayed in memory only for their needers."""
     t = s.temporary
     for task in t.settled:
-        tasks = s.tasks.get(task.family.project, {})
         if task.runs or task in t.due or t.is_needed(task) or task.state not in TERMINAL:
             continue
         t.known.pop(task, None)
-        if tasks.get(task.task_id) is task:
-            del tasks[task.task_id]
+        twins.remove(s, task)
     t.settled = []
 
 
@@ -72,8 +73,13 @@ def _ask(s: State) -> None:
     tasks = _take(s)
     if not tasks:
         if t.due:
-            _wake(s, s.now + PATIENCE_S)
+            _wake(s, s.now + ASK_AGAIN_S)
         return
+    program = tasks[0].program
+    assert program is not None, "an output of which is not known how it was made is not taken"
+    if worker.uid in program.barred or not programs.takes(worker, program):
+        able = (one for one in s.workers.values() if one.accepting and programs.takes(one, program))
+        worker = next((one for one in able if one.uid not in program.barred), worker)
     s.plan_seq += 1
     t.asked = CleanRecord(s.plan_seq, worker.uid, tasks, s.now)
     _say(s, worker, t.asked)
@@ -81,8 +87,7 @@ def _ask(s: State) -> None:
 
 def _may_run(s: State, task: TaskRecord) -> bool:
     """Tell whether a task is in memory and not done: it, or a retry of it, has its needs."""
-    tasks = s.tasks.get(task.family.project, {})
-    return tasks.get(task.task_id) is task and task.state not in SATISFIED
+    return twins.is_known(s, task) and task.state not in SATISFIED
 
 
 def _wake(s: State, at: Instant) -> None:
@@ -123,10 +128,14 @@ def _take(s: State) -> list[TaskRecord]:
     for task, since in list(t.due.items())[: 2 * TASKS_MAX]:
         if not _is_still_due(s, task):
             t.drop(task)
-        elif s.now < since + PATIENCE_S and any(run.unplanned for run in task.runs):
+        elif task.program is None:
+            _stays(s, task, "what it was made with is forgotten")
+        elif since > s.now or (
+            s.now < since + PATIENCE_S and any(run.unplanned for run in task.runs)
+        ):
             continue
         else:
-            if tasks and _given(task) != _given(tasks[0]):
+            if tasks and task.program is not tasks[0].program:
                 continue  # in a request of their own
             del t.due[task]
             tasks.append(task)
@@ -137,23 +146,21 @@ def _take(s: State) -> list[TaskRecord]:
     return tasks
 
 
-def _given(task: TaskRecord) -> bytes:
-    """Tell with what a task was planned and ran: its outputs may depend on it."""
-    return task.policy.policy.given if task.policy is not None else b""
-
-
 def _is_still_due(s: State, task: TaskRecord) -> bool:
     need = s.temporary.known.get(task)
     if need is not None:
         return is_due(task, need)
-    # its runs have ended and it left memory; whoever names it now has a record of their own
+    # its runs have ended and it left memory; whoever names it, or a twin, now has another record
     return task.task_id not in s.tasks.get(task.family.project, {})
 
 
 def _say(s: State, worker: WorkerRecord, record: CleanRecord) -> None:
     stubs = [Stub(t.task_id, t.family.module, t.family.family, t.params) for t in record.tasks]
-    given = _given(record.tasks[0])
-    s.send(worker.peer, Clean(worker.session, record.number, stubs, given))
+    # where its outputs are may depend on what it was planned with
+    program = record.tasks[0].program
+    assert program is not None
+    programs.define(s, worker, [program])
+    s.send(worker.peer, Clean(worker.session, record.number, stubs, program.number))
     s.timer(s.now + ASK_AGAIN_S, "clean", record.number)
 
 
@@ -175,10 +182,32 @@ def cleaned(s: State, worker: WorkerRecord, message: Cleaned) -> None:
     t.asked = None
     for error in message.errors:
         s.note("temporary output not removed", "warning", worker=worker.name, error=error)
-    done = 0 if message.lost else message.done
-    for task in record.tasks[:done]:
+    if message.lost:
+        _lost(s, record.tasks)
+        return
+    for task in record.tasks[: message.done]:
         t.over(task)
-    _again(s, record.tasks[done:])
+    _again(s, record.tasks[message.done :])
+
+
+def _lost(s: State, tasks: list[TaskRecord]) -> None:
+    """Nobody could remove these there and then. What fails for a reason fails again, at once."""
+    t = s.temporary
+    again: list[TaskRecord] = []
+    for task in tasks:
+        t.lost[task] = t.lost.get(task, 0) + 1
+        if t.lost[task] < LOST_MAX:
+            again.append(task)
+        else:
+            _stays(s, task, f"no worker could remove it, tried {LOST_MAX} times")
+    _again(s, again, ASK_AGAIN_S)
+
+
+def _stays(s: State, task: TaskRecord, why: str) -> None:
+    t = s.temporary
+    t.due.pop(task, None)
+    t.over(task)
+    s.note("temporary output stays", "warning", task=task.task_id, why=why)
 
 
 def lose(s: State, uid: str) -> None:
@@ -193,11 +222,11 @@ def lose(s: State, uid: str) -> None:
     _again(s, record.tasks)
 
 
-def _again(s: State, tasks: list[TaskRecord]) -> None:
-    """Ask for these later."""
+def _again(s: State, tasks: list[TaskRecord], later_s: float = 0.0) -> None:
+    """Ask for these once more."""
     t = s.temporary
     for task in tasks:
-        t.due[task] = s.now
+        t.due[task] = s.now + later_s
 
 
 def rebuild(s: State, tasks: list[TaskRecord]) -> None:

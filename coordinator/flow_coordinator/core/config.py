@@ -33,3 +33,5 @@ class CoreConfig(msgspec.Struct, frozen=True):
     ended_runs_max: int = 200
     #: whether quick tasks are granted ahead of a free slot; else priorities decide at each end
     prefetch: bool = True
+    #: packed code that is kept
+    packages_bytes_max: int = 2 << 30

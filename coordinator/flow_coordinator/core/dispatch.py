@@ -9,14 +9,22 @@ Cost: O(workers) a turn plus O(log workers + log tasks) a grant.
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from heapq import heapify, heappop, heappush
 
+from flow.ids import WorkerUid
 from flow.messages.shared import Grant
 from flow.messages.worker import Dispatch, Kill, Recall, Resume
 from flow.states import TaskState
-from flow_coordinator.core import leases, outcomes, tally
+from flow_coordinator.core import leases, outcomes, programs, tally
 from flow_coordinator.core.ready import UNMET, Group
-from flow_coordinator.core.records import Entry, LeaseRecord, TaskRecord, WorkerRecord
+from flow_coordinator.core.records import (
+    Entry,
+    LeaseRecord,
+    RunRecord,
+    TaskRecord,
+    WorkerRecord,
+)
 from flow_coordinator.core.resources import could_fit, exceeds
 from flow_coordinator.core.state import State
 from flow_coordinator.core.transitions import TaskEvent
@@ -84,10 +92,12 @@ def _grant_ready(s: State) -> bool:
         group = s.ready.best(s.now)
         if group is None:
             return False
-        demand, solo, refused_by = group.key
+        demand, solo, refused_by, _ = group.key
         if demand and _parked_for_resources(s, group):
             continue
-        if demand or solo or refused_by:
+        head = group.head()
+        program = head.task.program if head is not None else None
+        if demand or solo or refused_by or (program is not None and program.barred):
             granted += _grant_particular(s, group, rooms)
             continue
         count = _grant_plain(s, group, rooms)
@@ -106,14 +116,18 @@ def _grant_plain(s: State, group: Group, rooms: list[_Room]) -> int:
         heappop(rooms)
     if head is None or not rooms:
         return 0
-    mean_s = head.task.family.mean_run_s
-    expected_s = UNKNOWN_S if mean_s < 0 else mean_s + OVERHEAD_S
+    expects_s = expected_s(head.task)
+    program = head.task.program
+    cold = program is not None and not programs.is_warm(rooms[0][2], program)
+    if cold and program is not None and not _choose_room(s, rooms, program, head):
+        return 0
     _, at, worker = rooms[0]
     if worker.used_slots >= worker.slots:
         quick_slots = worker.slots - worker.long
         if (
             not s.config.prefetch
-            or worker.load_s + expected_s > PREFETCH_S * quick_slots
+            or (program is not None and not programs.has_imported(worker, program))
+            or worker.load_s + expects_s > PREFETCH_S * quick_slots
             or worker.used_slots - worker.long >= quick_slots * (1 + PREFETCH_MAX)
             or _better_waits(s, leases.WORKER_ROOM, head)
         ):
@@ -121,9 +135,53 @@ def _grant_plain(s: State, group: Group, rooms: list[_Room]) -> int:
     heappop(rooms)
     task = s.ready.take(group)
     members = s.ready.join(group, task)
-    leases.grant(s, task, worker, expected_s, members)
+    leases.grant(s, task, worker, expects_s, members)
     heappush(rooms, (_business(worker), at, worker))
     return 1 + len(members)
+
+
+def expected_s(task: TaskRecord) -> float:
+    """How long a task is expected to take, its way there included."""
+    mean_s = task.family.mean_run_s
+    return UNKNOWN_S if mean_s < 0 else mean_s + OVERHEAD_S
+
+
+def _choose_room(s: State, rooms: list[_Room], program: RunRecord, head: Entry) -> bool:
+    """Bring the best worker for a program to the front, where one is that has not imported it.
+
+    First who has it and a free slot; then, if it pays or the task has waited as long as an import
+    takes, who has a free slot; then who has it, and may be granted ahead. False: nobody should have
+    it now. Cost: O(workers).
+    """
+    free = [room for room in rooms if room[2].used_slots < room[2].slots]
+    warm = [room for room in rooms if programs.is_warm(room[2], program)]
+    able = [room for room in free if room in warm]
+    pays = not able and programs.cold_pays(s, program, expected_s(head.task))
+    if pays or (not able and _has_waited(s, program, head)):
+        able = [room for room in free if programs.takes(room[2], program)]
+    able = able or warm
+    if not able:
+        return False
+    best = min(able)
+    rooms.remove(best)
+    heapify(rooms)
+    # in front of others that are as free: the heap's order is by business alone
+    heappush(rooms, (-1.0, best[1], best[2]))
+    return True
+
+
+def _has_waited(s: State, program: RunRecord, head: Entry) -> bool:
+    """Tell whether a task has waited so long that the import would be over by now.
+
+    Who has the program may be busy for hours; nobody loses more than the import twice.
+    """
+    due = head.since + programs.cold_s(s.workers.values(), program)
+    if s.now >= due:
+        return True
+    if program.cold_at <= s.now:
+        program.cold_at = due
+        s.timer(due, "room", None)
+    return False
 
 
 def _parked_for_resources(s: State, group: Group) -> bool:
@@ -144,16 +202,20 @@ def _parked_for_resources(s: State, group: Group) -> bool:
 
 
 def _better_waits(s: State, lacks: str, head: Entry, worker: WorkerRecord | None = None) -> bool:
-    """Tell whether a task that comes before this one waits for the same (at this worker)."""
+    """Tell whether a task that comes before this one waits for the same (at this worker).
+
+    What is kept for an isolated attempt does not wait for others: these wait for that attempt.
+    """
     if s.ready.by_age:
         return False
     owed = s.ready.owed(lacks)
     for other in s.ready.parked.get(lacks, {}).values():
         first = other.head()
         if first is not None and (first < head or other is owed):
-            demand, _, refused_by = other.key
+            demand, solo, refused_by, _ = other.key
             if worker is None or (
                 demand
+                and (solo or not worker.reserved)
                 and worker.uid not in refused_by
                 and could_fit(worker, demand, s.resources.of_workers)
             ):
@@ -178,11 +240,12 @@ def _grant_particular(s: State, group: Group, rooms: list[_Room]) -> int:
 
     Returns how many tasks were granted: one, or a batch.
     """
-    demand, solo, refused_by = group.key
-    if leases.refused_by_all(s, demand, refused_by):
-        # those who might have taken it are gone: asked again, a refusal is a failure
-        refused_by = ()
+    demand, solo, _, _ = group.key
     head = group.head()
+    program = head.task.program if head is not None else None
+    refused_by = _kept_from(s, group, program)
+    if refused_by is None:
+        return 0
     shared = any(name in s.resources.of_workers for name, _ in demand)
     candidates = [room[2] for room in rooms]
     if solo:
@@ -196,10 +259,13 @@ def _grant_particular(s: State, group: Group, rooms: list[_Room]) -> int:
             continue
         if shared and head and _better_waits(s, leases.WORKER_ROOM, head, worker):
             continue
+        if program is not None and not programs.takes(worker, program):
+            continue
+        if program is not None and worker.uid in program.differing:
+            programs.allow(s, worker, program)
         task = s.ready.take(group)
         members = s.ready.join(group, task)
-        mean_s = task.family.mean_run_s
-        leases.grant(s, task, worker, UNKNOWN_S if mean_s < 0 else mean_s + OVERHEAD_S, members)
+        leases.grant(s, task, worker, expected_s(task), members)
         rooms[:] = [
             (_business(one) if one is worker else business, order, one)
             for business, order, one in rooms
@@ -213,9 +279,37 @@ def _grant_particular(s: State, group: Group, rooms: list[_Room]) -> int:
     return 0
 
 
+def _kept_from(s: State, group: Group, program: RunRecord | None) -> Collection[WorkerUid] | None:
+    """Tell which workers must not have a group's tasks. None: they have just failed."""
+    demand, _, refused_by, _ = group.key
+    barred = program.barred if program is not None else {}
+    refused = {**dict.fromkeys(refused_by), **dict.fromkeys(barred)}
+    if not refused or not leases.refused_by_all(s, demand, refused):
+        return refused
+    if programs.others_may_return(s):
+        return refused
+    if program is not None and any(uid in s.workers for uid in program.differing):
+        if program.options.strict_code:
+            _fail_strictly(s, group, program)
+            return None
+        # whoever has other code is better than nobody
+        return [uid for uid in refused if uid not in program.differing]
+    # those who might have taken it are gone: asked again, a refusal is a failure
+    return ()
+
+
+def _fail_strictly(s: State, group: Group, program: RunRecord) -> None:
+    """No worker has the code that a run insists on: end what waits for one."""
+    why = programs.why_strict(program)
+    for entry in list(group.heap):
+        task = entry.task
+        if task.ticket == entry.ticket:
+            outcomes.nobody_may(s, task, group.key, "code", why)
+
+
 def _reserve(s: State, group: Group, rooms: list[_Room]) -> None:
     """Keep the least busy able worker free of new work until an isolated attempt can have it."""
-    demand, _, refused_by = group.key
+    demand, _, refused_by, _ = group.key
     if any(worker.reserved for worker in s.workers.values()):
         return
     for _, _, worker in sorted(rooms):
@@ -233,7 +327,7 @@ def _free_reserved(s: State) -> None:
             not worker.fit
             or worker.draining
             or worker.suspect
-            or not any(solo for _, solo, _ in s.ready.groups)
+            or not any(solo for _, solo, _, _ in s.ready.groups)
         ):
             worker.reserved = False
             s.ready.open_parked(leases.WORKER_ROOM)
@@ -275,8 +369,10 @@ def speak(s: State, worker: WorkerRecord) -> None:
         if lease.task.lease is not lease:
             continue
         lease.sent += 1
+        if lease.task.program is not None and lease.task.program.number not in worker.programs:
+            programs.define(s, worker, [lease.task.program])
         grant = leases.spell_grant(s, lease)
-        size_bytes = len(grant.params) + len(grant.given)
+        size_bytes = len(grant.params)
         if lease.members:
             size_bytes += sum(map(len, grant.members))
         if grants and (
@@ -314,9 +410,10 @@ def repeat(s: State, worker: WorkerRecord) -> None:
 
 def recall_for_idle(s: State) -> None:
     """Take back what was granted ahead and waits, when another worker has nothing to do."""
-    if len(s.workers) < 2 or not any(
-        worker.accepting and worker.used_slots < worker.slots for worker in s.workers.values()
-    ):
+    if len(s.workers) < 2:
+        return
+    idle = [one for one in s.workers.values() if one.accepting and one.used_slots < one.slots]
+    if not idle:
         return
     for worker in s.workers.values():
         ahead = worker.used_slots - worker.slots
@@ -325,11 +422,24 @@ def recall_for_idle(s: State) -> None:
         newest = [
             lease.token
             for lease in list(worker.held.values())[-ahead:]
-            if lease.holds and s.now - lease.granted_at > RECALL_AFTER_S
+            if lease.holds
+            and s.now - lease.granted_at > RECALL_AFTER_S
+            and _may_move(s, lease, idle)
         ]
         if newest:
             worker.recalled_at = s.now
             s.send(worker.peer, Recall(worker.session, newest[-(len(newest) + 1) // 2 :]))
+
+
+def _may_move(s: State, lease: LeaseRecord, idle: list[WorkerRecord]) -> bool:
+    """Tell whether one of the idle workers should have what a lease was granted ahead for."""
+    program = lease.task.program
+    if program is None:
+        return True
+    able = [one for one in idle if one.uid not in program.barred]
+    if any(programs.is_warm(one, program) for one in able):
+        return True
+    return bool(able) and programs.cold_pays(s, program, lease.expected_s)
 
 
 def kill(s: State, token: str) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import msgspec
 
 from flow.messages.client import Failure
+from flow.messages.worker import Piece
 from flow_coordinator.core.events import Peer
 
 
@@ -33,6 +34,38 @@ class Alert(Effect, frozen=True):
     name: str  #: of the run
     failure: Failure
     owners: list[str]  #: addresses that the task names itself
+
+
+class PackageEffect(Effect, frozen=True):
+    """Base of what is done to the files of packed code."""
+
+    package: str
+
+
+class WritePackage(PackageEffect, frozen=True):
+    """Add a piece. Answered by ``PackageWritten`` or ``PackageRefused``.
+
+    With the last one the whole is checked and made durable.
+    """
+
+    at_bytes: int
+    size_bytes: int  #: of the whole
+    body: bytes
+
+
+class TouchPackage(PackageEffect, frozen=True):
+    """Remember that it is used now."""
+
+
+class RemovePackage(PackageEffect, frozen=True):
+    """Remove it, or what there is of it."""
+
+
+class SendPiece(PackageEffect, frozen=True):
+    """Send a piece at once; its ``body`` is read from the file. May be lost."""
+
+    peer: Peer
+    message: Piece
 
 
 class Note(Effect, frozen=True):

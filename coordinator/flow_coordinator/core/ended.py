@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from flow.messages.client import WhyAnswer
-from flow_coordinator.core import words
+from flow_coordinator.core import telling, words
 from flow_coordinator.core.finding import EndedTask
 from flow_coordinator.core.state import State
 
@@ -53,6 +53,9 @@ def why(s: State, task: EndedTask) -> WhyAnswer:
         lines.append(("cancelled", run.cancelled))
     said = run.words.get(task.name)
     lines += words.lines(said) if said is not None else []
+    if run.code:
+        ran = telling.ran_with(run)
+        lines.append(("code", f"{run.code}; {ran}" if ran else run.code))
     lines.append(("run", f"{run.id} {run.name}, ended: {run.state.label}"))
     hints = [] if task.category in _GOOD else [f"flow retry {run.id}"]
     ago_s = max(0.0, s.now - (run.ended_at or s.now))

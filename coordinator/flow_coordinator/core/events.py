@@ -45,5 +45,19 @@ class StoreResumed(Event, frozen=True):
     """Commits succeed again."""
 
 
+class PackageWritten(Event, frozen=True):
+    """A piece of packed code is kept; the whole is checked and durable, if this was the last."""
+
+    package: str
+    have_bytes: int
+
+
+class PackageRefused(Event, frozen=True):
+    """Packed code cannot be kept, or read any more: there is none of it now."""
+
+    package: str
+    reason: str
+
+
 class Stopping(Event, frozen=True):
     """The coordinator is asked to end: tell the workers to hold on."""

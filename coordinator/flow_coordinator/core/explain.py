@@ -8,7 +8,17 @@ from itertools import islice
 from flow.messages.client import WhyAnswer
 from flow.messages.shared import unpack_params
 from flow.states import SATISFIED, TERMINAL, TaskState
-from flow_coordinator.core import batching, graph, leases, summaries, words
+from flow_coordinator.core import (
+    batching,
+    dispatch,
+    graph,
+    leases,
+    programs,
+    summaries,
+    telling,
+    twins,
+    words,
+)
 from flow_coordinator.core.ready import UNMET, Group
 from flow_coordinator.core.records import (
     Demand,
@@ -54,14 +64,29 @@ def waiting(s: State, run: RunRecord) -> list[str]:
             reasons.append(_taken(s, name))
         else:
             reasons.extend(_capacities(s, mine))
+            found = [telling.waits_for_program(s, group, _expected_s(group)) for group in mine]
+            reasons.extend(dict.fromkeys(text for text in found if text))
+    if run.code == "" or not reasons:
+        reasons.extend(telling.imports(s, run))
     if not reasons and any(numbers[TaskState.READY] for numbers in run.tallies.values()):
         slots = sum(worker.slots for worker in s.workers.values())
         if slots <= sum(worker.used_slots for worker in s.workers.values()):
             reasons.append(f"a free slot ({slots}/{slots} in use)")
+    held_back = [one for one in islice(s.twins.waiting, GROUPS_MAX) if run in one.runs]
+    if held_back:
+        count = f" ({len(held_back)})" if len(held_back) > 1 else ""
+        text = twins.reason(s, held_back[0]).removeprefix("waits for ")
+        reasons += [text + count] if text else []
     external = sum(numbers[TaskState.EXTERNAL] for numbers in run.tallies.values())
     if external:
         reasons.append(f"external data ({external})")
     return reasons[:REASONS_MAX]
+
+
+def _expected_s(group: Group) -> float:
+    """How long the first task of a group is expected to take."""
+    head = group.head()
+    return dispatch.expected_s(head.task) if head is not None else 0.0
 
 
 def _has(group: Group, run: RunRecord) -> bool:
@@ -104,7 +129,12 @@ def briefly(s: State, task: TaskRecord) -> str:
         if lacks is not None and lacks != leases.WORKER_ROOM:
             return _taken(s, lacks)
         capacities = _capacities(s, [group] if group is not None and lacks else [])
+        program = telling.waits_for_program(s, group, _expected_s(group)) if group else ""
+        if program and not capacities:
+            return program
         return "waits for " + (", ".join(capacities) or "a free slot")
+    if task in s.twins.waiting and (reason := twins.reason(s, task)):
+        return reason
     if task.state == TaskState.PENDING and task.waits:
         first = next((dep.name for dep in task.upstream if dep.state not in SATISFIED), "")
         return f"waits for {first}" + (f" and {task.waits - 1} more" if task.waits > 1 else "")
@@ -139,9 +169,11 @@ def why(s: State, task: TaskRecord) -> WhyAnswer:
     lines: list[tuple[str, str]] = []
     hints: list[str] = []
     _requirements(task, lines)
+    if s.twins.by_id and twins.others(s, task):
+        lines.append(("module", task.family.module))
     explain = {
         TaskState.UNPLANNED: _unplanned,
-        TaskState.PENDING: _gathering,
+        TaskState.PENDING: _pending,
         TaskState.READY: _ready,
         TaskState.BACKOFF: _backoff,
         TaskState.LEASED: _held,
@@ -150,8 +182,10 @@ def why(s: State, task: TaskRecord) -> WhyAnswer:
     }.get(task.state)
     if explain is not None:
         explain(s, task, lines, hints)
-    if task.policy is not None and task.policy.policy.given:
-        lines.append(("planned with", _typed(task.policy.policy.given)))
+    code = telling.code_line(s, task)
+    lines += [("code", code)] if code else []
+    if task.program is not None and task.program.options.given:
+        lines.append(("planned with", _typed(task.program.options.given)))
     extra = task.extra
     said = words.of(task)
     lines += words.lines(said) if said is not None else []
@@ -164,7 +198,7 @@ def why(s: State, task: TaskRecord) -> WhyAnswer:
     if extra is not None and extra.why:
         lines.append(("because", extra.why))
     if task.state in TERMINAL - SATISFIED:
-        hints.append(f"flow retry '{task.task_id}'")
+        hints.append(f"flow retry '{twins.typed(s, task)}'")
     runs = ", ".join(f"{run.id} {run.name}" for run in task.runs[:NAMES_MAX])
     lines.append(("runs", runs or "none"))
     answer = WhyAnswer(task.task_id, task.name, task.state.label, s.now - task.since, lines, hints)
@@ -176,8 +210,9 @@ def why_root(s: State, run: RunRecord) -> WhyAnswer:
     name = summaries.root_text(run)
     lines: list[tuple[str, str]] = []
     hints: list[str] = []
-    if run.asking:
-        lines.append(("planning", "a planner expands it now"))
+    told = telling.planning(s, run, run.asking)
+    if s.workers and told:
+        lines.append(("planning", told))
     elif not s.workers:
         lines.append(("planning", "no worker has joined that could plan it"))
         hints.append("flow-worker --coordinator ADDRESS")
@@ -200,12 +235,17 @@ def _requirements(task: TaskRecord, lines: list[tuple[str, str]]) -> None:
         lines.append(("requirements", "all done"))
         return
     open_ones = [dep for dep in task.upstream if dep.state not in SATISFIED][:NAMES_MAX]
-    names = " · ".join(f"{dep.name} {dep.state.label}" for dep in open_ones)
+    named = zip(twins.names(open_ones), open_ones, strict=True)
+    names = " · ".join(f"{name} {dep.state.label}" for name, dep in named)
     lines.append(("requirements", f"{task.waits} of {total} not done: {names}"))
 
 
 def _unplanned(s: State, task: TaskRecord, lines: list[tuple[str, str]], hints: list[str]) -> None:
-    if task.asked:
+    run = programs.run_for(task)
+    told = telling.planning(s, run, task.asked) if run is not None and s.workers else ""
+    if told:
+        lines.append(("planning", told))
+    elif task.asked:
         lines.append(("planning", "a planner expands it now"))
     elif not s.workers:
         lines.append(("planning", "no worker has joined that could plan it"))
@@ -237,7 +277,7 @@ def _ready(s: State, task: TaskRecord, lines: list[tuple[str, str]], hints: list
     lines.append(("priority", f"{task.priority:g}{others}"))
     joined = list(s.workers.values())
     for worker in joined[:NAMES_MAX]:
-        lines.append((f"worker {_called(s, worker)}", _room(s, worker, demand)))
+        lines.append((f"worker {_called(s, worker)}", _room(s, worker, demand, task)))
     if len(joined) > NAMES_MAX:
         able = [w for w in joined if w.accepting and fits(w, demand, s.resources.of_workers)]
         free = sum(1 for w in able if w.used_slots < w.slots)
@@ -263,8 +303,11 @@ def _meet(s: State, demand: Demand, hints: list[str]) -> None:
         hints.append(f"flow-worker --resources {ask}")
 
 
-def _room(s: State, worker: WorkerRecord, demand: Demand) -> str:
+def _room(s: State, worker: WorkerRecord, demand: Demand, task: TaskRecord) -> str:
     """Say why a worker does not take a task with this demand now."""
+    barred = telling.kept_from(s, worker, task)
+    if barred:
+        return barred
     if not worker.accepting:
         states = {
             "is not fit to run tasks": not worker.fit,
@@ -285,7 +328,11 @@ def _room(s: State, worker: WorkerRecord, demand: Demand) -> str:
     if worker.used_slots >= worker.slots:
         running = _holders(s, "", worker.held.values())
         return f"{worker.used_slots} of {worker.slots} slots in use: " + " · ".join(running)
-    return "could take it, a slot is free"
+    cold = ""
+    _, solo, refused_by, _ = graph.group_key(task)
+    if not (demand or solo or refused_by):
+        cold = telling.is_too_cold(s, worker, task, dispatch.expected_s(task))
+    return cold or "could take it, a slot is free"
 
 
 def _called(s: State, worker: WorkerRecord) -> str:
@@ -306,7 +353,7 @@ def _holders(s: State, name: str, held: Iterable[LeaseRecord]) -> list[str]:
 def _backoff(s: State, task: TaskRecord, lines: list[tuple[str, str]], hints: list[str]) -> None:
     again_s = max(0.0, (task.extra.again_at if task.extra else s.now) - s.now)
     lines.append(("backoff", f"tries again in {again_s:.0f} s"))
-    hints.append(f"flow retry '{task.task_id}'")
+    hints.append(f"flow retry '{twins.typed(s, task)}'")
 
 
 def _held(s: State, task: TaskRecord, lines: list[tuple[str, str]], hints: list[str]) -> None:
@@ -325,6 +372,9 @@ def _held(s: State, task: TaskRecord, lines: list[tuple[str, str]], hints: list[
         lines.append(
             ("lease", f"kept for {max(0.0, until - s.now):.0f} s for its worker to return")
         )
+    waits_for = telling.importing(worker, task.program) if worker is not None else ""
+    if waits_for:
+        lines.append(("program", f"waits for {waits_for}"))
     if task.extra is not None and task.extra.doom is not None:
         lines.append(("ending", f"its worker was told to kill it: {task.extra.doom[1]}"))
     if lease.members:
@@ -340,8 +390,15 @@ def is_gathering(task: TaskRecord) -> bool:
     return ready and batching.is_batchable(task)
 
 
-def _gathering(s: State, task: TaskRecord, lines: list[tuple[str, str]], hints: list[str]) -> None:
-    if is_gathering(task):
+def _pending(s: State, task: TaskRecord, lines: list[tuple[str, str]], hints: list[str]) -> None:
+    one = twins.holder(s, task) if task in s.twins.waiting else None
+    if one is not None and one.lease is not None:
+        worker = s.workers.get(one.lease.uid)
+        where = _called(s, worker) if worker is not None else one.lease.uid[:UID_CHARACTERS]
+        runs = ", ".join(f"{run.id} {run.name}" for run in one.runs[:NAMES_MAX])
+        lines.append(("twin", twins.reason(s, task)))
+        lines.append(("its worker", f"{where}, {one.state.label}, of {runs or 'no run'}"))
+    elif is_gathering(task):
         text = f"waits up to {batching.GATHER_S:g} s for its run to be planned: others may join"
         lines.append(("batch", text))
 

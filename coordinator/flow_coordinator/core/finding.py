@@ -7,10 +7,12 @@ from typing import NamedTuple
 
 from flow.messages.client import Failure
 from flow.messages.shared import display
-from flow_coordinator.core import summaries
+from flow_coordinator.core import summaries, twins
 from flow_coordinator.core.records import RunRecord, TaskRecord
 from flow_coordinator.core.state import State
 
+#: Between a task and the module it is of, where somebody names both.
+_OF = " of "
 #: A whole name; nothing of it is cut off.
 NAME_CHARACTERS_MAX = 100_000
 #: Tasks of ended runs looked at, those of the newest run first.
@@ -90,16 +92,28 @@ def is_run_id(piece: str) -> bool:
 
 
 def find_tasks(s: State, piece: str, run: RunRecord | None = None) -> list[TaskRecord]:
-    """Find the tasks in memory that fit best.
+    """Find the tasks in memory that fit best; ``TASK of MODULE`` are those of one module.
 
     Cost: O(tasks) unless the id is exact; parameters are unpacked only where family and id do not
     decide, because a question must not keep the loop from a million tasks' heartbeats.
     """
+    found = _find_tasks(s, piece, run)
+    task, of, module = piece.rpartition(_OF)
+    if found or not of:
+        return found
+    return [one for one in _find_tasks(s, task, run) if _is_module(one.family.module, module)]
+
+
+def _is_module(module: str, piece: str) -> bool:
+    return module == piece or module.endswith((f".{piece}", f"/{piece}"))
+
+
+def _find_tasks(s: State, piece: str, run: RunRecord | None) -> list[TaskRecord]:
     if run is None:
-        for tasks in s.tasks.values():
-            if piece in tasks:
-                return [tasks[piece]]
-    pool = run.tasks if run is not None else [t for ts in s.tasks.values() for t in ts.values()]
+        exact = [task for project in s.tasks for task in twins.of(s, project, piece)]
+        if exact:
+            return exact
+    pool = run.tasks if run is not None else list(twins.everything(s))
     if not piece:
         return list(pool)
     wanted = Wanted(piece)
@@ -149,15 +163,10 @@ def find_ended(s: State, piece: str, run: RunRecord | None = None) -> list[Ended
 def near(s: State, piece: str) -> list[str]:
     """Name tasks of the family that was named, or families with a similar name."""
     word = piece.partition("(")[0]
-    names = [
-        task.name
-        for tasks in s.tasks.values()
-        for task in tasks.values()
-        if task.family.family == word
-    ]
-    if names:
-        return names[:NEAR_MAX]
-    families = [task.family.family for tasks in s.tasks.values() for task in tasks.values()]
+    named = [task.name for task in twins.everything(s) if task.family.family == word]
+    if named:
+        return named[:NEAR_MAX]
+    families = [task.family.family for task in twins.everything(s)]
     for run in reversed(s.ended.values()):
         families += [family for family, _, _ in _told(run, 1)]
     likely = [(_similarity(word, family), family) for family in dict.fromkeys(families)]

@@ -14,7 +14,7 @@ from collections.abc import Mapping
 from flow.messages.client import RootTask
 from flow.messages.shared import Stub, display, pack_params
 from flow.states import SATISFIED, TERMINAL, RunState, TaskState
-from flow_coordinator.core import batching, tally
+from flow_coordinator.core import batching, programs, tally, twins
 from flow_coordinator.core.ready import UNMET, GroupKey
 from flow_coordinator.core.records import RunRecord, TaskRecord
 from flow_coordinator.core.state import State
@@ -32,20 +32,18 @@ def name_task(
     A task that ended in other runs is planned afresh: what is remembered never stands in for
     ``complete()``. One that is open elsewhere is joined, with everything it waits for.
     """
-    tasks = s.tasks.get(project)
-    if tasks is None:
-        tasks = s.tasks[project] = {}
-    task = tasks.get(stub.task_id)
+    task = twins.find(s, project, stub.task_id, stub.module)
     if task is None:
         family = s.family(project, stub.module, stub.family)
         s.lowest -= 1
         task = TaskRecord(s.next_task, stub.task_id, family, stub.params, s.lowest)
         s.next_task += 1
         task.since = s.now
-        tasks[stub.task_id] = task
+        twins.add(s, task)
         s.changes.tasks[task] = None
     elif task.state in TERMINAL and not any(run in task.runs for run in runs):
         start_over(s, task)
+        task.params = stub.params  # what counts not for its id may be another now
     elif s.temporary.known and s.temporary.may_be_gone(task):
         look_again(s, task)
     for run in runs:
@@ -91,11 +89,26 @@ def look_again(s: State, task: TaskRecord) -> None:
 
 def plan_again(s: State, task: TaskRecord) -> None:
     """Ask ``complete()`` and ``requires()`` of a task again."""
+    _unplan(s, task, TaskEvent.RECHECK)
+
+
+def plan_for_another(s: State, task: TaskRecord) -> None:
+    """The run for which a task was planned is over: plan it for one that still wants it.
+
+    Nothing of what it was planned with holds any more. Only for what has no lease.
+    """
+    if task.ticket:
+        s.ready.drop(task, group_key(task))
+    _unplan(s, task, TaskEvent.REPLAN)
+
+
+def _unplan(s: State, task: TaskRecord, event: TaskEvent) -> None:
     detach_upstream(s, task)
-    tally.move(s, task, TaskEvent.RECHECK)
+    tally.move(s, task, event)
     task.asked = 0
     # a stored task with a policy counts as planned after a restart
     task.policy = None
+    task.program = None
     s.changes.tasks[task] = None
     s.frontier.append(task)
 
@@ -160,9 +173,10 @@ def group_key(task: TaskRecord) -> GroupKey:
     """Tell what a ready task needs."""
     assert task.policy is not None
     extra = task.extra
+    program = task.program.number if task.program is not None else 0
     if extra is None:
-        return (task.policy.demand, False, ())
-    return (task.policy.demand, extra.solo, tuple(extra.refused_by))
+        return (task.policy.demand, False, (), program)
+    return (task.policy.demand, extra.solo, tuple(extra.refused_by), program)
 
 
 def find_cycle(task: TaskRecord, deps: list[TaskRecord]) -> list[TaskRecord] | None:
@@ -314,6 +328,11 @@ def settle(s: State, task: TaskRecord, *, gathered: bool = False) -> None:
         if run is None or (run.state != RunState.RUNNING and not is_wanted(task)):
             tally.move(s, task, TaskEvent.CANCEL)
             return
+        if not programs.lives(task.program) and programs.run_for(task) is not None:
+            plan_for_another(s, task)
+            return
+        if s.twins.by_id and twins.keeps_waiting(s, task):
+            return
         if not gathered and batching.is_batchable(task) and _gathers(s, task, run):
             return
         tally.move(s, task, TaskEvent.UNBLOCK)
@@ -321,6 +340,45 @@ def settle(s: State, task: TaskRecord, *, gathered: bool = False) -> None:
         s.ready.push(task, key, run, s.now)
         if s.ready.groups[key].parked == UNMET:
             s.timer(s.now, "unmet", key)
+
+
+def keep_twins_back(s: State, task: TaskRecord) -> None:
+    """A task was granted: let no twin be granted until its lease ends."""
+    for other in twins.others(s, task):
+        if other.state == TaskState.READY:
+            s.ready.drop(other, group_key(other))
+            tally.move(s, other, TaskEvent.YIELD_TO_TWIN)
+            twins.keeps_waiting(s, other)
+
+
+def let_twins_go(s: State, task: TaskRecord) -> None:
+    """The lease of a task ended: its twins may be granted."""
+    for other in twins.others(s, task):
+        if other in s.twins.waiting:
+            del s.twins.waiting[other]
+            settle(s, other)
+
+
+def part_twins(s: State) -> None:
+    """Fail generators that wait, directly or through others, for a twin of their own.
+
+    Their twins wait for them. As often as that is looked for, a longer pause comes before the next
+    time: what they wait for may be many tasks.
+    """
+    t = s.twins
+    t.look_at = 0.0
+    found = twins.waits_in_circle(s)
+    t.pause_s = min(2 * t.pause_s, twins.LOOK_MAX_S) if t.waiting and not found else twins.LOOK_S
+    if found is not None:
+        lease, twin = found
+        one = twins.holder(s, twin) or lease.task
+        why = (
+            f"{twins.called(one)} waits for what it yielded, which needs {twins.called(twin)}, and "
+            "that waits for it: tasks with one id may write the same files, so they never run at "
+            "the same time. Rename one of the classes, or give it a task_namespace"
+        )
+        doom(s, lease.task, "fail", why)
+    twins.look_later(s)
 
 
 def satisfied(s: State, task: TaskRecord) -> None:

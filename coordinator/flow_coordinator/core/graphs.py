@@ -12,7 +12,7 @@ from itertools import islice
 from flow.errors import ExitCode
 from flow.messages.client import Failed, Graph, GraphNode, ShowGraph
 from flow.states import RunState, TaskState
-from flow_coordinator.core import explain, runs, tally
+from flow_coordinator.core import explain, runs, tally, twins
 from flow_coordinator.core.events import Peer
 from flow_coordinator.core.records import RunRecord, TaskRecord
 from flow_coordinator.core.state import State
@@ -200,9 +200,8 @@ def _answer_tasks(s: State, peer: Peer, message: ShowGraph, run: RunRecord, find
         return
     starts = run.roots[: _limit(message)]
     if message.root:
-        one = s.tasks.get(run.project, {}).get(message.root)
-        if one is None or run not in one.runs:
-            one = find(message.root)
+        mine = [each for each in twins.of(s, run.project, message.root) if run in each.runs]
+        one = mine[0] if len(mine) == 1 else find(message.root)
         if one is None:
             return
         starts = [one]
@@ -216,7 +215,7 @@ def _answer_tasks(s: State, peer: Peer, message: ShowGraph, run: RunRecord, find
         reason = "" if task.waits else explain.briefly(s, task)[:REASON_CHARACTERS_MAX]
         nodes.append(
             GraphNode(
-                task.name,
+                twins.shown(s, task),
                 {state.label: 1},
                 shown,
                 more,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 
 from flow.states import HELD, SATISFIED, TERMINAL, RunState, TaskState
-from flow_coordinator.core import batching, leases, letters, tally
+from flow_coordinator.core import batching, leases, letters, tally, twins
 from flow_coordinator.core.records import TaskRecord
 from flow_coordinator.core.resources import EPSILON
 from flow_coordinator.core.state import State
@@ -17,7 +17,7 @@ class Broken(AssertionError):
 
 def check(s: State) -> None:
     """Recount everything. Raises ``Broken`` naming the first difference. Cost: O(everything)."""
-    everything = [task for tasks in s.tasks.values() for task in tasks.values()]
+    everything = list(twins.everything(s))
     waits, blocked = _edges_in_force(s, everything)
     for task in everything:
         _check_task(task, waits[task], blocked[task])
@@ -29,6 +29,7 @@ def check(s: State) -> None:
     _check_resources(s)
     _check_runs(s)
     _check_queue(s, everything)
+    _check_twins(s)
 
 
 def _expect(holds: bool, what: str, *details: object) -> None:
@@ -155,3 +156,20 @@ def _check_queue(s: State, everything: list[TaskRecord]) -> None:
     for lacks, groups in s.ready.parked.items():
         for group in groups.values():
             _expect(group.parked == lacks and group.live > 0, "parked groups", lacks, group.key)
+
+
+def _check_twins(s: State) -> None:
+    for (project, task_id), listed in s.twins.by_id.items():
+        _expect(len(listed) > 1, "twins are several", project, task_id)
+        _expect(s.tasks[project][task_id] is listed[0], "the first of twins is found by its id")
+        origins = {task.family.module for task in listed}
+        _expect(len(origins) == len(listed), "twins differ by origin", task_id, origins)
+        named = {(task.family.project, task.task_id) for task in listed}
+        _expect(named == {(project, task_id)}, "twins have one id", task_id, named)
+        held = [task for task in listed if task.lease is not None]
+        _expect(len(held) <= 1, "twins never hold leases at the same time", task_id)
+        for task in listed:
+            if held and task is not held[0]:
+                _expect(task.state != TaskState.READY, "no twin of a held task is ready", task_id)
+    for task in s.twins.waiting:
+        _expect(twins.is_known(s, task), "who waits for a twin is known", task.task_id)

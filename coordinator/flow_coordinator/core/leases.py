@@ -10,7 +10,7 @@ from collections.abc import Collection, Sequence
 
 from flow.ids import WorkerUid
 from flow.messages.shared import Grant
-from flow_coordinator.core import batching, tally
+from flow_coordinator.core import batching, graph, tally
 from flow_coordinator.core.records import Demand, LeaseRecord, TaskRecord, WorkerRecord
 from flow_coordinator.core.resources import could_fit, fits
 from flow_coordinator.core.state import State
@@ -89,6 +89,8 @@ def _hand_over(s: State, lease: LeaseRecord, task: TaskRecord) -> None:
     for run in task.runs:
         run.attempts += 1
         run.workers[lease.uid] = None
+    if s.twins.by_id:
+        graph.keep_twins_back(s, task)
 
 
 def confirm(s: State, lease: LeaseRecord) -> None:
@@ -174,6 +176,9 @@ def end(s: State, lease: LeaseRecord) -> None:
         if not orphans:
             del s.orphans[lease.uid]
             s.orphans_until.pop(lease.uid, None)
+    if s.twins.by_id:
+        for one in batching.tasks_of(lease):
+            graph.let_twins_go(s, one)
 
 
 def adopt(s: State, uid: WorkerUid, worker: WorkerRecord) -> None:
@@ -223,5 +228,6 @@ def spell_grant(s: State, lease: LeaseRecord) -> Grant:
         extra is not None and extra.solo,
         policy.policy.accepts_messages,
         batching.spell_members(lease),
-        policy.policy.given,
+        task.program.number if task.program is not None else 0,
+        any(one.extra is not None and one.extra.maybe_done for one in batching.tasks_of(lease)),
     )

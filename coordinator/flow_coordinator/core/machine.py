@@ -21,10 +21,13 @@ from flow_coordinator.core import (
     cleaning,
     dispatch,
     graph,
+    leases,
     letters,
+    locating,
     outcomes,
     planning,
     runs,
+    shipping,
     tally,
     words,
     workers,
@@ -33,6 +36,8 @@ from flow_coordinator.core.config import CoreConfig
 from flow_coordinator.core.effects import Effect
 from flow_coordinator.core.events import (
     Event,
+    PackageRefused,
+    PackageWritten,
     Received,
     Stopping,
     StoreResumed,
@@ -71,6 +76,10 @@ class Coordinator:
             s.stalled = True
         elif isinstance(event, StoreResumed):
             s.stalled = False
+        elif isinstance(event, PackageWritten):
+            shipping.written(s, event)
+        elif isinstance(event, PackageRefused):
+            shipping.refused(s, event)
         elif isinstance(event, Stopping):
             workers.stop(s)
         effects, s.effects = s.effects, []
@@ -112,7 +121,8 @@ class Coordinator:
         runs.turn(s)
         if s.term_kept or s.unknowing_term_s > s.config.timing.term_s:
             workers.forget_terms(s)
-        self.busy = not s.stalled and bool(more or s.releasing or s.forgetting)
+        more = not s.stalled and bool(more or s.releasing or s.forgetting)
+        self.busy = shipping.turn(s, nothing_waits=event.drained and not more) or more
 
 
 def _received(s: State, event: Received) -> None:
@@ -136,7 +146,8 @@ def _planned(s: State, worker: WorkerRecord, message: wire.Planned) -> None:
     except ProtocolError as error:
         s.note("planning answer unreadable", "warning", worker=worker.name, error=str(error))
         return
-    planning.answer(s, worker, message, chunk)
+    if not (s.questions and locating.answer(s, worker, message, chunk)):
+        planning.answer(s, worker, message, chunk)
 
 
 _SESSION_HANDLERS: dict[type, Callable[[State, WorkerRecord, Any], None]] = {
@@ -150,6 +161,7 @@ _SESSION_HANDLERS: dict[type, Callable[[State, WorkerRecord, Any], None]] = {
     wire.Extended: workers.extended,
     wire.Said: words.said,
     wire.LettersAck: letters.acked,
+    wire.Fetch: shipping.fetch,
 }
 
 
@@ -200,6 +212,10 @@ def _fire(s: State, kind: str, what: object) -> None:
         runs.fail_fast(s, what)
     elif kind == "unmet" and isinstance(what, tuple):
         runs.unmet(s, what)
+    elif kind == "room":
+        s.ready.open_parked(leases.WORKER_ROOM)
+    elif kind == "twins":
+        graph.part_twins(s)
     elif kind == "letter" and isinstance(what, tuple):
         letters.overdue(s, *what)
 

@@ -12,8 +12,9 @@ import msgspec
 from flow.messages.client import Failure
 from flow.messages.shared import Outcome, Report, unpack_params
 from flow.states import SATISFIED, TERMINAL, TaskState
-from flow_coordinator.core import batching, graph, leases, tally
-from flow_coordinator.core.records import LeaseRecord, TaskRecord, WorkerRecord
+from flow_coordinator.core import batching, graph, leases, programs, tally
+from flow_coordinator.core.ready import GroupKey
+from flow_coordinator.core.records import FamilyRecord, LeaseRecord, TaskRecord, WorkerRecord
 from flow_coordinator.core.state import State
 from flow_coordinator.core.transitions import TaskEvent
 
@@ -29,17 +30,24 @@ REFUSED_DELAY_S = 1.0
 TRACE_CHARACTERS_MAX = 8_000
 
 
+#: Of attempts that did not begin.
+_UNSTARTED = frozenset({Outcome.RELEASED, Outcome.REFUSED})
 #: A text that one attempt of several tasks leaves with each of them.
 _OF_A_BATCH = "{error} (one attempt ran {count} tasks)"
 
 
 def report(s: State, worker: WorkerRecord, lease: LeaseRecord, report: Report) -> None:
     """Apply the report that ends a lease: its outcome is that of every task it ran."""
+    program, code = lease.task.program, ""
+    if program is not None and program.differing and report.outcome not in _UNSTARTED:
+        code = programs.ran(s, program, worker.uid, worker.name) if not report.skipped else ""
     if report.outcome == Outcome.DONE:
         leases.end(s, lease)
-        succeed(s, lease.task, report.run_s, report.skipped)
-        for member in lease.members:
-            succeed(s, member, 0.0, True)
+        if not report.skipped:
+            _measure(lease.task.family, report.run_s)
+        for task in batching.tasks_of(lease):
+            task.maker = worker.uid
+            succeed(s, task, report.skipped, code)
         return
     leases.end(s, lease)
     if lease.members:
@@ -49,7 +57,15 @@ def report(s: State, worker: WorkerRecord, lease: LeaseRecord, report: Report) -
             report = msgspec.structs.replace(report, error=text)
     luck = s.random.random()
     for task in batching.tasks_of(lease):
+        if report.outcome not in _UNSTARTED:
+            _ran_with(task, code)
         _ended(s, worker, task, report, luck)
+
+
+def _ran_with(task: TaskRecord, code: str) -> None:
+    """Remember with which code its last attempt ran, if it was not that of its run."""
+    if code or task.extra is not None:
+        task.more().code = code
 
 
 def release(s: State, lease: LeaseRecord, worker: str, started: bool, why: str) -> None:
@@ -57,7 +73,13 @@ def release(s: State, lease: LeaseRecord, worker: str, started: bool, why: str) 
     leases.end(s, lease)
     if lease.members:
         _share_doom(s, lease)
+    program, code = lease.task.program, ""
+    if started and program is not None and program.differing:
+        code = programs.ran(s, program, lease.uid, worker)
     for task in batching.tasks_of(lease):
+        if started:
+            task.more().maybe_done = True
+            _ran_with(task, code)
         lost(s, task, worker, started, why)
 
 
@@ -80,6 +102,8 @@ def _share_doom(s: State, lease: LeaseRecord) -> None:
 def _ended(s: State, worker: WorkerRecord, task: TaskRecord, report: Report, luck: float) -> None:
     """Apply the end of an attempt, other than success, to a task that it ran."""
     outcome = report.outcome
+    if outcome in (Outcome.CRASHED, Outcome.KILLED):
+        task.more().maybe_done = True
     if task.doomed:
         settle_doom(s, task, worker.name, report)
     elif outcome in (Outcome.FAILED, Outcome.TIMEOUT):
@@ -92,12 +116,13 @@ def _ended(s: State, worker: WorkerRecord, task: TaskRecord, report: Report, luc
         lost(s, task, worker.name, outcome == Outcome.KILLED, report.error or "killed")
 
 
-def succeed(s: State, task: TaskRecord, run_s: float, skipped: bool) -> None:
-    """A task is done."""
-    family = task.family
-    if not skipped:
-        mean = family.mean_run_s
-        family.mean_run_s = run_s if mean < 0 else mean + MEAN_WEIGHT * (run_s - mean)
+def _measure(family: FamilyRecord, run_s: float) -> None:
+    mean = family.mean_run_s
+    family.mean_run_s = run_s if mean < 0 else mean + MEAN_WEIGHT * (run_s - mean)
+
+
+def succeed(s: State, task: TaskRecord, skipped: bool, code: str = "") -> None:
+    """A task is done. ``code``: what it ran with, if that was not the code of its run."""
     extra = task.extra
     if extra is not None:
         if extra.retried:
@@ -106,7 +131,9 @@ def succeed(s: State, task: TaskRecord, run_s: float, skipped: bool) -> None:
         task.extra = None
         if extra.words is not None:
             task.more().words = extra.words
-    tally.move(s, task, TaskEvent.SUCCEED)
+    if code:
+        task.more().code = code
+    tally.move(s, task, TaskEvent.FIND_COMPLETE if skipped else TaskEvent.SUCCEED)
     graph.satisfied(s, task)
 
 
@@ -202,9 +229,11 @@ def crash(
 def refuse(s: State, task: TaskRecord, worker: WorkerRecord, report: Report) -> None:
     """A worker cannot run it; another may. Nobody left who could: that is a failure."""
     extra = task.more()
-    if report.error:
+    differs = task.program is not None and worker.uid in task.program.differing
+    if report.error and not differs:
         extra.refused_by = sorted({*extra.refused_by, worker.uid})
-        if leases.refused_by_all(s, leases.demand_of(task), extra.refused_by):
+        nobody_left = leases.refused_by_all(s, leases.demand_of(task), extra.refused_by)
+        if nobody_left and not programs.others_may_return(s):
             extra.refused_by = []
             fail(s, task, worker.name, report)
             return
@@ -251,6 +280,15 @@ def backoff_s(s: State, task: TaskRecord, failures: int, luck: float | None = No
     if luck is None:
         luck = s.random.random()
     return delay_s * (1.0 + s.config.retry_jitter * (2.0 * luck - 1.0))
+
+
+def nobody_may(s: State, task: TaskRecord, key: GroupKey, kind: str, why: str) -> None:
+    """End a ready task that no worker may ever take."""
+    s.ready.drop(task, key)
+    task.more().why = why
+    tally.move(s, task, TaskEvent.PLAN_DISABLED)
+    note_failure(s, task, kind, "", 0.0, why)
+    graph.ended_badly(s, task)
 
 
 def note_failure(

@@ -4,15 +4,14 @@ A planner walks on its own up to a bounded number of tasks and answers in chunks
 for one by one: a lost, repeated or late chunk is recognised by its number, and a question without
 an answer goes to another worker. Everything here is read-only at the worker and needs no lease.
 
-What a command line gives to tasks of any family (``SubmitOptions.given``) is said with each
-question and comes back in the policies. Runs share tasks, so the run for which a task is planned
-decides, as the worker that runs it does in Luigi; others find it planned, and wait for it as it is.
-A task that has ended is planned anew, with the values of the run that wants it now.
+A question is answered in the program of one run (``programs``), and what it is about is executed
+there. Runs share tasks, so the run for which a task is planned decides what it is; others find it
+planned, and wait for it as it is. A task that has ended is planned anew, for the run that wants it
+now. While few tasks of a run are unplanned, one worker plans it: values that its module computes
+when it is imported have one value then.
 """
 
 from __future__ import annotations
-
-import msgspec
 
 from flow.errors import ExitCode
 from flow.ids import WorkerUid
@@ -24,11 +23,10 @@ from flow.messages.shared import (
     Spec,
     SpecStatus,
     Stub,
-    unpack_params,
 )
 from flow.messages.worker import Plan, PlanEnd, Planned, PlanNext
 from flow.states import RunState, TaskState
-from flow_coordinator.core import cleaning, graph, outcomes, tally
+from flow_coordinator.core import cleaning, dispatch, graph, outcomes, programs, tally, twins
 from flow_coordinator.core.records import PlanRecord, RunRecord, TaskRecord, WorkerRecord
 from flow_coordinator.core.state import State
 from flow_coordinator.core.transitions import TaskEvent
@@ -57,14 +55,46 @@ def turn(s: State) -> None:
     for worker in sorted(s.workers.values(), key=_openness):
         while worker.accepting and len(worker.plans) < max(1, worker.planners):
             if s.unresolved:
-                run = s.unresolved.popleft()
-                if run.unresolved and not run.cancelled:
-                    _ask_roots(s, worker, run)
-                continue
+                run = _next_unresolved(s, worker)
+                if run is not None:
+                    if _may_answer(s, worker, run):
+                        _ask_roots(s, worker, run)
+                    else:
+                        _fail_roots(s, run, programs.why_strict(run))
+                    continue
             items = _take_items(s, worker)
             if not items:
                 break
-            _ask(s, worker, items)
+            program = programs.run_for(items[0]) or items[0].runs[0]
+            if _may_answer(s, worker, program):
+                _ask(s, worker, items, program)
+                continue
+            for task in items:
+                plan_failed(s, task, programs.why_strict(program), "")
+
+
+def _may_answer(s: State, worker: WorkerRecord, run: RunRecord) -> bool:
+    """Tell whether who is asked because nobody else can be may answer with the code it has."""
+    if worker.uid not in run.differing:
+        return True
+    if run.options.strict_code:
+        return False
+    programs.allow(s, worker, run)
+    return True
+
+
+def _next_unresolved(s: State, worker: WorkerRecord) -> RunRecord | None:
+    """Take the next run whose roots this worker may be asked for."""
+    for _ in range(len(s.unresolved)):
+        run = s.unresolved.popleft()
+        if not run.unresolved or run.cancelled:
+            continue
+        barred = worker.uid in run.barred or not programs.takes(worker, run)
+        if barred and _is_for_others(s, worker, run, [worker.uid]):
+            s.unresolved.append(run)
+            continue
+        return run
+    return None
 
 
 def _openness(worker: WorkerRecord) -> int:
@@ -82,7 +112,7 @@ def _take_items(s: State, worker: WorkerRecord) -> list[TaskRecord]:
             continue
         alone = task.number in s.planner_deaths
         # of the same runs, so the same values are given to all
-        other_worker = _is_for_another(s, worker, task)
+        other_worker = _is_for_another(s, worker, task) or _is_planned_elsewhere(s, worker, task)
         if other_worker or (items and (alone or task.runs != next(iter(items)).runs)):
             later.append(task)
             if other_worker:
@@ -98,9 +128,38 @@ def _take_items(s: State, worker: WorkerRecord) -> list[TaskRecord]:
 
 def _is_for_another(s: State, worker: WorkerRecord, task: TaskRecord) -> bool:
     """Tell whether this worker could not import a task, and there is another to ask."""
-    if task.extra is None or worker.uid not in task.extra.refused_by:
+    run = programs.run_for(task)
+    refused_by = task.extra.refused_by if task.extra is not None else []
+    barred = run.barred if run is not None else {}
+    takes = run is None or programs.takes(worker, run)
+    if takes and worker.uid not in refused_by and worker.uid not in barred:
         return False
-    return _could_ask_others(s, task.extra.refused_by)
+    return _is_for_others(s, worker, run, refused_by)
+
+
+def _is_for_others(
+    s: State, worker: WorkerRecord, run: RunRecord | None, refused_by: list[WorkerUid]
+) -> bool:
+    """Tell whether one who cannot answer for a run should not be asked: another one could.
+
+    Who has other code can, if nobody has the code of the run; who cannot import it never can.
+    """
+    barred = run.barred if run is not None else {}
+    if run is not None and worker.uid not in run.differing:
+        barred = {uid: text for uid, text in barred.items() if uid not in run.differing}
+    return _could_ask_others(s, [*refused_by, *barred]) or programs.others_may_return(s)
+
+
+def _is_planned_elsewhere(s: State, worker: WorkerRecord, task: TaskRecord) -> bool:
+    """Tell whether another worker plans this task's run, and should go on alone."""
+    run = programs.run_for(task)
+    if run is None or run.home == worker.uid or run.unplanned > EXPAND_SHARED_MAX:
+        return False
+    home = s.workers.get(run.home)
+    refused = task.extra is not None and run.home in task.extra.refused_by
+    if home is None or refused or home.uid in run.barred:
+        return False
+    return home.accepting and programs.takes(home, run)
 
 
 def _could_ask_others(s: State, refused_by: list[WorkerUid]) -> bool:
@@ -111,8 +170,8 @@ def _could_ask_others(s: State, refused_by: list[WorkerUid]) -> bool:
     )
 
 
-def _ask(s: State, worker: WorkerRecord, items: list[TaskRecord]) -> None:
-    plan = _open(s, worker, items, None)
+def _ask(s: State, worker: WorkerRecord, items: list[TaskRecord], program: RunRecord) -> None:
+    plan = _open(s, worker, items, None, program)
     plan.refs = []
     for task in items:
         task.asked = plan.number
@@ -121,7 +180,7 @@ def _ask(s: State, worker: WorkerRecord, items: list[TaskRecord]) -> None:
 
 
 def _ask_roots(s: State, worker: WorkerRecord, run: RunRecord) -> None:
-    plan = _open(s, worker, [], run)
+    plan = _open(s, worker, [], run, run)
     run.asking = plan.number
     _say(s, worker, plan, _root_stubs(run))
 
@@ -131,10 +190,16 @@ def _root_stubs(run: RunRecord) -> list[Stub]:
 
 
 def _open(
-    s: State, worker: WorkerRecord, items: list[TaskRecord], run: RunRecord | None
+    s: State,
+    worker: WorkerRecord,
+    items: list[TaskRecord],
+    run: RunRecord | None,
+    program: RunRecord,
 ) -> PlanRecord:
     s.plan_seq += 1
-    plan = PlanRecord(s.plan_seq, worker.uid, items, run, s.now)
+    plan = PlanRecord(s.plan_seq, worker.uid, items, run, program, s.now)
+    if program.home not in s.workers or program.home in program.barred:
+        program.home = worker.uid
     s.plans[plan.number] = plan
     worker.plans[plan.number] = plan
     s.timer(s.now + ASK_AGAIN_S, "plan", plan.number)
@@ -146,7 +211,8 @@ def _say(s: State, worker: WorkerRecord, plan: PlanRecord, stubs: list[Stub]) ->
     if _is_alone(s, plan):
         expand_max = len(stubs)
     # not at once: it must not overtake the WELCOME of the session it is part of
-    s.send(worker.peer, Plan(worker.session, plan.number, stubs, expand_max, plan.given))
+    programs.define(s, worker, [plan.program])
+    s.send(worker.peer, Plan(worker.session, plan.number, stubs, expand_max, plan.program.number))
 
 
 def ask_again(s: State, number: int) -> None:
@@ -201,11 +267,16 @@ def _planner_died(s: State, plan: PlanRecord, reason: str) -> None:
         del s.planner_deaths[blamed]
         text = f"{deaths} planner processes died over it: {reason}"
         if isinstance(one, RunRecord):
-            for index in range(len(one.roots), len(one.root_tasks)):
-                stub = graph.root_stub(one.root_tasks[index])
-                plan_failed(s, _name_root(s, one, stub, index), text, "")
+            _fail_roots(s, one, text)
         elif one.state == TaskState.UNPLANNED:
             plan_failed(s, one, text, "")
+
+
+def _fail_roots(s: State, run: RunRecord, text: str) -> None:
+    """End the roots of a run that have no name yet: no planner can make it."""
+    for index in range(len(run.roots), len(run.root_tasks)):
+        stub = graph.root_stub(run.root_tasks[index])
+        plan_failed(s, _name_root(s, run, stub, index), text, "")
 
 
 def _close(s: State, plan: PlanRecord) -> None:
@@ -240,6 +311,10 @@ def answer(s: State, worker: WorkerRecord, message: Planned, chunk: PlanChunk) -
         return
     if message.chunk != plan.chunk:
         return
+    if message.code != plan.program.code:
+        if plan.program.code:
+            programs.ran(s, plan.program, worker.uid, worker.name)
+        programs.fix_code(s, plan.program, message.code)
     plan.chunk += 1
     plan.asked_at = s.now
     if not message.last:
@@ -250,6 +325,8 @@ def answer(s: State, worker: WorkerRecord, message: Planned, chunk: PlanChunk) -
         for one in (plan.run,) if plan.run is not None else plan.items:
             s.planner_deaths.pop(_blamed(one), None)
         s.send_now(worker.peer, PlanEnd(worker.session, message.request))
+        if plan.width > worker.slots and len(s.workers) > 1:
+            programs.prepare(s, plan.program, plan.width, dispatch.UNKNOWN_S)
         if plan.run is not None and plan.run.unresolved:
             plan.run.asking = 0
             s.unresolved.append(plan.run)
@@ -272,11 +349,7 @@ def _asked(plan: PlanRecord) -> list[TaskRecord]:
 
 def _apply(s: State, plan: PlanRecord, chunk: PlanChunk) -> None:
     _name_stubs(s, plan, chunk.stubs)
-    if chunk.given is not None and plan.run is not None:
-        _narrow(s, plan, plan.run, chunk.given)
     for policy in chunk.policies:
-        if policy.given and policy.given != plan.given:
-            policy = msgspec.structs.replace(policy, given=plan.given)
         plan.policies.append(s.policy(policy))
     for index, deps in chunk.edges:
         if index < len(plan.refs):
@@ -294,21 +367,6 @@ def _apply(s: State, plan: PlanRecord, chunk: PlanChunk) -> None:
         _apply_error(s, plan, error)
     for task in settled:
         graph.settle(s, task)
-
-
-def _narrow(s: State, plan: PlanRecord, run: RunRecord, taken: bytes) -> None:
-    """What only looked like a value for other tasks must not keep tasks of two runs apart."""
-    if plan.given == taken:
-        return
-    try:
-        before = unpack_params(plan.given)
-        if taken and not unpack_params(taken).items() <= before.items():
-            return
-    except msgspec.MsgspecError:
-        return  # every worker is to be able to read it
-    plan.given = taken
-    run.options = msgspec.structs.replace(run.options, given=taken)
-    s.changes.runs[run] = None
 
 
 def _name_stubs(s: State, plan: PlanRecord, stubs: list[Stub]) -> None:
@@ -343,12 +401,14 @@ def _identify(s: State, plan: PlanRecord, index: int, stub: Stub) -> TaskRecord:
     task = plan.items[index]
     if _NAMELESS not in task.task_id or not stub.task_id or task.state != TaskState.UNPLANNED:
         return task
-    tasks = s.tasks[task.family.project]
-    del tasks[task.task_id]
-    known = tasks.get(stub.task_id)
+    project = task.family.project
+    twins.remove(s, task)
+    known = twins.find(s, project, stub.task_id, stub.module)
     if known is None:
         task.task_id, task.params = stub.task_id, stub.params
-        tasks[stub.task_id] = task
+        if stub.family == task.family.family:  # runs count it under that
+            task.family = s.family(project, stub.module, stub.family)
+        twins.add(s, task)
         s.changes.tasks[task] = None
         return task
     for run in task.runs:
@@ -385,6 +445,7 @@ def _counted_in(plan: PlanRecord) -> tuple[RunRecord, ...]:
 def _apply_spec(s: State, plan: PlanRecord, task: TaskRecord, spec: Spec) -> None:
     policy = plan.policies[spec.policy]
     task.policy = policy
+    task.program = plan.program
     task.asked = 0
     own = policy.policy.priority + max((run.options.priority for run in task.runs), default=0.0)
     task.priority = max(own, task.priority) if task.priority > 0 else own
@@ -403,6 +464,7 @@ def _apply_spec(s: State, plan: PlanRecord, task: TaskRecord, spec: Spec) -> Non
         return
     if deps:
         refs = [plan.refs[at] for at in dict.fromkeys(deps) if at < len(plan.refs)]
+        plan.width = max(plan.width, len(refs))
         if not _connect(s, task, refs):
             return
     if spec.status == SpecStatus.EXTERNAL:

@@ -34,8 +34,8 @@ AGING_EVERY = 8
 #: Demand that nothing can ever meet is parked here until a limit or a worker changes.
 UNMET = "unmet"
 
-#: (demand, isolated attempt, workers that refused it)
-GroupKey = tuple[Demand, bool, tuple[WorkerUid, ...]]
+#: (demand, isolated attempt, workers that refused it, number of the program)
+GroupKey = tuple[Demand, bool, tuple[WorkerUid, ...], int]
 #: Where an open group stands among the others: the order of its head, and the group.
 _Place = tuple[float, float, int, "Group"]
 

@@ -12,7 +12,7 @@ import msgspec
 
 from flow.ids import Session, Token, WorkerUid
 from flow.messages.client import Failure, RootTask, RunSummary, SubmitOptions
-from flow.messages.shared import Policy, Stub, display
+from flow.messages.shared import Missing, Policy, ProgramSeen, Stub, display
 from flow.messages.speech import Words
 from flow.messages.worker import Join
 from flow.states import HELD, RunState, TaskState
@@ -115,10 +115,12 @@ class Extra:
 
     __slots__ = (
         "again_at",
+        "code",
         "collecting",
         "doom",
         "failed_at",
         "failure",
+        "maybe_done",
         "parts",
         "refused_by",
         "retried",
@@ -143,16 +145,20 @@ class Extra:
         self.refused_by: list[WorkerUid] = []
         #: a counted attempt failed before
         self.retried = False
+        #: an attempt may have run to its end unheard (lost, crashed, killed) since a run wanted it
+        self.maybe_done = False
         #: next attempt alone on its worker (blame isolation)
         self.solo = False
         #: one line: why it is disabled, missing, upstream failed ...
         self.why = ""
+        #: identity of the code of its last attempt, where it is not that of its run
+        self.code = ""
         #: what its last attempt said; what it gave back counts while its token is current
         self.words: Words | None = None
 
 
 class TaskRecord:
-    """One task id of one project."""
+    """One task: a project, an origin (the module of its family) and an id."""
 
     __slots__ = (
         "asked",
@@ -164,11 +170,13 @@ class TaskRecord:
         "failures",
         "family",
         "lease",
+        "maker",
         "number",
         "order",
         "params",
         "policy",
         "priority",
+        "program",
         "runs",
         "since",
         "state",
@@ -189,6 +197,8 @@ class TaskRecord:
         self.order = order
         self.state = TaskState.UNPLANNED
         self.policy: PolicyRecord | None = None
+        #: the run for which it was planned: it is executed in its program
+        self.program: RunRecord | None = None
         #: effective: its own, or the highest positive one of what waits for it
         self.priority = 0.0
         self.upstream: list[TaskRecord] | tuple[TaskRecord, ...] = ()
@@ -204,6 +214,8 @@ class TaskRecord:
         self.failures = 0
         self.crashes = 0
         self.lease: LeaseRecord | None = None
+        #: the worker that ran it; empty: nobody did since this start
+        self.maker: WorkerUid = ""
         #: planning request that may expand it; 0: none
         self.asked = 0
         #: its valid entry in the ready queue; 0: none
@@ -236,33 +248,51 @@ class TaskRecord:
 class Watcher:
     """A command that follows a run."""
 
-    __slots__ = ("peer", "request", "seen", "told")
+    __slots__ = ("noted", "peer", "request", "seen", "told")
 
     def __init__(self, peer: Peer, request: int, seen: int) -> None:
         self.peer = peer
         self.request = request
+        #: how many notes it has
+        self.noted = 0
         #: last failure number it has
         self.seen = seen
         #: families whose counts it knows (others are sent whole at first)
         self.told: dict[str, tuple[int, ...]] = {}
 
 
+class OtherCode(msgspec.Struct, array_like=True):
+    """Code that some workers have, and that a run was not planned with. Stored with the run."""
+
+    files: list[str]  #: names of those that differ, the first ones
+    workers: list[str] = []  #: names of those on which attempts ran with it; bounded
+
+
 class RunRecord:
     """One submission of root tasks."""
 
     __slots__ = (
+        "allowed",
         "asking",
         "attempts",
+        "barred",
         "cancelled",
         "changed",
+        "code",
+        "codes",
+        "cold_at",
+        "differing",
         "ended_at",
         "failed_fast",
         "failures",
+        "files",
+        "home",
         "key",
         "last_tag",
         "left",
         "links",
         "name",
+        "notes",
         "number",
         "open",
         "options",
@@ -331,6 +361,25 @@ class RunRecord:
         self.summary: RunSummary | None = None
         #: last words of its tasks by their display; bounded
         self.words: dict[str, Words] = {}
+        #: the worker that plans it while it is small: what its program computes when it is
+        #: imported has one value then
+        self.home: WorkerUid = ""
+        #: identity of the code that planned it first; empty: not known yet
+        self.code = ""
+        #: names and hashes of that code's files, the first ones
+        self.files: dict[str, str] = {}
+        #: workers that get nothing of its program, and why
+        self.barred: dict[WorkerUid, str] = {}
+        #: of those, the ones whose code is another, and which; if no worker is left they get it
+        self.differing: dict[WorkerUid, str] = {}
+        #: of those, the ones that were told to go on with what they have
+        self.allowed: dict[WorkerUid, None] = {}
+        #: what is known of other code than ``code``, by its identity; bounded
+        self.codes: dict[str, OtherCode] = {}
+        #: when another worker is to be looked for that may import its program
+        self.cold_at: Instant = 0.0
+        #: sentences about its program for people; bounded
+        self.notes: list[str] = []
 
     @property
     def id(self) -> str:
@@ -345,14 +394,15 @@ class PlanRecord:
         "asked_at",
         "chunk",
         "edges",
-        "given",
         "items",
         "number",
         "policies",
+        "program",
         "refs",
         "run",
         "runs",
         "uid",
+        "width",
     )
 
     def __init__(
@@ -361,6 +411,7 @@ class PlanRecord:
         uid: WorkerUid,
         items: list[TaskRecord],
         run: RunRecord | None,
+        program: RunRecord,
         now: Instant,
     ) -> None:
         self.number = number
@@ -370,8 +421,8 @@ class PlanRecord:
         self.run = run
         #: what the question was for: what its answer names is counted in these
         self.runs = (run,) if run is not None else items[0].runs
-        #: what their command line gives; of several that share the items the first one's
-        self.given = next((r.options.given for r in self.runs if r.state == RunState.RUNNING), b"")
+        #: in whose program it is answered
+        self.program = program
         #: the answer's stubs so far, by index
         self.refs: list[TaskRecord] = []
         self.policies: list[PolicyRecord] = []
@@ -379,6 +430,8 @@ class PlanRecord:
         self.edges: dict[int, list[int]] = {}
         #: the chunk expected next
         self.chunk = 0
+        #: the most that one of its tasks requires: about how many may run at a time
+        self.width = 0
         self.asked_at = now
 
 
@@ -408,12 +461,15 @@ class WorkerRecord:
         "peer",
         "planners",
         "plans",
+        "programs",
         "python",
         "recalled_at",
         "recent",
         "recent_before",
         "reserved",
         "resumes",
+        "roomy",
+        "seen",
         "session",
         "slots",
         "suspect",
@@ -458,6 +514,12 @@ class WorkerRecord:
         self.alone = False
         #: kept free for an isolated attempt: nothing else is granted
         self.reserved = False
+        #: programs defined to it in this session, by number
+        self.programs: dict[int, None] = {}
+        #: how programs stand there, by its last heartbeat
+        self.seen: dict[int, ProgramSeen] = {}
+        #: it has room for another program
+        self.roomy = True
         #: open planning requests
         self.plans: dict[int, PlanRecord] = {}
         #: suspended tasks whose yields are done, oldest first
@@ -499,3 +561,20 @@ class SenderRecord:
         #: session in which the letter was taken: it need not be passed on again in it
         self.session = ""
         self.taken = False
+
+
+class Question:
+    """A worker is asked where an output is that it made. See ``locating``."""
+
+    __slots__ = ("answer", "missing", "name", "number", "uid", "until")
+
+    def __init__(self, number: int, maker: WorkerRecord, missing: Missing, until: Instant) -> None:
+        #: of the request; 0: nobody is asked any more
+        self.number = number
+        self.uid = maker.uid
+        self.name = maker.name
+        self.missing = missing
+        #: when the report that waits for it counts all the same
+        self.until = until
+        #: an absolute path; empty: nobody knows
+        self.answer = ""

@@ -2,10 +2,23 @@
 
 from __future__ import annotations
 
+from itertools import islice
+
 from flow.errors import ExitCode
 from flow.messages.client import Cancel, FamilyCounts, RunUpdate, Submit, Submitted, Watch
 from flow.states import TERMINAL, RunState, TaskState
-from flow_coordinator.core import cleaning, explain, graph, outcomes, summaries, tally
+from flow_coordinator.core import (
+    bounds,
+    cleaning,
+    explain,
+    graph,
+    outcomes,
+    programs,
+    shipping,
+    summaries,
+    tally,
+    twins,
+)
 from flow_coordinator.core.events import Peer
 from flow_coordinator.core.ready import UNMET, GroupKey
 from flow_coordinator.core.records import RunRecord, TaskRecord, Watcher
@@ -46,6 +59,7 @@ def submit(s: State, peer: Peer, message: Submit) -> None:
         s.keys[message.key] = run.number
         s.unresolved.append(run)
         s.changes.runs[run] = None
+        shipping.use(s, message.options.package)
         s.note("run submitted", run=run.id, root=summaries.root_text(run))
     else:
         run = s.runs.get(number) or s.ended[number]
@@ -107,22 +121,35 @@ def counts(tally_: list[int]) -> dict[str, int]:
 
 
 def _update(s: State, run: RunRecord, watcher: Watcher) -> None:
-    ended = run.summary is not None
-    families: list[FamilyCounts] = []
-    failures = [one for one in run.failures if one.number > watcher.seen]
-    for family, numbers in run.tallies.items():
-        now = tuple(numbers)
-        if watcher.told.get(family) != now:
-            if len(families) >= UPDATE_FAMILIES_MAX and not ended:
-                tally.changed(s, run)
-                break
-            watcher.told[family] = now
-            families.append(FamilyCounts(family, counts(numbers)))
-    if len(failures) > UPDATE_FAILURES_MAX and not ended:
-        del failures[UPDATE_FAILURES_MAX:]
-        tally.changed(s, run)
+    """Tell a watcher what is new; of a run that is over everything, in as many updates as it takes.
+
+    In one update is what fits into a message.
+    """
+    while _tell_some(s, run, watcher):
+        if run.summary is None:
+            tally.changed(s, run)
+            return
+
+
+def _tell_some(s: State, run: RunRecord, watcher: Watcher) -> bool:
+    """Send one update; tell whether there is more to say."""
+    changed = (
+        (family, numbers)
+        for family, numbers in run.tallies.items()
+        if watcher.told.get(family) != tuple(numbers)
+    )
+    news = [FamilyCounts(name, counts(each)) for name, each in islice(changed, UPDATE_FAMILIES_MAX)]
+    families = bounds.fitting(news)
+    for one in families:
+        watcher.told[one.family] = tuple(run.tallies[one.family])
+    left = [one for one in run.failures if one.number > watcher.seen]
+    failures = bounds.fitting(left[:UPDATE_FAILURES_MAX])
     if failures:
         watcher.seen = failures[-1].number
+    more = len(failures) < len(left) or next(changed, None) is not None or len(families) < len(news)
+    ended = run.summary is not None and not more
+    notes = run.notes[watcher.noted :]
+    watcher.noted = len(run.notes)
     workers = s.workers.values()
     s.send(
         watcher.peer,
@@ -138,10 +165,12 @@ def _update(s: State, run: RunRecord, watcher: Watcher) -> None:
             sum(worker.slots for worker in workers),
             sum(min(worker.used_slots, worker.slots) for worker in workers),
             (run.ended_at or s.now) - run.started_at,
-            run.summary,
+            run.summary if ended else None,
             len(s.workers),
+            notes,
         ),
     )
+    return more
 
 
 def finish(s: State, run: RunRecord) -> None:
@@ -214,9 +243,20 @@ def drop_open(s: State, run: RunRecord, why: str) -> int:
         count += 1
         if any(other is not run and other.state == RunState.RUNNING for other in task.runs):
             tally.leave(s, task, run)
+            _replan(s, run, task)
         else:
             outcomes.cancel(s, task, why)
     return count
+
+
+def _replan(s: State, run: RunRecord, task: TaskRecord) -> None:
+    """Do not grant a task in the program of a run that is over; others learn when they settle."""
+    if (
+        task.state == TaskState.READY
+        and task.program is run
+        and programs.run_for(task) not in (None, run)
+    ):
+        graph.plan_for_another(s, task)
 
 
 def fail_fast(s: State, run: RunRecord) -> None:
@@ -255,6 +295,7 @@ def resubmit(s: State, run: RunRecord, key: str) -> RunRecord:
     s.runs[again.number] = again
     s.keys[key] = again.number
     s.unresolved.append(again)
+    shipping.use(s, run.options.package)
     s.changes.runs[again] = None
     return again
 
@@ -274,17 +315,17 @@ def forget(s: State) -> None:
             run.tasks = []
             run.roots = []
             run.left = {}
-            if run.options.given:
-                s.forget_given(run.options.given)
 
 
 def _forget_task(s: State, run: RunRecord, task: TaskRecord) -> None:
     if run in task.runs:
         tally.part(s, task, run)
+    if task.program is run and task.runs:
+        s.changes.tasks[task] = None
+    _replan(s, run, task)
     if task.runs or task.held or task.state not in TERMINAL:
         return
-    tasks = s.tasks.get(task.family.project)
-    if tasks is None or tasks.get(task.task_id) is not task:
+    if not twins.is_known(s, task):
         return
     graph.detach_upstream(s, task)
     if s.temporary.known:
@@ -292,7 +333,7 @@ def _forget_task(s: State, run: RunRecord, task: TaskRecord) -> None:
         if s.temporary.is_needed(task):
             return  # by another run, which saw it end: ``cleaning`` drops it later
     task.downstream = None
-    del tasks[task.task_id]
+    twins.remove(s, task)
 
 
 def unmet(s: State, key: GroupKey) -> None:
@@ -304,9 +345,4 @@ def unmet(s: State, key: GroupKey) -> None:
         task = entry.task
         if task.ticket != entry.ticket or any(run.options.wait_unmet for run in task.runs):
             continue
-        s.ready.drop(task, key)
-        why = explain.unmet_text(s, key[0])
-        task.more().why = why
-        tally.move(s, task, TaskEvent.PLAN_DISABLED)
-        outcomes.note_failure(s, task, "unmet", "", 0.0, why)
-        graph.ended_badly(s, task)
+        outcomes.nobody_may(s, task, key, "unmet", explain.unmet_text(s, key[0]))

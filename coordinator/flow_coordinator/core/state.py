@@ -18,6 +18,7 @@ from flow.messages.shared import Policy
 from flow_coordinator.core.config import CoreConfig
 from flow_coordinator.core.effects import Alert, Effect, Note, Send, SendNow
 from flow_coordinator.core.events import Peer
+from flow_coordinator.core.packages import Packages
 from flow_coordinator.core.ready import ReadyQueue
 from flow_coordinator.core.records import (
     FamilyRecord,
@@ -25,6 +26,7 @@ from flow_coordinator.core.records import (
     LeaseRecord,
     PlanRecord,
     PolicyRecord,
+    Question,
     RunRecord,
     SenderRecord,
     TaskRecord,
@@ -32,6 +34,7 @@ from flow_coordinator.core.records import (
 )
 from flow_coordinator.core.resources import Resources
 from flow_coordinator.core.temporary import Temporary
+from flow_coordinator.core.twins import Twins
 
 
 class Changes:
@@ -97,8 +100,9 @@ class State:
 
         self.families: dict[tuple[str, str, str], FamilyRecord] = {}
         self.policies: dict[bytes, PolicyRecord] = {}
-        #: project -> task id -> record
+        #: project -> task id -> record; where several tasks have that id, one of them
         self.tasks: dict[str, dict[str, TaskRecord]] = {}
+        self.twins = Twins()
         self.runs: dict[int, RunRecord] = {}
         #: ended runs for display, oldest first, bounded
         self.ended: dict[int, RunRecord] = {}
@@ -121,6 +125,9 @@ class State:
         #: planner processes that died over a task (by number) or over a run's roots (below zero)
         self.planner_deaths: dict[int, int] = {}
         self.temporary = Temporary()
+        #: reports (by token) that wait to learn where a missing output was made; bounded
+        self.questions: dict[Token, Question] = {}
+        self.packages = Packages()
         #: tasks to be planned
         self.frontier: deque[TaskRecord] = deque()
         #: runs whose roots are to be resolved
@@ -197,15 +204,6 @@ class State:
             self.next_family += 1
             self.changes.families[record] = None
         return record
-
-    def forget_given(self, given: bytes) -> None:
-        """Drop the policies of a command line that is forgotten; tasks keep theirs.
-
-        Cost: O(policies).
-        """
-        self.policies = {
-            key: record for key, record in self.policies.items() if record.policy.given != given
-        }
 
     def policy(self, policy: Policy) -> PolicyRecord:
         """Intern a policy."""

@@ -9,7 +9,7 @@ import msgspec
 from flow.messages.client import Category, Example, RunSummary
 from flow.messages.shared import unpack_params
 from flow.states import RunState, TaskState
-from flow_coordinator.core import graph
+from flow_coordinator.core import bounds, graph, telling
 from flow_coordinator.core.records import RunRecord, TaskRecord
 from flow_coordinator.core.state import State
 
@@ -21,6 +21,7 @@ FAMILIES_MAX = 50
 ROOTS_MAX = 3
 #: Different causes of failure shown.
 CAUSES_MAX = 10
+CAUSE_CHARACTERS_MAX = 2_000
 
 _NAMES = {
     TaskState.COMPLETE: "complete",
@@ -57,8 +58,10 @@ def summarise(s: State, run: RunRecord, code: int) -> RunSummary:
         some = found.setdefault(name, {}).setdefault(family, [])
         if len(some) < EXAMPLES_MAX:
             some.append(task)
+    shown = sum(min(len(families), FAMILIES_MAX) for families in found.values())
+    share = bounds.FILL_BYTES // max(1, shown)
     categories = [
-        Category(name, totals[name], _examples(families, sizes[name]))
+        Category(name, totals[name], _examples(families, sizes[name], share))
         for name, families in found.items()
     ]
     errors = Counter(
@@ -77,8 +80,12 @@ def summarise(s: State, run: RunRecord, code: int) -> RunSummary:
         len(run.workers),
         len(run.tasks),
         categories,
-        [(count, error, where) for (error, where), count in errors.most_common(CAUSES_MAX)],
+        [
+            (count, bounds.cut(error, CAUSE_CHARACTERS_MAX), where)
+            for (error, where), count in errors.most_common(CAUSES_MAX)
+        ],
         run.retried,
+        telling.run_notes(run),
     )
 
 
@@ -89,10 +96,17 @@ def root_text(run: RunRecord) -> str:
     return ", ".join(names) + (f" and {more} more" if more > 0 else "")
 
 
-def _examples(families: dict[str, list[TaskRecord]], sizes: Counter[str]) -> list[Example]:
+def _examples(
+    families: dict[str, list[TaskRecord]], sizes: Counter[str], bytes_max: int
+) -> list[Example]:
+    """Show some tasks of each family; ``bytes_max``: of the parameters of one family."""
     return [
-        Example(family, sizes[family], [_params(task) for task in families[family]])
-        for family in sorted(families)[:FAMILIES_MAX]
+        Example(
+            bounds.cut(family, bounds.NAME_CHARACTERS_MAX),
+            sizes[family],
+            bounds.fitting((bounds.brief(_params(t), bytes_max) for t in some), bytes_max),
+        )
+        for family, some in sorted(families.items())[:FAMILIES_MAX]
     ]
 
 

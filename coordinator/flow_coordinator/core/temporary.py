@@ -45,8 +45,10 @@ class Temporary:
         self.known: dict[TaskRecord, Need] = {}
         #: task -> the temporary outputs it needs
         self._needs: dict[TaskRecord, list[TaskRecord]] = {}
-        #: idle outputs to be removed, since when, oldest first
+        #: idle outputs to be removed, since when, oldest first; to be tried again: from when on
         self.due: dict[TaskRecord, Instant] = {}
+        #: of those, how often it could not be done
+        self.lost: dict[TaskRecord, int] = {}
         self.asked: CleanRecord | None = None
         #: a removal that nobody reports on any more may go on until then
         self.linger_until: Instant = 0.0
@@ -112,6 +114,7 @@ class Temporary:
     def over(self, task: TaskRecord) -> None:
         """Let runs end without this removal, or after it."""
         self.settled.append(task)
+        self.lost.pop(task, None)
         for run in self._awaiting.pop(task, ()):
             left = self.awaited.get(run, 0) - 1
             if left > 0:

@@ -42,6 +42,9 @@ class TaskEvent(enum.IntEnum):
     REVIVE = 19  #: an operator's retry, or a failed upstream came back
     RECHECK = 20  #: ask ``complete()`` again: a new run, or external data on a timer
     GIVE_UP = 21  #: external data is not waited for (any more)
+    REPLAN = 22  #: the run for which it was planned is over before it was granted
+    YIELD_TO_TWIN = 23  #: a task of the same id was granted: both may write the same files
+    FIND_COMPLETE = 24  #: its ``complete()`` was true under the lease: nothing ran
 
 
 class Move(NamedTuple):
@@ -92,6 +95,7 @@ _ROWS: dict[TaskEvent, dict[TaskState, Move]] = {
     ),
     TaskEvent.RESUME: _cells({S.SUSPENDED: S.RUNNING}, {}, "only a suspended task is resumed"),
     TaskEvent.SUCCEED: _cells(_all(HELD, S.DONE), {}, _NO_LEASE),
+    TaskEvent.FIND_COMPLETE: _cells(_all(HELD, S.COMPLETE), {}, _NO_LEASE),
     TaskEvent.BACK_OFF: _cells(_all(HELD, S.BACKOFF), {}, _NO_LEASE),
     TaskEvent.FAIL: _cells(_all(HELD, S.FAILED), {}, _NO_LEASE),
     TaskEvent.CRASH_OUT: _cells(_all(HELD, S.DISABLED), {}, _NO_LEASE),
@@ -119,6 +123,14 @@ _ROWS: dict[TaskEvent, dict[TaskState, Move]] = {
         _all(TERMINAL | {S.EXTERNAL}, S.UNPLANNED),
         dict.fromkeys(_OPEN, "still open in another run: joined"),
         "",
+    ),
+    TaskEvent.REPLAN: _cells(
+        {S.PENDING: S.UNPLANNED, S.READY: S.UNPLANNED},
+        dict.fromkeys(TaskState, "granted, ended, or planned anew already"),
+        "",
+    ),
+    TaskEvent.YIELD_TO_TWIN: _cells(
+        {S.READY: S.PENDING}, dict.fromkeys(TaskState, "not about to be granted"), ""
     ),
     TaskEvent.GIVE_UP: _cells(
         {S.EXTERNAL: S.MISSING}, dict.fromkeys(TaskState, "appeared meanwhile"), ""

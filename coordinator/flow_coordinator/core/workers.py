@@ -32,8 +32,10 @@ from flow_coordinator.core import (
     dispatch,
     graph,
     leases,
+    locating,
     outcomes,
     planning,
+    programs,
     tally,
 )
 from flow_coordinator.core.events import Peer
@@ -153,6 +155,7 @@ def release_all(s: State, uid: WorkerUid, why: str) -> int:
     held = list(s.orphans.get(uid, {}).values())
     for lease in held:
         release(s, lease, why, True)
+    programs.gone(s, uid)
     s.orphans.pop(uid, None)
     s.orphans_until.pop(uid, None)
     s.known.pop(uid, None)
@@ -203,7 +206,8 @@ def heartbeat(s: State, worker: WorkerRecord, message: Heartbeat) -> None:
     worker.draining = worker.draining or message.draining
     worker.cpu = message.cpu
     worker.memory_bytes = message.memory_bytes
-    s.send_now(worker.peer, HeartbeatAck(worker.session, message.number))
+    over = programs.heard(s, worker, message)
+    s.send_now(worker.peer, HeartbeatAck(worker.session, message.number, over))
     if s.stopping and not worker.extended:
         _extend(s, worker)
     if worker.held:
@@ -224,6 +228,8 @@ def silence(s: State, worker: WorkerRecord) -> None:
         return
     if silent_s >= timing.suspect_s:
         worker.suspect = True
+        # what others left to it because it has imported the program may be theirs now
+        s.ready.open_parked(leases.WORKER_ROOM)
         s.timer(worker.heard_at + term_s, "worker", worker)
     else:
         s.timer(worker.heard_at + timing.suspect_s, "worker", worker)
@@ -275,7 +281,10 @@ def results(s: State, worker: WorkerRecord, message: Results) -> None:
         token = report.token
         lease = held.get(token)
         if lease is not None:
-            outcomes.report(s, worker, lease, report)
+            known = locating.holds(s, worker, lease, report) if report.missing else report
+            if known is None:
+                continue
+            outcomes.report(s, worker, lease, known)
             recent[token] = None
             verdicts.append((token, Verdict.COMMITTED))
         elif token in recent or token in worker.recent_before:
@@ -385,4 +394,7 @@ def extended(s: State, worker: WorkerRecord, message: Extended) -> None:
 
 def remember(s: State, uid: WorkerUid, name: str, host_key: str, boot_id: str) -> None:
     """Know a worker of an earlier start of this coordinator."""
+    if not s.known:
+        # until then what others cannot do, or have other code for, is kept for it
+        s.timer(s.now + s.config.timing.term_s, "room", None)
     s.known[uid] = Known(host_key, boot_id, name)

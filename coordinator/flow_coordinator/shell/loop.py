@@ -17,14 +17,29 @@ import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from flow.errors import ProtocolError, StoreFull
+import msgspec
+
+from flow.errors import ExitCode, ProtocolError, StoreFull
 from flow.logs import Log
 from flow.messages import codec
+from flow.messages.client import Failed, Reply
 from flow.messages.worker import Dispatch
 from flow.transport import Poller, Router
-from flow_coordinator.core.effects import Alert, Effect, Note, Send, SendNow
+from flow_coordinator.core.effects import (
+    Alert,
+    Effect,
+    Note,
+    PackageEffect,
+    RemovePackage,
+    Send,
+    SendNow,
+    SendPiece,
+    TouchPackage,
+    WritePackage,
+)
 from flow_coordinator.core.events import (
     Event,
+    PackageRefused,
     Received,
     Stopping,
     StoreResumed,
@@ -38,6 +53,7 @@ from flow_coordinator.store.base import Batch, Store
 
 if TYPE_CHECKING:
     from flow_coordinator.notify import Notifier
+    from flow_coordinator.shell.packages import PackageFiles
 
 #: Messages handled before the turn is committed.
 TURN_MESSAGES_MAX = 512
@@ -70,6 +86,7 @@ class Loop:
         parent_fd: int = -1,
         clock: Callable[[], float] = time.monotonic,
         notifier: Notifier | None = None,
+        packages: PackageFiles | None = None,
     ) -> None:
         self._core = core
         self._store = store
@@ -83,6 +100,7 @@ class Loop:
         self._unsaid: list[Send] = []
         self._unwritten: list[Batch] = []
         self._notifier = notifier
+        self._packages = packages
         #: failures to be told when they are durable
         self._untold: list[Alert] = []
         self._retry_at: float | None = None
@@ -117,6 +135,8 @@ class Loop:
         self._take_leave()
         self._router.close()
         self._store.close()
+        if self._packages is not None:
+            self._packages.close()
         if self._notifier is not None:
             self._notifier.close()
         return 0
@@ -178,6 +198,28 @@ class Loop:
                 self._untold.append(effect)
         elif isinstance(effect, Note):
             self._log.say(effect.level, effect.phrase, **effect.fields)
+        elif isinstance(effect, PackageEffect):
+            self._ship(effect)
+
+    def _ship(self, effect: PackageEffect) -> None:
+        files = self._packages
+        if files is None:
+            self._inbox.append(PackageRefused(effect.package, "this coordinator keeps no code"))
+        elif isinstance(effect, WritePackage):
+            self._inbox.append(files.write(effect))
+        elif isinstance(effect, SendPiece):
+            try:
+                body = files.read(effect.package, effect.message.at_bytes)
+            except OSError as error:
+                reason = f"code {effect.package[:12]} cannot be read: {error.strerror}"
+                self._inbox.append(PackageRefused(effect.package, reason))
+                return  # the worker asks again, and learns that there is none
+            piece = msgspec.structs.replace(effect.message, body=body)
+            self._transmit(SendNow(effect.peer, piece))
+        elif isinstance(effect, TouchPackage):
+            files.touch(effect.package)
+        elif isinstance(effect, RemovePackage):
+            files.remove(effect.package)
 
     def _persist(self) -> None:
         """Write everything that changed; on a full disk keep it and try again later."""
@@ -216,7 +258,11 @@ class Loop:
             data = codec.encode(message)
         except ProtocolError as error:
             self._log.say("error", "message too large", detail=error)
-            return
+            if not isinstance(message, Reply):
+                return
+            # whoever asked must not wait for ever
+            text = f"the answer is too large to be sent: {error}"
+            data = codec.encode(Failed(message.request, int(ExitCode.INTERNAL), text))
         if not self._router.send(effect.peer, data) and isinstance(message, Dispatch):
             self._inbox.append(Unreachable(effect.peer, message))
 

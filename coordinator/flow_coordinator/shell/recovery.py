@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from random import Random
 
 import msgspec
@@ -14,13 +15,16 @@ from flow_coordinator.core import (
     graph,
     leases,
     outcomes,
+    programs,
     runs,
     tally,
+    twins,
     words,
     workers,
 )
 from flow_coordinator.core.config import CoreConfig
 from flow_coordinator.core.machine import Coordinator
+from flow_coordinator.core.packages import PackageRecord
 from flow_coordinator.core.records import (
     Instant,
     LeaseRecord,
@@ -44,8 +48,12 @@ def restore(
     random: Random,
     now: Instant,
     utc_s: float,
+    packages: Sequence[tuple[str, int, float]] = (),
 ) -> Coordinator:
-    """Build a coordinator from what was stored. ``ended`` runs are for display, newest first."""
+    """Build a coordinator from what was stored.
+
+    ``ended`` runs are for display, newest first; of ``packages`` there are hash, bytes and time.
+    """
     core = Coordinator(config, snapshot.lineage, snapshot.epoch, random, now)
     s = core.state
     s.next_task, s.next_run = snapshot.next_task, snapshot.next_run
@@ -67,12 +75,15 @@ def restore(
     for row in snapshot.runs:
         _run(s, row, tasks, utc_s)
     _unreached(s, snapshot, tasks)
+    _programs(s, snapshot, tasks)
     for run in s.runs.values():
         _failures(s, run)
     _edges(list(tasks.values()))
     cleaning.rebuild(s, list(tasks.values()))
     _continue(s, list(tasks.values()))
     _term(s, snapshot)
+    for package, size_bytes, used in packages:
+        s.packages.kept[package] = PackageRecord(size_bytes, now - (utc_s - used))
     return core
 
 
@@ -96,7 +107,7 @@ def _tasks(s: State, snapshot: Snapshot) -> dict[int, TaskRecord]:
             task.priority = task.policy.policy.priority
         task.since = s.now
         tasks[number] = task
-        s.tasks.setdefault(task.family.project, {})[task_id] = task
+        twins.add(s, task)
     for task_row in snapshot.tasks:
         numbers = rows.unpack_numbers(task_row[6])
         task = tasks[task_row[0]]
@@ -118,8 +129,9 @@ def _leases(s: State, snapshot: Snapshot, tasks: dict[int, TaskRecord]) -> None:
         task.attempt, task.failures, task.crashes = attempt, failures, crashes
         stored = rows.read_extra(blob)
         rare = stored.solo or stored.why or stored.retried or stored.doom or stored.failure
-        if rare or stored.words:
+        if rare or stored.words or stored.code or stored.maybe_done:
             extra = task.more()
+            extra.code, extra.maybe_done = stored.code, stored.maybe_done
             extra.solo, extra.why, extra.retried = stored.solo, stored.why, stored.retried
             extra.doom, extra.failure = stored.doom, stored.failure
             extra.words = stored.words
@@ -188,6 +200,7 @@ def _run_record(s: State, row: RunRow, utc_s: float) -> RunRecord:
     run = RunRecord(number, key, project, blob.roots, blob.options, s.now - (utc_s - submitted))
     run.name, run.cancelled, run.summary = blob.name, blob.cancelled, blob.summary
     run.failures, run.words = blob.failures, blob.words
+    run.code, run.notes, run.codes = blob.code, blob.notes, blob.codes
     run.state = RunState(state)
     return run
 
@@ -241,9 +254,25 @@ def _unreached(s: State, snapshot: Snapshot, tasks: dict[int, TaskRecord]) -> No
         task.upstream = ()
         if task.lease is None:
             del tasks[number]
-            del s.tasks[task.family.project][task.task_id]
+            twins.remove(s, task)
         elif not task.doomed:
             graph.doom(s, task, "cancel", "no run needs it any more")
+
+
+def _programs(s: State, snapshot: Snapshot, tasks: dict[int, TaskRecord]) -> None:
+    """Know in whose program tasks are executed. What was planned for no open run is planned anew.
+
+    What is held was told already; if that was lost, another program does. What is done may still
+    have an output to be removed, for which the definition of its program is enough.
+    """
+    for number, run_number, *_ in snapshot.tasks:
+        task = tasks.get(number)
+        if task is not None and task.policy is not None:
+            task.program = s.runs.get(run_number)
+            if task.program is None and task.held:
+                task.program = programs.run_for(task)
+            elif task.program is None:
+                task.program = s.ended.get(run_number)
 
 
 def _edges(tasks: list[TaskRecord]) -> None:

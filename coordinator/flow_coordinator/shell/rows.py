@@ -12,7 +12,8 @@ from flow.messages.client import Failure, RootTask, RunSummary, SubmitOptions
 from flow.messages.shared import Policy
 from flow.messages.speech import Words
 from flow.states import TaskState
-from flow_coordinator.core.records import Instant, RunRecord, TaskRecord
+from flow_coordinator.core import programs
+from flow_coordinator.core.records import Instant, OtherCode, RunRecord, TaskRecord
 from flow_coordinator.core.state import Changes
 from flow_coordinator.store.base import Batch, ProgressRow, RunRow, TaskRow
 
@@ -36,6 +37,9 @@ class RunBlob(msgspec.Struct, array_like=True):
     counts: dict[str, list[int]] = {}
     #: of an ended run: (family, family that it requires)
     links: list[tuple[str, str]] = []
+    code: str = ""  #: identity of the code that it was planned with
+    notes: list[str] = []
+    codes: dict[str, OtherCode] = {}
 
 
 class ExtraBlob(msgspec.Struct, array_like=True):
@@ -52,6 +56,8 @@ class ExtraBlob(msgspec.Struct, array_like=True):
     #: place in the batch that its token runs; 0: the first, whose name the lease is in, or alone
     place: int = 0
     words: Words | None = None
+    code: str = ""  #: of its last attempt, where it is not that of its run
+    maybe_done: bool = False
 
 
 def pack_numbers(numbers: Iterable[int]) -> bytes:
@@ -89,8 +95,11 @@ def batch_of(changes: Changes, now: Instant, utc_s: float) -> Batch:
 def _task_row(task: TaskRecord) -> TaskRow:
     policy = task.policy.number if task.policy is not None else -1
     upstream = pack_numbers(dep.number for dep in task.upstream) if task.upstream else b""
-    run = task.runs[0].number if task.runs else 0
-    return (task.number, run, task.family.number, policy, task.task_id, task.params, upstream)
+    # in whose program it is executed, as long as that run goes on
+    kept = task.program if programs.lives(task.program) else None
+    run = kept or (task.runs[0] if task.runs else None)
+    number = run.number if run is not None else 0
+    return (task.number, number, task.family.number, policy, task.task_id, task.params, upstream)
 
 
 def _progress_row(task: TaskRecord, utc_s: float) -> ProgressRow:
@@ -110,6 +119,8 @@ def _progress_row(task: TaskRecord, utc_s: float) -> ProgressRow:
                 _brief(extra.failure) if extra else None,
                 place,
                 extra.words if extra else None,
+                extra.code if extra else "",
+                extra.maybe_done if extra else False,
             )
         )
     return (
@@ -144,6 +155,9 @@ def _run_row(run: RunRecord, now: Instant, utc_s: float) -> RunRow:
         run.words,
         run.tallies if has_ended else {},
         list(run.links) if has_ended else [],
+        run.code,
+        run.notes,
+        run.codes,
     )
     return (
         run.number,

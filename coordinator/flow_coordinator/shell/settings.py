@@ -22,6 +22,7 @@ def core_config(settings: Settings) -> CoreConfig:
         timeout_s=retry.timeout_s,
         external_check_s=settings.coordinator.external_check_s,
         extend_s=settings.coordinator.extend_s,
+        packages_bytes_max=settings.coordinator.packages_bytes_max,
     )
 
 

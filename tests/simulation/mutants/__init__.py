@@ -3,8 +3,8 @@
 A rule whose mutant survives is a rule that nothing here would miss. ``document`` has the mutants
 that the protocol document names, ``coordinator``, ``worker`` and ``engine`` one for each further
 rule, ``batching`` those of batches, ``talk`` those of what attempts say and hear, ``temporary``
-those of temporary outputs, ``given`` those of what command lines give to tasks; ``hunt`` runs seeds
-until a promise breaks.
+those of temporary outputs, ``programs`` those of whose process a task runs in, ``twins`` those of
+tasks that have one id; ``hunt`` runs seeds until a promise breaks.
 ``python -m tests.simulation --mutants`` hunts them all.
 """
 
@@ -15,9 +15,10 @@ from tests.simulation.mutants import (
     coordinator,
     document,
     engine,
-    given,
+    programs,
     talk,
     temporary,
+    twins,
     worker,
 )
 from tests.simulation.mutants.registry import MUTANTS, Mutant
@@ -29,8 +30,9 @@ __all__ = [
     "coordinator",
     "document",
     "engine",
-    "given",
+    "programs",
     "talk",
     "temporary",
+    "twins",
     "worker",
 ]

@@ -52,7 +52,7 @@ def members_run_again_when_the_first_is_done(patch: MonkeyPatch) -> None:
     def mutated(s: State, worker: WorkerRecord, lease: LeaseRecord, report: Any) -> None:
         if report.outcome == Outcome.DONE and lease.members:
             leases.end(s, lease)
-            outcomes.succeed(s, lease.task, report.run_s, report.skipped)
+            outcomes.succeed(s, lease.task, report.skipped)
             for member in lease.members:
                 outcomes.give_back(s, member)
         else:
@@ -69,7 +69,7 @@ def member_stays_in_the_queue(patch: MonkeyPatch) -> None:
     def mutated(self: ReadyQueue, group: Group, first: TaskRecord) -> list[TaskRecord]:
         joined = real(self, group, first)
         for task in joined[:1]:
-            key = (task.policy.demand if task.policy is not None else (), False, ())
+            key = (task.policy.demand if task.policy is not None else (), False, (), 0)
             self.push(task, key, None, 0.0)
         return joined
 

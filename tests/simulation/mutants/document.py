@@ -44,14 +44,15 @@ def no_dedup_of_dispatch(patch: MonkeyPatch) -> None:
     """A grant that comes twice is queued twice."""
     real = Tokens.dispatch
 
-    def mutated(self: Tokens, grants: list[Grant], accepting: bool) -> None:
+    def mutated(self: Tokens, grants: list[Grant], accepting: bool, now: float) -> None:
         for grant in grants:
             known = self.holdings.get(grant.token)
             if known is not None and known.state is Hold.RUNNING:
-                again = Holding(grant)
-                self.queue.append(again)
+                again = Holding(grant, known.program)
+                known.program.queue.append(again)
+                known.program.queued += 1
                 self.queued += 1
-        real(self, grants, accepting)
+        real(self, grants, accepting, now)
 
     patch.setattr(Tokens, "dispatch", mutated)
 

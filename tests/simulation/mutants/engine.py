@@ -283,3 +283,32 @@ def kill_is_said_once(patch: MonkeyPatch) -> None:
         worker.held = held
 
     patch.setattr(dispatch, "repeat", mutated)
+
+
+@mutant("L4", "soiled")
+def isolated_attempt_waits_for_what_waits_for_it(patch: MonkeyPatch) -> None:
+    """A worker is kept for it, and it does not overtake what may not run there meanwhile."""
+    real = dispatch._better_waits
+
+    def mutated(s: State, lacks: str, head: Any, worker: WorkerRecord | None = None) -> bool:
+        reserved = worker is not None and worker.reserved
+        if worker is not None:
+            worker.reserved = False
+        try:
+            return real(s, lacks, head, worker)
+        finally:
+            if worker is not None:
+                worker.reserved = reserved
+
+    patch.setattr(dispatch, "_better_waits", mutated)
+
+
+@mutant("P3", "mixed")
+def nobody_tells_that_the_work_may_be_done(patch: MonkeyPatch) -> None:
+    """A task that crashed after its last line is done again."""
+    real = leases.spell_grant
+
+    def mutated(s: State, lease: LeaseRecord) -> Any:
+        return msgspec.structs.replace(real(s, lease), maybe_done=False)
+
+    patch.setattr(leases, "spell_grant", mutated)

@@ -32,9 +32,9 @@ def acknowledged_tokens_are_forgotten(patch: MonkeyPatch) -> None:
     """A late copy of a grant whose report is acknowledged starts again."""
     real = Tokens.dispatch
 
-    def mutated(self: Tokens, grants: Any, accepting: bool) -> None:
+    def mutated(self: Tokens, grants: Any, accepting: bool, now: float) -> None:
         self._seen.clear()
-        real(self, grants, accepting)
+        real(self, grants, accepting, now)
 
     patch.setattr(Tokens, "dispatch", mutated)
 
@@ -234,7 +234,12 @@ def resume_of_any_yield(patch: MonkeyPatch) -> None:
 @mutant("timeout")
 def overdue_tasks_run_on(patch: MonkeyPatch) -> None:
     """A timeout is never enforced."""
-    patch.setattr(Tokens, "kill_overdue", lambda self, now: self.due.clear())
+
+    def mutated(self: Tokens, now: float) -> None:
+        self.due.clear()
+        self.closing.clear()
+
+    patch.setattr(Tokens, "kill_overdue", mutated)
 
 
 @mutant("crash")

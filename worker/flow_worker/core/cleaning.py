@@ -13,7 +13,9 @@ from collections.abc import Callable
 from flow.messages.worker import Clean, Cleaned, ToCoordinator
 from flow_worker.core.effects import Effect, Tell
 from flow_worker.core.processes import Processes
-from flow_worker.core.records import NO_REQUEST, Process, ProcessState
+from flow_worker.core.programs import Programs
+from flow_worker.core.records import NO_REQUEST, Process, ProcessState, Program
+from flow_worker.core.transitions import Stand
 from flow_worker.process.channel import Remove, Removed
 
 #: A removal that takes longer is killed. The process itself stops well before.
@@ -26,13 +28,18 @@ class Cleaning:
     def __init__(
         self,
         processes: Processes,
+        programs: Programs,
+        planners_max: int,
         emit: Callable[[Effect], None],
         send: Callable[[ToCoordinator], None],
     ) -> None:
+        self._planners_max = planners_max
         self._processes = processes
+        self._programs = programs
         self._emit = emit
         self._send = send
         self.wanted: Clean | None = None
+        self._program: Program | None = None  #: of the wanted one
         self._process = 0  #: that works on it; 0: it waits for one
         self._kill_at = math.inf
         self._answer: Cleaned | None = None  #: the last one, said again where it was lost
@@ -51,27 +58,34 @@ class Cleaning:
         elif self.wanted is None or message.request > self.wanted.request:
             self._drop(now)
             self.wanted = message
+            self._program = self._programs.use(message.program, now)
+            self._program.requests += 1
 
     def place(self, now: float) -> None:
         """Give a waiting request to an idle planner. Called while the lease is valid (W2)."""
         if not self.waits:
             return
-        assert self.wanted is not None
-        for process in self._processes.all.values():
-            if (
-                process.expands
-                and process.request == NO_REQUEST
-                and process.state is ProcessState.READY
-            ):
+        assert self.wanted is not None and self._program is not None
+        program = self._program
+        own = self._processes.all if self._processes.attached else program.processes
+        planners = [process for process in own.values() if process.expands]
+        for process in planners:
+            if process.request == NO_REQUEST and process.state is ProcessState.READY:
                 process.request = self.wanted.request
                 self._process = process.number
                 self._kill_at = now + CLEAN_MAX_S
-                wanted = self.wanted
-                frame = Remove(wanted.request, wanted.stubs, wanted.given)
+                frame = Remove(self.wanted.request, self.wanted.stubs)
                 self._emit(Tell(process.number, frame))
                 return
-        if not self._processes.count("planner"):
-            self._processes.start("planner", now)
+        ready = program.stand in (Stand.READY, Stand.ALONE)
+        if not planners and ready and self._processes.planner_may_start(self._planners_max):
+            self._processes.start("planner", now, program)
+
+    def refuse(self, program: Program) -> None:
+        """No planner of this program will ever be here."""
+        if self.waits and self._program is program:
+            assert self.wanted is not None
+            self._say(Cleaned(self.wanted.session, self.wanted.request, lost=True))
 
     def removed(self, process: Process, frame: Removed) -> None:
         """A process has seen to its removal."""
@@ -88,6 +102,12 @@ class Cleaning:
     def _say(self, answer: Cleaned) -> None:
         self._answer = answer
         self._send(answer)
+        self._forget()
+
+    def _forget(self) -> None:
+        if self._program is not None:
+            self._program.requests -= 1
+            self._program = None
         self.wanted = None
         self._process = 0
         self._kill_at = math.inf
@@ -114,9 +134,7 @@ class Cleaning:
     def _drop(self, now: float) -> None:
         if self._process:
             self._kill(now)
-        self.wanted = None
-        self._process = 0
-        self._kill_at = math.inf
+        self._forget()
 
     def _kill(self, now: float) -> None:
         process = self._processes.all.get(self._process)

@@ -19,10 +19,11 @@ class Send(Effect, frozen=True):
 
 
 class StartProcess(Effect, frozen=True):
-    """Fork a task process from the supervisor. Answered by its ``Up`` (or ProcessExited)."""
+    """Fork a task process. Answered by its ``Up`` (or ProcessExited)."""
 
     process: int  #: chosen by the core, never reused
-    role: str  #: "runner" | "planner"
+    role: str  #: "runner" | "planner" | "template"
+    parent: int = 0  #: the template that forks it; 0: the supervisor
 
 
 class Tell(Effect, frozen=True):
@@ -41,6 +42,27 @@ class KillProcess(Effect, frozen=True):
 
     process: int
     grace_s: float = 0.0
+
+
+class SeekPackage(Effect, frozen=True):
+    """Look whether packed code is here. Answered by ``PackageAt``; it stays, if it is."""
+
+    package: str
+
+
+class KeepPiece(Effect, frozen=True):
+    """Write a piece; check the whole with the last one. Answered by ``PackageAt``."""
+
+    package: str
+    at_bytes: int
+    size_bytes: int  #: of the whole
+    body: bytes
+
+
+class LetGo(Effect, frozen=True):
+    """No program here needs this package: it, or what there is of it, may be removed."""
+
+    package: str
 
 
 class Exit(Effect, frozen=True):

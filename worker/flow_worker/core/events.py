@@ -53,6 +53,15 @@ class ProcessStuck(Event, frozen=True):
     process: int
 
 
+class PackageAt(Event, frozen=True):
+    """How far packed code is here."""
+
+    package: str
+    have_bytes: int = 0  #: so much of it is kept
+    archive: str = ""  #: path of its file, or of where that was: it is here, whole and checked
+    error: str = ""  #: it cannot be kept here: why, for people
+
+
 class GuardLost(Event, frozen=True):
     """The supervisor is gone; nobody would fence this agent any more."""
 

@@ -13,6 +13,7 @@ LOAD_ERROR_S = 1e-6
 def check(worker: Worker) -> None:
     """Compare every index with the records. Raises ``AssertionError``. Cost: O(everything)."""
     _check_tokens(worker)
+    _check_programs(worker)
     for process in worker.processes.all.values():
         _check_process(process)
     processes = worker.processes
@@ -30,7 +31,8 @@ def _check_tokens(worker: Worker) -> None:
     queued = [h for h in holdings if h.state is Hold.QUEUED]
     assert tokens.live == len(live), f"live is {tokens.live}, found {len(live)}"
     assert tokens.queued == len(queued), f"queued is {tokens.queued}, found {len(queued)}"
-    waiting = [h for h in tokens.queue if h.state is Hold.QUEUED]
+    programs = [*worker.programs.all.values(), *worker.programs.ending, *worker.programs.resting]
+    waiting = [h for one in programs for h in one.queue if h.state is Hold.QUEUED]
     assert sorted(h.token for h in waiting) == sorted(h.token for h in queued), "queue differs"
     parked = [h.token for h in holdings if h.state is Hold.PARKED]
     assert sorted(parked) == sorted(tokens.parked), "parked differs"
@@ -53,6 +55,34 @@ def _check_tokens(worker: Worker) -> None:
     if alone is not None:
         assert alone.state in (Hold.RUNNING, Hold.KILLING), "the lone task does not run"
         assert tokens.busy == 1, "something runs beside the lone task"
+
+
+def _check_programs(worker: Worker) -> None:
+    holdings = [h for h in worker.tokens.holdings.values() if h.state is not Hold.ENDED]
+    requests = list(worker.planning.requests.values())
+    programs = [*worker.programs.all.values(), *worker.programs.ending, *worker.programs.resting]
+    for program in programs:
+        own = [h for h in holdings if h.program is program]
+        assert program.holdings == len(own), f"program {program.number}: holdings miscounted"
+        queued = [h for h in own if h.state is Hold.QUEUED]
+        assert program.queued == len(queued), f"program {program.number}: queued miscounted"
+        open_ = sum(one.program is program for one in requests)
+        assert open_ <= program.requests <= open_ + 1, f"program {program.number}: requests"
+        for process in program.processes.values():
+            assert process.program is program, f"process {process.number} changed its program"
+            assert worker.processes.all.get(process.number) is process, "a process that is gone"
+            for holding in (*process.batch, *process.parked.values()):
+                assert holding.program is program, f"{holding.token} is in a stranger's process"
+    for process in worker.processes.all.values():
+        spare = process.role == "template" and process.program is None
+        assert spare or process.role == "both" or process.program in programs, "owned by nobody"
+    resting = worker.programs.resting
+    assert not any(one.in_use for one in resting), "a program that is in use rests"
+    assert all(one.template is not None for one in resting), "a program rests without a template"
+    forked = sum(one.template is not None for one in programs)
+    # one more for each that is on its way out
+    limit = worker.config.programs_max + len(worker.programs.ending)
+    assert forked <= limit, f"{forked} templates"
 
 
 def _check_process(process: Process) -> None:

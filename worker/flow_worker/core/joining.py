@@ -11,7 +11,7 @@ from collections.abc import Callable
 from random import Random
 
 from flow.ids import Session, Token
-from flow.messages.shared import Timing
+from flow.messages.shared import ProgramSeen, Timing
 from flow.messages.worker import (
     Challenge,
     Denied,
@@ -104,15 +104,23 @@ class Joining:
         """Tell whether it is time for a heartbeat."""
         return now >= self._heartbeat_due
 
-    def heartbeat(self, load: tuple[float, int], draining: bool, fit: bool, now: float) -> None:
-        """Say a heartbeat now, and when the next one is due."""
+    def heartbeat(
+        self,
+        load: tuple[float, int],
+        draining: bool,
+        fit: bool,
+        programs: tuple[list[ProgramSeen], list[int], bool],
+        now: float,
+    ) -> int:
+        """Say a heartbeat now, and when the next one is due; return its number, 0: not said."""
         if self.session is None:
-            return
+            return 0
         cpu, memory_bytes = load
         number = self._lease.heartbeat(now)
-        self._send(Heartbeat(self.session, number, draining, cpu, memory_bytes, fit))
+        self._send(Heartbeat(self.session, number, draining, cpu, memory_bytes, fit, *programs))
         interval_s = self._lease.timing.heartbeat_s
         self._heartbeat_due = now + interval_s * self._rng.uniform(1 - JITTER, 1 + JITTER)
+        return number
 
     # ------------------------------------------------------------ messages
 

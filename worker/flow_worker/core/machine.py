@@ -13,10 +13,11 @@ from random import Random
 from typing import Any
 
 from flow.ids import Token
-from flow.messages.shared import Verdict
+from flow.messages.shared import Outcome, Verdict
 from flow.messages.worker import (
     Challenge,
     Clean,
+    Define,
     Denied,
     Dispatch,
     Drain,
@@ -27,6 +28,7 @@ from flow.messages.worker import (
     HeartbeatAck,
     Kill,
     Letters,
+    Piece,
     Plan,
     PlanEnd,
     PlanNext,
@@ -42,16 +44,19 @@ from flow_worker.core.cleaning import Cleaning
 from flow_worker.core.config import FAREWELL_S, WorkerConfig
 from flow_worker.core.effects import Effect, Exit, Note, Send
 from flow_worker.core.events import StopKind
+from flow_worker.core.fetching import Fetching
 from flow_worker.core.joining import Joining
 from flow_worker.core.lease import Lease
 from flow_worker.core.outbox import Outbox
 from flow_worker.core.placement import Placement
 from flow_worker.core.planning import Planning
 from flow_worker.core.processes import Processes, death
+from flow_worker.core.programs import Programs
 from flow_worker.core.records import Holding, Process
 from flow_worker.core.speech import Speech
+from flow_worker.core.templates import Templates
 from flow_worker.core.tokens import Tokens
-from flow_worker.core.transitions import Link
+from flow_worker.core.transitions import Link, Stand
 from flow_worker.process import channel
 
 EXIT_DENIED = 78
@@ -68,11 +73,15 @@ class Worker:
         self.lease = Lease()
         self.speech = Speech(self._emit, self._send)
         self.outbox = Outbox(self._send, self.speech)
-        self.processes = Processes(self._emit, config.attached)
-        self.tokens = Tokens(config, self.processes, self.outbox, self._emit)
-        self.placement = Placement(config, self.processes, self.tokens, self._emit)
-        self.planning = Planning(config, self.processes, self._emit, self._send)
-        self.cleaning = Cleaning(self.processes, self._emit, self._send)
+        self.processes = Processes(config, self._emit)
+        self.fetching = Fetching(self._emit, self._send)
+        self.programs = Programs(config, self.processes)
+        self.templates = Templates(config, self.processes, self.programs, self.fetching, self._emit)
+        self.tokens = Tokens(config, self.processes, self.programs, self.outbox, self._emit)
+        self.placement = Placement(config, self.processes, self.programs, self.tokens, self._emit)
+        self.planning = Planning(config, self.processes, self.programs, self._emit, self._send)
+        planners = config.planners
+        self.cleaning = Cleaning(self.processes, self.programs, planners, self._emit, self._send)
         self.joining = Joining(config, rng, self.lease, self._emit, self._send)
         self.processes.on_kill = self.joining.kill_begun
         self.stopping: StopKind | None = None
@@ -94,6 +103,7 @@ class Worker:
             events.StopRequested: self._stop_requested,
             events.Tick: self._tick,
             events.Measured: self._measured,
+            events.PackageAt: lambda e: self.fetching.at(e, self._now),
             events.TurnEnded: self._turn_ended,
         }
         joining: dict[type, Callable[[Any], None]] = {
@@ -104,8 +114,9 @@ class Worker:
         }
         self._on_joining = joining
         self._on_session: dict[type, Callable[[Any], None]] = {
-            HeartbeatAck: lambda m: self.lease.acknowledge(m.number, self._now),
-            Dispatch: lambda m: self.tokens.dispatch(m.grants, self._accepting),
+            HeartbeatAck: self._acknowledged,
+            Define: lambda m: self.programs.define(m.programs, self._now, prepare=m.prepare),
+            Dispatch: lambda m: self.tokens.dispatch(m.grants, self._accepting, self._now),
             Rack: self._rack,
             Kill: lambda m: self.tokens.kill(m.tokens, m.grace_s, self._now, at_once=False),
             Recall: lambda m: self.tokens.recall(m.tokens),
@@ -118,6 +129,7 @@ class Worker:
             Drain: lambda m: self._stop(StopKind.DRAIN),
             Heard: self.speech.heard,
             Letters: self._letters,
+            Piece: self.fetching.piece,
         }
 
     def _emit(self, effect: Effect) -> None:
@@ -149,11 +161,14 @@ class Worker:
             self.tokens.next_deadline(),
             self.processes.next_deadline(self._now),
             self.cleaning.next_deadline(),
+            self.templates.next_deadline(self._now),
+            self.planning.next_deadline(),
             self._now_at,
             self._farewell_at,
         )
         if self.joining.session is not None:
             due = min(due, self.outbox.next_deadline(), self.speech.next_deadline())
+            due = min(due, self.fetching.next_deadline())
         return None if due == math.inf else due
 
     # ------------------------------------------------------------ fence
@@ -184,6 +199,7 @@ class Worker:
             self._emit(Note("the coordinator has another history", fields, "error"))
             self.tokens.kill_all("of a lost history", 0.0, self._now)
             self.tokens.history_changed()
+            self.programs.history_changed()
         self._join_when_reaped()
 
     def _join_when_reaped(self) -> None:
@@ -197,11 +213,18 @@ class Worker:
         self.tokens.kill_s = timing.kill_s
         self.planning.session_changed(message.session)
         self.cleaning.session_changed(self._now)
+        self.fetching.session_changed(message.session, self._now)
         fields: dict[str, object] = {"session": message.session, "held": self.tokens.live}
         self._emit(Note("joined", fields))
         self.tokens.kill(message.kill, 0.0, self._now, at_once=True)  # W7
         self.outbox.joined(self.tokens.said_started(), self.tokens.said_resumed())
         self.speech.joined(self._now)
+
+    def _acknowledged(self, message: HeartbeatAck) -> None:
+        self.lease.acknowledge(message.number, self._now)
+        self.programs.heard(message.number)
+        if message.over:
+            self.programs.over(message.over)
 
     def _extend(self, message: Extend) -> None:
         self.lease.extend(message.lease_s, self._now)
@@ -230,7 +253,7 @@ class Worker:
     def _said(self, event: events.ProcessSaid) -> None:
         frame = event.frame
         if type(frame) is channel.Up:
-            self.processes.up(event.process)
+            self.processes.heard_up(event.process)
             return
         process = self.processes.all.get(event.process)
         if process is None:
@@ -243,6 +266,12 @@ class Worker:
             self.planning.chunk(process, frame)
         elif type(frame) is channel.Removed:
             self.cleaning.removed(process, frame)
+        elif type(frame) is channel.Loaded:
+            self.templates.loaded(process, frame, self._now)
+        elif type(frame) is channel.Dirty:
+            self.tokens.dirty(process, frame, self._now)
+            for token in frame.returned:
+                self.speech.returned(token)
         elif type(frame) is channel.Says:
             self.speech.says(self._held_by(process, frame.words.token), frame, self._now)
         elif type(frame) is channel.Taken:
@@ -257,6 +286,7 @@ class Worker:
         process = self.processes.exited(event, self._now)
         if process is None:
             return
+        self.templates.exited(process, event, self._now)
         self.tokens.exited(process, event)
         self.planning.exited(process, death(event))
         self.cleaning.exited(process)
@@ -339,12 +369,32 @@ class Worker:
         patience_s = now + FAREWELL_S
         return max(patience_s, self.lease.end) if self.stopping is StopKind.DRAIN else patience_s
 
+    def _place_programs(self, now: float) -> None:
+        """Have a template for each program that is used; what can have none goes back."""
+        self.templates.place(now)
+        for program in self.programs.all.values():
+            if program.stand is Stand.FAILED:
+                self.tokens.give_back(program, Outcome.REFUSED, program.text)
+                self.planning.refuse(program, program.text)
+                self.cleaning.refuse(program)
+            elif program in self.templates.hopeless:
+                reason = self.templates.hopeless[program]
+                self.tokens.give_back(program, Outcome.RELEASED, reason)
+                self.planning.refuse(program, "")
+                self.cleaning.refuse(program)
+            elif program.is_foreign:
+                # whoever has the code of the run takes it; if nobody does, it comes again
+                self.tokens.give_back(program, Outcome.RELEASED, "its code here is another one")
+                self.planning.refuse(program, "")
+
     # ------------------------------------------------------------ turns
 
     def _tick(self, event: events.Tick) -> None:
         now = self._now
         self.tokens.kill_overdue(now)
         self.cleaning.kill_overdue(now)
+        self.templates.kill_overdue(now)
+        self.planning.forget_silent(now)
         if now >= self._now_at:
             self._now_at = math.inf
             self._stop(StopKind.NOW)
@@ -357,19 +407,28 @@ class Worker:
             self.tokens.release_queue("its worker takes no more")
         if self.stopping is not None:
             self.tokens.abandon_parked()
-        elif not self.processes.closed:
-            self.placement.prewarm(now)
-            self.planning.prewarm(now)
+        if not self.processes.closed:
+            self._place_programs(now)
         if self._fit and self.stopping is None and self.lease.may_start(now):  # W2
             self.placement.place(now)
         if self.cleaning.waits and self.lease.may_start(now):
             self.cleaning.place(now)
         self.planning.place(now)
+        if self.stopping is None and not self.processes.closed:
+            self.placement.prewarm(now)  # behind the planner, for which somebody waits
+            self.templates.prewarm(now)
+        if not self.processes.closed:
+            self.templates.tidy(now)
         self._join_when_reaped()
-        if self._urgent or self.joining.heartbeat_due(now):
+        if self._urgent or self.programs.news or self.joining.heartbeat_due(now):
             self._urgent = False
-            self.joining.heartbeat(self._load, self.stopping is not None, self._fit, now)
+            told = self.programs.seen(), self.programs.wanted(), self.programs.room
+            stopping = self.stopping is not None
+            number = self.joining.heartbeat(self._load, stopping, self._fit, told, now)
+            if number:
+                self.programs.told(number)
         self.speech.flush(self.joining.session, now)
         self.outbox.flush(self.joining.session, now)
+        self.fetching.ask(self.joining.session, now)  # last: all else goes first
         if self.stopping is not None:
             self._leave(now)

@@ -10,8 +10,10 @@ import heapq
 import math
 from collections.abc import Callable
 
+import msgspec
+
 from flow.ids import Session, Token
-from flow.messages.shared import Report, Stub
+from flow.messages.shared import MISSING_CHARS_MAX, Report, Stub
 from flow.messages.worker import Results, Started, ToCoordinator, Yield
 from flow_worker.core.config import (
     MESSAGE_FILL_BYTES,
@@ -25,6 +27,8 @@ from flow_worker.core.speech import Speech
 
 #: What a report weighs without its texts, and a stub without its parameters (bytes, rounded up).
 _REPORT_BYTES = 128
+#: What it says of a missing output: two paths, and two names.
+_MISSING_CHARS = 4 * MISSING_CHARS_MAX
 _STUB_BYTES = 16
 #: Bytes one character may take.
 _UTF8_MAX = 4
@@ -146,7 +150,7 @@ class Outbox:
             size = _REPORT_BYTES
             if report.error or report.tail or report.where:
                 texts = len(report.error) + len(report.where) + len(report.trace) + len(report.tail)
-                size += _UTF8_MAX * texts
+                size += _UTF8_MAX * (texts + (_MISSING_CHARS if report.missing else 0))
             if batch and (fill + size > MESSAGE_FILL_BYTES or len(batch) >= MESSAGE_ITEMS_MAX):
                 self._send(Results(session, batch))
                 batch, fill = [], 0
@@ -170,16 +174,12 @@ class Outbox:
 def _clip(report: Report) -> Report:
     """Bound the texts of a report, keeping the ends of trace and output."""
     share = REPORT_TEXT_MAX // 4
-    return Report(
-        token=report.token,
-        outcome=report.outcome,
-        run_s=report.run_s,
+    return msgspec.structs.replace(
+        report,
         error=report.error[:share],
         where=report.where[:share],
         trace=report.trace[-share:],
         tail=report.tail[-share:],
-        skipped=report.skipped,
-        peak_bytes=report.peak_bytes,
     )
 
 

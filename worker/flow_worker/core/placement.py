@@ -1,8 +1,10 @@
 """Which runner gets which token next. Runs once at the end of a turn.
 
-Generators that may continue come first, then the queue in order. Small tasks travel together and
-are topped up before a runner is idle; a queue is split evenly over the runners that can take it.
-Cost: O(runners) a turn with something queued, O(1) a token.
+Generators that may continue come first, then the queues of the programs in turn, each in order. A
+slot is a right to run, not a process: runners belong to one program, and idle ones stay for it up
+to a bound. Small tasks travel together and are topped up before a runner is idle; a queue is split
+evenly over the runners that can take it. Cost: O(runners) a turn with something queued, O(1) a
+token.
 """
 
 from __future__ import annotations
@@ -12,10 +14,11 @@ from collections.abc import Callable
 from flow_worker.core.config import BATCH_FILL_S, BATCH_TASKS_MAX, WorkerConfig
 from flow_worker.core.effects import Effect, Tell
 from flow_worker.core.processes import Processes
-from flow_worker.core.records import Holding, Process, ProcessState
+from flow_worker.core.programs import Programs
+from flow_worker.core.records import Holding, Process, ProcessState, Program
 from flow_worker.core.tokens import Tokens
-from flow_worker.core.transitions import Hold
-from flow_worker.process.channel import Continue, Execute, Leave
+from flow_worker.core.transitions import Hold, Stand
+from flow_worker.process.channel import Continue, Execute
 
 
 class Placement:
@@ -25,11 +28,14 @@ class Placement:
         self,
         config: WorkerConfig,
         processes: Processes,
+        programs: Programs,
         tokens: Tokens,
         emit: Callable[[Effect], None],
     ) -> None:
         self._config = config
         self._processes = processes
+        self._programs = programs
+        self._turn = 0  #: which program comes first
         self._tokens = tokens
         self._emit = emit
 
@@ -42,20 +48,60 @@ class Placement:
             self._continue(now)
         if not tokens.queued or tokens.alone is not None:
             return
-        runners = [p for p in self._processes.all.values() if p.executes]
+        self._turn += 1
+        waiting = [one for one in self._programs.all.values() if one.queued]
+        first = self._turn % len(waiting)
+        for program in waiting[first:] + waiting[:first]:
+            if self._is_ready(program):
+                self._place_for(program, now)
+
+    def _is_ready(self, program: Program) -> bool:
+        return self._processes.attached or program.stand in (Stand.READY, Stand.ALONE)
+
+    def _place_for(self, program: Program, now: float) -> None:
+        """Give what is queued for one program to its runners; have more where there are few."""
+        tokens = self._tokens
+        runners = self._runners(program)
         idle, topped, starting, replaceable = self._takers(runners)
         free = self._config.slots - tokens.busy
-        missing = min(free, tokens.queued) - len(idle) - starting
-        while missing > 0 and len(runners) < self._config.processes_max:
-            if not self._processes.start("runner", now):
+        missing = min(free, program.queued) - len(idle) - starting
+        while missing > 0 and self._may_start(idle or starting or replaceable):
+            if not self._processes.start("runner", now, program):
                 break
-            runners.append(next(reversed(self._processes.all.values())))
             starting += 1
             missing -= 1
-        if missing > 0 and len(runners) >= self._config.processes_max:
+        if missing > 0 and replaceable:
             replaceable.sort(key=lambda p: len(p.parked))
             idle += replaceable[:missing]
-        self._share(idle[:free] + topped, starting, now)
+        self._share(program, idle[: max(0, free)] + topped, starting, now)
+
+    def _runners(self, program: Program) -> list[Process]:
+        own = self._processes.all if self._processes.attached else program.processes
+        return [p for p in own.values() if p.executes]
+
+    def _may_start(self, usable: object) -> bool:
+        """Tell whether one more runner may exist; have an idle one of another program go for it.
+
+        ``usable``: the program has runners for its work. One that has none gets one all the same:
+        otherwise programs whose runners keep generators would starve it.
+        """
+        runners = [p for p in self._processes.all.values() if p.executes]
+        if len(runners) < self._config.processes_max:
+            return True
+        spare = [
+            p
+            for p in runners
+            if p.state is ProcessState.READY
+            and not (p.batch or p.parked)
+            and (p.program is None or not p.program.queued)
+        ]
+        if spare:
+            self._processes.leave(min(spare, key=lambda p: p.idle_since))
+            return False  # once it is gone
+        if any(p.state is ProcessState.LEAVING for p in runners):
+            return False
+        self._tokens.abandon_one_of_dirty()
+        return not usable and len(runners) < self._config.processes_max + self._config.programs_max
 
     def _takers(
         self, runners: list[Process]
@@ -70,10 +116,11 @@ class Placement:
                 starting += 1
             elif process.state is not ProcessState.READY:
                 continue
+            elif process.dirty:
+                continue  # what it keeps goes on there, nothing new begins
             elif (worn := self._worn(process)) and not process.parked:
                 if not process.batch:
-                    process.state = ProcessState.LEAVING
-                    self._emit(Tell(process.number, Leave()))
+                    self._processes.leave(process)
             elif process.batch:
                 room = process.load_s <= BATCH_FILL_S / 2 and len(process.batch) < BATCH_TASKS_MAX
                 if room and not worn:
@@ -92,14 +139,15 @@ class Placement:
             or 0 < config.runner_bytes_max < process.peak_bytes
         )
 
-    def _share(self, takers: list[Process], starting: int, now: float) -> None:
+    def _share(self, program: Program, takers: list[Process], starting: int, now: float) -> None:
         tokens = self._tokens
         for at, process in enumerate(takers):
-            if not tokens.queued or tokens.alone is not None:
+            if not program.queued or tokens.alone is not None:
                 return
             parts = len(takers) - at + starting
-            share = -(-tokens.queued // parts)
-            batch = self._take(process, min(share, BATCH_TASKS_MAX - len(process.batch)))
+            share = -(-program.queued // parts)
+            count_max = min(share, BATCH_TASKS_MAX - len(process.batch))
+            batch = self._take(program, process, count_max)
             if not batch:
                 continue
             idle = not process.batch
@@ -109,21 +157,21 @@ class Placement:
                 tokens.busy += 1
                 tokens.begin(process, now)
 
-    def _take(self, process: Process, count_max: int) -> list[Holding]:
+    def _take(self, program: Program, process: Process, count_max: int) -> list[Holding]:
         """Take the next tokens that fit this runner's batch, in order."""
         tokens = self._tokens
         batch: list[Holding] = []
-        while tokens.queued and len(batch) < count_max:
-            holding = tokens.queue[0]
+        while program.queued and len(batch) < count_max:
+            holding = program.queue[0]
             if holding.state is not Hold.QUEUED:
-                tokens.queue.popleft()
+                program.queue.popleft()
                 continue
             if holding.grant.alone and (tokens.busy or batch):
                 break
             cost_s = tokens.durations.cost_s(holding.grant.family)
             if (batch or process.batch) and process.load_s + cost_s > BATCH_FILL_S:
                 break
-            tokens.queue.popleft()
+            program.queue.popleft()
             tokens.assign(holding, process, cost_s)
             batch.append(holding)
             if holding.grant.alone:
@@ -152,6 +200,16 @@ class Placement:
                 return
 
     def prewarm(self, now: float) -> None:
-        """Keep one runner ready, so that the first task does not wait for a fork."""
-        if not self._processes.count("runner"):
-            self._processes.start("runner", now)
+        """Keep one runner ready for each program that is used and can be forked.
+
+        So the first task does not wait for a fork. A runner that takes nothing new leaves.
+        """
+        for program in self._programs.all.values():
+            runners = 0
+            for process in program.processes.values():
+                if process.executes:
+                    if process.dirty and not (process.batch or process.parked):
+                        self._processes.leave(process)
+                    runners += not process.dirty
+            if not runners and program.in_use and program.stand is Stand.READY:
+                self._processes.start("runner", now, program)

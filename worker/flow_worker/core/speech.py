@@ -112,6 +112,12 @@ class Speech:
         if len(speaker.refused) > REFUSED_LETTERS_MAX:
             del speaker.refused[next(iter(speaker.refused))]
 
+    def returned(self, token: Token) -> None:
+        """A runner gave a token back before it began: its letters must be handed on again."""
+        speaker = self.speakers.get(token)
+        if speaker is not None:
+            speaker.fates = {one: fate for one, fate in speaker.fates.items() if fate is not None}
+
     def ended(self, token: Token) -> None:
         """A token ended: its last words go out before its report, once."""
         speaker = self.speakers.pop(token, None)

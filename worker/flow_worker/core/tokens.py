@@ -19,9 +19,10 @@ from flow_worker.core.effects import Effect, Note, Tell
 from flow_worker.core.events import ProcessExited
 from flow_worker.core.outbox import Outbox
 from flow_worker.core.processes import Processes, death
-from flow_worker.core.records import Holding, Process, ProcessState
+from flow_worker.core.programs import Programs
+from flow_worker.core.records import Holding, Process, ProcessState, Program
 from flow_worker.core.transitions import HOLD_MOVES, Go, Hold, HoldEvent, Ignore, Refuse
-from flow_worker.process.channel import Abandon, Parked
+from flow_worker.process.channel import Abandon, Dirty, Parked
 
 _MOVES: list[list[Go[Hold] | Ignore | Refuse]] = [
     [HOLD_MOVES[state, event] for event in HoldEvent] for state in Hold
@@ -35,24 +36,26 @@ class Tokens:
         self,
         config: WorkerConfig,
         processes: Processes,
+        programs: Programs,
         outbox: Outbox,
         emit: Callable[[Effect], None],
     ) -> None:
         self._config = config
         self._processes = processes
+        self._programs = programs
         self._outbox = outbox
         self._emit = emit
         self.kill_s = Timing().kill_s  #: of the timing in force
         self.durations = Durations()
         self.holdings: dict[Token, Holding] = {}  #: live ones, then ENDED until RACK
         self.live = 0  #: holdings that are not ENDED
-        self.queue: deque[Holding] = deque()  #: may contain entries that are not QUEUED any more
-        self.queued = 0
+        self.queued = 0  #: in the queues of all programs
         self.parked: dict[Token, Holding] = {}  #: PARKED, oldest first
         self.resuming: deque[Holding] = deque()  #: may contain entries that are not RESUMING
         self.busy = 0  #: runners with a batch: used slots
         self.alone: Holding | None = None  #: the task that runs with nothing beside it
         self.due: dict[int, float] = {}  #: process: when its running task's time is over
+        self.closing: dict[Token, float] = {}  #: killed generators: when patience with them ends
         self._seen: dict[Token, None] = {}  #: acknowledged, the newest (rule W1)
         self._seen_floor = -1  #: tokens up to here may have been forgotten
 
@@ -61,11 +64,14 @@ class Tokens:
         if type(move) is Go:
             if holding.state is Hold.QUEUED:
                 self.queued -= 1
+                holding.program.queued -= 1
             holding.state = move.state
             if move.state is Hold.QUEUED:
                 self.queued += 1
+                holding.program.queued += 1
             elif move.state is Hold.ENDED:
                 self.live -= 1
+                holding.program.holdings -= 1
         return move
 
     def said_started(self) -> list[Token]:
@@ -84,7 +90,7 @@ class Tokens:
 
     # ------------------------------------------------------------ from the coordinator
 
-    def dispatch(self, grants: list[Grant], accepting: bool) -> None:
+    def dispatch(self, grants: list[Grant], accepting: bool, now: float) -> None:
         """Accept grants; each token once (rule W1)."""
         for grant in grants:
             token = grant.token
@@ -101,10 +107,13 @@ class Tokens:
                     Report(token, Outcome.REFUSED, error="this grant came too late to be told new")
                 )
             else:
-                holding = Holding(grant)
+                program = self._programs.use(grant.program, now)
+                holding = Holding(grant, program)
                 self.holdings[token] = holding
                 self.live += 1
-                self.queue.append(holding)
+                program.holdings += 1
+                program.queue.append(holding)
+                program.queued += 1
                 self.queued += 1
                 if accepting:
                     self._outbox.started(token)
@@ -118,11 +127,16 @@ class Tokens:
 
     def release_queue(self, reason: str) -> None:
         """Give back everything that is in no process yet."""
-        while self.queue:
-            holding = self.queue.popleft()
+        for program in [one for one in self._programs.all.values() if one.queue]:
+            self.give_back(program, Outcome.RELEASED, reason)
+
+    def give_back(self, program: Program, outcome: Outcome, reason: str) -> None:
+        """Report what is queued for a program and cannot begin here."""
+        while program.queue:
+            holding = program.queue.popleft()
             if holding.state is Hold.QUEUED:
                 self._move(holding, HoldEvent.RECALLED)
-                self._outbox.report(Report(holding.token, Outcome.RELEASED, error=reason))
+                self._outbox.report(Report(holding.token, outcome, error=reason))
 
     def resume(self, yields: list[tuple[Token, int]]) -> None:
         """Queue parked generators that may continue."""
@@ -234,7 +248,11 @@ class Tokens:
         if before is Hold.PARKED:
             del self.parked[holding.token]
         if holding.token in process.parked:
-            if len(process.parked) == 1 and not process.batch:
+            if not at_once:
+                # its ``finally`` blocks run; behind a task that runs they wait for its end
+                self._abandon(holding)
+                self.closing[holding.token] = now + max(grace_s, self.kill_s)
+            elif len(process.parked) == 1 and not process.batch:
                 self._processes.kill(process, grace_s, now)
             else:
                 self._abandon(holding)
@@ -254,7 +272,13 @@ class Tokens:
                 self._processes.kill(process, grace_s, now)
 
     def kill_overdue(self, now: float) -> None:
-        """Kill running tasks whose time is over."""
+        """Kill running tasks whose time is over, and generators that do not close."""
+        for token in [t for t, due in self.closing.items() if due <= now]:
+            del self.closing[token]
+            holding = self.holdings.get(token)
+            process = self._processes.all.get(holding.process) if holding is not None else None
+            if process is not None and token in process.parked and not process.batch:
+                self._processes.kill(process, 0.0, now)
         for number in [n for n, due in self.due.items() if due <= now]:
             del self.due[number]
             process = self._processes.all.get(number)
@@ -294,8 +318,12 @@ class Tokens:
         if process.batch:
             self.begin(process, now)
         else:
-            process.load_s = 0.0
-            self.busy -= 1
+            self._idle(process, now)
+
+    def _idle(self, process: Process, now: float) -> None:
+        process.load_s = 0.0
+        process.idle_since = now
+        self.busy -= 1
 
     def finished(self, process: Process, reports: list[Report], now: float) -> None:
         """A runner reported, in the order its tasks ran."""
@@ -339,6 +367,44 @@ class Tokens:
                 self._abandon_oldest()
         self._next(process, now)
 
+    def dirty(self, process: Process, frame: Dirty, now: float) -> None:
+        """A runner takes no new task; what it has not begun goes back, in its order."""
+        process.dirty = process.dirty or frame.reason
+        returned = set(frame.returned)
+        back = [holding for holding in process.batch if holding.token in returned]
+        if len(back) < len(returned):
+            self._broken(process, "returned a task it does not have", now)
+            return
+        if not back:
+            return
+        process.batch = deque(h for h in process.batch if h.token not in returned)
+        for holding in reversed(back):
+            process.load_s -= holding.cost_s
+            if holding is self.alone:
+                self.alone = None
+            self._requeue(holding)
+        # what is still on its way there comes back, too
+        self._next(process, now)
+
+    def _requeue(self, holding: Holding) -> None:
+        """Put what a process had and did not begin where it came from."""
+        self._move(holding, HoldEvent.RETURNED)
+        if holding.state is Hold.ENDED:
+            self._settle(holding, Report(holding.token, holding.outcome, error=holding.reason))
+            return
+        holding.process = 0
+        holding.cost_s = 0.0
+        holding.program.queue.appendleft(holding)
+
+    def abandon_one_of_dirty(self) -> None:
+        """Give up the generator that waits longest in a runner that takes nothing new."""
+        for holding in self.parked.values():
+            process = self._processes.all[holding.process]
+            if process.dirty:
+                if not holding.abandoned:
+                    self._abandon(holding)
+                return
+
     def _abandon_oldest(self) -> None:
         excess = len(self.parked) - self._config.parked_max
         for holding in itertools.islice(self.parked.values(), excess):
@@ -375,7 +441,7 @@ class Tokens:
         if holding.state is Hold.QUEUED:
             holding.process = 0
             holding.cost_s = 0.0
-            self.queue.appendleft(holding)
+            holding.program.queue.appendleft(holding)
             return
         if before is Hold.KILLING:
             report = Report(holding.token, holding.outcome, error=holding.reason, tail=event.tail)
@@ -405,6 +471,8 @@ class Tokens:
     def _settle(self, holding: Holding, report: Report) -> None:
         if holding is self.alone:
             self.alone = None
+        if self.closing:
+            self.closing.pop(holding.token, None)
         self._outbox.report(report)
 
     def _broken(self, process: Process, what: str, now: float) -> None:
@@ -417,4 +485,5 @@ class Tokens:
 
     def next_deadline(self) -> float:
         """When a running task's time is over; infinity: never."""
-        return min(self.due.values(), default=math.inf)
+        due = min(self.due.values(), default=math.inf)
+        return min(due, *self.closing.values()) if self.closing else due

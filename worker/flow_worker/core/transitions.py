@@ -1,6 +1,6 @@
-"""Legal moves of the link and of a token at the worker, as data.
+"""Legal moves of the link, of a token and of a program at the worker, as data.
 
-Both tables cover every (state, event) pair: ``Go`` to a state, ``Ignore`` with the reason why
+The tables cover every (state, event) pair: ``Go`` to a state, ``Ignore`` with the reason why
 nothing happens, or ``Refuse`` with the reason why it is the sender's fault. The machine, its tests
 and the documentation read the same tables.
 """
@@ -144,6 +144,7 @@ class HoldEvent(enum.IntEnum):
     KILLED = 8  #: KILL, kill list, timeout, fence, the agent ends
     GONE = 9  #: its process and whole tree are gone
     RACKED = 10
+    RETURNED = 11  #: its runner became dirty before it began
 
 
 _NO_PROCESS = Refuse("no process has it")
@@ -168,6 +169,7 @@ _HOLD_ROWS: dict[Hold, dict[HoldEvent, Go[Hold] | Ignore | Refuse]] = {
         HoldEvent.KILLED: Go(Hold.ENDED),
         HoldEvent.GONE: Ignore("no process has it"),
         HoldEvent.RACKED: _NO_REPORT,
+        HoldEvent.RETURNED: _NO_PROCESS,
     },
     Hold.ASSIGNED: {
         HoldEvent.DISPATCHED: _SAY_AGAIN,
@@ -181,6 +183,7 @@ _HOLD_ROWS: dict[Hold, dict[HoldEvent, Go[Hold] | Ignore | Refuse]] = {
         HoldEvent.KILLED: Go(Hold.KILLING),
         HoldEvent.GONE: Go(Hold.QUEUED),
         HoldEvent.RACKED: _NO_REPORT,
+        HoldEvent.RETURNED: Go(Hold.QUEUED),
     },
     Hold.RUNNING: {
         HoldEvent.DISPATCHED: _SAY_AGAIN,
@@ -194,6 +197,7 @@ _HOLD_ROWS: dict[Hold, dict[HoldEvent, Go[Hold] | Ignore | Refuse]] = {
         HoldEvent.KILLED: Go(Hold.KILLING),
         HoldEvent.GONE: Go(Hold.ENDED),
         HoldEvent.RACKED: _NO_REPORT,
+        HoldEvent.RETURNED: Go(Hold.QUEUED),
     },
     Hold.PARKED: {
         HoldEvent.DISPATCHED: _SAY_AGAIN,
@@ -207,6 +211,7 @@ _HOLD_ROWS: dict[Hold, dict[HoldEvent, Go[Hold] | Ignore | Refuse]] = {
         HoldEvent.KILLED: Go(Hold.KILLING),
         HoldEvent.GONE: Go(Hold.ENDED),
         HoldEvent.RACKED: _NO_REPORT,
+        HoldEvent.RETURNED: Refuse("it began here"),
     },
     Hold.RESUMING: {
         HoldEvent.DISPATCHED: _SAY_AGAIN,
@@ -220,6 +225,7 @@ _HOLD_ROWS: dict[Hold, dict[HoldEvent, Go[Hold] | Ignore | Refuse]] = {
         HoldEvent.KILLED: Go(Hold.KILLING),
         HoldEvent.GONE: Go(Hold.ENDED),
         HoldEvent.RACKED: _NO_REPORT,
+        HoldEvent.RETURNED: Refuse("it began here"),
     },
     Hold.KILLING: {
         HoldEvent.DISPATCHED: _SAY_AGAIN,
@@ -233,6 +239,7 @@ _HOLD_ROWS: dict[Hold, dict[HoldEvent, Go[Hold] | Ignore | Refuse]] = {
         HoldEvent.KILLED: Go(Hold.KILLING),
         HoldEvent.GONE: Go(Hold.ENDED),
         HoldEvent.RACKED: _NO_REPORT,
+        HoldEvent.RETURNED: Go(Hold.ENDED),
     },
     Hold.ENDED: {
         **dict.fromkeys(HoldEvent, _ENDED),
@@ -250,4 +257,76 @@ _HOLD_ROWS: dict[Hold, dict[HoldEvent, Go[Hold] | Ignore | Refuse]] = {
 
 HOLD_MOVES: dict[tuple[Hold, HoldEvent], Go[Hold] | Ignore | Refuse] = {
     (state, event): move for state, row in _HOLD_ROWS.items() for event, move in row.items()
+}
+
+
+# ---------------------------------------------------------------- a program
+
+
+class Stand(enum.IntEnum):
+    """How a program stands at this worker."""
+
+    NEW = 0  #: nothing of it is imported
+    FETCHING = 1  #: its code is on its way here
+    LOADING = 2  #: its template imports it
+    READY = 3  #: its template forks
+    ALONE = 4  #: it must not be forked: each of its processes imports for itself
+    #: its template died as often as is tolerated, or its code cannot be had
+    FAILED = 5
+
+
+class StandEvent(enum.IntEnum):
+    """What moves a program."""
+
+    LOAD = 0  #: a template was told to import it
+    LOADED = 1
+    FOUND_ALONE = 2  #: imported, with something that does not survive a fork
+    GONE = 3  #: its template is gone
+    GIVE_UP = 4
+    FETCH = 5  #: its code was asked for
+    FETCHED = 6  #: its code is here
+
+
+_NOT_LOADING = Refuse("no template imports it")
+_LOADED_ALREADY = Ignore("it is imported")
+_FETCHED_ALREADY = Ignore("its code is here")
+_FAILED = Ignore("it was given up")
+
+STAND_MOVES: dict[tuple[Stand, StandEvent], Go[Stand] | Ignore | Refuse] = {
+    (Stand.NEW, StandEvent.LOAD): Go(Stand.LOADING),
+    (Stand.NEW, StandEvent.LOADED): _NOT_LOADING,
+    (Stand.NEW, StandEvent.FOUND_ALONE): _NOT_LOADING,
+    (Stand.NEW, StandEvent.GONE): Ignore("it has no template"),
+    (Stand.NEW, StandEvent.GIVE_UP): Go(Stand.FAILED),
+    (Stand.NEW, StandEvent.FETCH): Go(Stand.FETCHING),
+    (Stand.NEW, StandEvent.FETCHED): Refuse("its code was not asked for"),
+    (Stand.FETCHING, StandEvent.LOAD): Refuse("its code is not here"),
+    (Stand.FETCHING, StandEvent.LOADED): _NOT_LOADING,
+    (Stand.FETCHING, StandEvent.FOUND_ALONE): _NOT_LOADING,
+    (Stand.FETCHING, StandEvent.GONE): Ignore("it has no template"),
+    (Stand.FETCHING, StandEvent.GIVE_UP): Go(Stand.FAILED),
+    (Stand.FETCHING, StandEvent.FETCH): Ignore("it is asked for"),
+    (Stand.FETCHING, StandEvent.FETCHED): Go(Stand.NEW),
+    (Stand.LOADING, StandEvent.LOAD): Ignore("a template imports it"),
+    (Stand.LOADING, StandEvent.LOADED): Go(Stand.READY),
+    (Stand.LOADING, StandEvent.FOUND_ALONE): Go(Stand.ALONE),
+    (Stand.LOADING, StandEvent.GONE): Go(Stand.NEW),
+    (Stand.LOADING, StandEvent.GIVE_UP): Go(Stand.FAILED),
+    (Stand.LOADING, StandEvent.FETCH): _FETCHED_ALREADY,
+    (Stand.LOADING, StandEvent.FETCHED): _FETCHED_ALREADY,
+    (Stand.READY, StandEvent.LOAD): _LOADED_ALREADY,
+    (Stand.READY, StandEvent.LOADED): _LOADED_ALREADY,
+    (Stand.READY, StandEvent.FOUND_ALONE): _LOADED_ALREADY,
+    (Stand.READY, StandEvent.GONE): Go(Stand.NEW),
+    (Stand.READY, StandEvent.GIVE_UP): Go(Stand.FAILED),
+    (Stand.READY, StandEvent.FETCH): _FETCHED_ALREADY,
+    (Stand.READY, StandEvent.FETCHED): _FETCHED_ALREADY,
+    (Stand.ALONE, StandEvent.LOAD): _LOADED_ALREADY,
+    (Stand.ALONE, StandEvent.LOADED): _LOADED_ALREADY,
+    (Stand.ALONE, StandEvent.FOUND_ALONE): _LOADED_ALREADY,
+    (Stand.ALONE, StandEvent.GONE): Ignore("it needs no template"),
+    (Stand.ALONE, StandEvent.GIVE_UP): Go(Stand.FAILED),
+    (Stand.ALONE, StandEvent.FETCH): _FETCHED_ALREADY,
+    (Stand.ALONE, StandEvent.FETCHED): _FETCHED_ALREADY,
+    **{(Stand.FAILED, event): _FAILED for event in StandEvent},
 }

@@ -18,16 +18,19 @@ import msgspec
 
 from flow import blame
 from flow.artifacts.marks import has_temporary
-from flow.completeness import Checker, ask, is_plain_wrapper
-from flow.dialects import Dialect, dialect_of, is_dynamic, is_task
+from flow.completeness import Checker, ask, is_finished, is_plain_wrapper
+from flow.dialects import Dialect, dialect_of, is_dynamic, is_task, key_of
 from flow.events import Event
+from flow.loading import home_of
 from flow.messages.shared import Grant, Outcome, Stub
 from flow.speech import bind, unbind
 from flow.task import Task, flatten, getpaths, is_external
 from flow_worker.process.context import Around
 from flow_worker.process.failure import Complaint, Failure, Terminated, failure_of
-from flow_worker.process.kill import Entry
+from flow_worker.process.joining import members_of
+from flow_worker.process.kill import Entry, own_pid
 from flow_worker.process.voice import Speech, Voice
+from flow_worker.process.whereabouts import missing_requirement, with_the_requirement
 
 #: A generator that yields more often than this in one attempt is taken for an endless one. Five
 #: years of hours, one by one, are fewer.
@@ -108,9 +111,18 @@ class Attempt:
         """Run from the top; a list of stubs means: parked until these are done."""
         return self._guarded(self._first)
 
-    def resume(self) -> Ending | list[Stub]:
-        """Everything that was yielded is done: go on with its targets."""
-        return self._guarded(lambda: self._stretch(lambda: self._drive(getpaths(self._shape))))
+    def resume(self, lost: str = "") -> Ending | list[Stub]:
+        """Everything that was yielded is done: go on with its targets.
+
+        ``lost`` is what it had changed in this process and cannot have again: it fails for that.
+        """
+
+        def work() -> Ending | list[Stub]:
+            if lost:
+                raise Complaint(f"it cannot go on after its yield: it {lost}")
+            return self._stretch(lambda: self._drive(getpaths(self._shape)))
+
+        return self._guarded(work)
 
     def close(self) -> None:
         """Give a parked generator up; its ``finally`` blocks run."""
@@ -146,7 +158,7 @@ class Attempt:
 
     def _guarded(self, work: Callable[[], Ending | list[Stub]]) -> Ending | list[Stub]:
         self._since = time.perf_counter()
-        pid = os.getpid()
+        pid = own_pid()
         try:
             ended = work()
             _leave_if_forked(pid)
@@ -168,15 +180,23 @@ class Attempt:
         cls: Any = type(task)
         self._dialect.enter(task)
         base: Any = self._dialect.task
-        # A plain wrapper is done when its requirements are, and a grant says they are.
-        wraps = is_plain_wrapper(cls) and cls.run is base.run
-        if not wraps and ask(task):
+        # A wrapper is complete when its requirements are, and a grant says they are.
+        wraps = is_plain_wrapper(cls)
+        plain = wraps and cls.run is base.run
+        if not wraps and self._is_finished():
             return _SKIPPED
         if is_external(task):
             raise Complaint("it is external and its output does not exist")
+        if not plain and cls.requires is not base.requires:
+            task.deps()  # what requires() keeps on the instance is for run()
         task.trigger_event(Event.START, task)
         bind(task, self.voice)
         return self._stretch(self._call)
+
+    def _is_finished(self) -> bool:
+        grant = self.grant
+        tasks = members_of(type(self.task), grant.members) if grant.members else [self.task]
+        return all(is_finished(task, grant.maybe_done) for task in tasks)
 
     def _call(self) -> list[Stub] | None:
         result = self.task.run()
@@ -207,7 +227,7 @@ class Attempt:
             if not complete or any(map(has_temporary, tasks)):
                 self._shape = shape
                 self.number += 1
-                self.yielded = list({task.task_id: task for task in tasks}.values())
+                self.yielded = list({key_of(task): task for task in tasks}.values())
                 return [stub_of(task) for task in self.yielded]
             value = getpaths(shape)
 
@@ -232,7 +252,7 @@ class Attempt:
         return _DONE
 
     def _failed(self, error: BaseException) -> Ending:
-        failure = failure_of(error)
+        failure = self._placed(failure_of(error), error)
         try:
             self.task.trigger_event(Event.FAILURE, self.task, error)
             failure = self._explained(failure, self.task.on_failure(error))
@@ -240,8 +260,18 @@ class Attempt:
             raise
         except BaseException as second:  # user code; the first error is the one that matters
             also = f"{failure.trace}\non_failure() raised {failure_of(second).error}"
-            failure = Failure(failure.error, failure.where, also)
+            failure = msgspec.structs.replace(failure, trace=also)
         return Ending(Outcome.FAILED, failure)
+
+    def _placed(self, failure: Failure, error: BaseException) -> Failure:
+        """Say so where what is missing is the output of something that the task requires."""
+        try:
+            missing = missing_requirement(self.task, error)
+        except Terminated:
+            raise
+        except BaseException:  # requires() is user code; the first error is the one that matters
+            return failure
+        return failure if missing is None else with_the_requirement(failure, missing)
 
     def _explained(self, failure: Failure, said: Any) -> Failure:
         """Add what an ``on_failure()`` of the task's own returned."""
@@ -249,7 +279,7 @@ class Attempt:
         if said is None or type(self.task).on_failure is base.on_failure:
             return failure
         trace = f"{failure.trace}\non_failure() said: {_explanation(said)}"
-        return Failure(failure.error, failure.where, trace)
+        return msgspec.structs.replace(failure, trace=trace)
 
 
 def _explanation(said: Any) -> str:
@@ -257,14 +287,18 @@ def _explanation(said: Any) -> str:
 
 
 def stub_of(task: Task) -> Stub:
-    """Name a task so that another process can make it again."""
+    """Name a task so that another process can make it again.
+
+    Raises:
+        OtherClass: No other process finds its class.
+    """
     dialect = dialect_of(type(task))
-    return Stub(task.task_id, dialect.home(task), task.task_family, dialect.packed(task))
+    return Stub(task.task_id, home_of(task), task.task_family, dialect.packed(task))
 
 
 def _leave_if_forked(pid: int, error: BaseException | None = None) -> None:
     """End a child that the user's code forked and let come back: it is not the task's process."""
-    if os.getpid() == pid:
+    if own_pid() == pid:
         return
     code: Any = 0
     if isinstance(error, SystemExit):

@@ -21,24 +21,31 @@ from flow_worker.process import kill
 FD_MAX = (1 << 31) - 1
 #: A child whose own code raised (a bug, not a task's failure).
 EXIT_BUG = 70
-#: Added to a task process's badness, which is out of 1,000. Source: proc(5), oom_score_adj.
+#: Added to the agent's badness, which is out of 1,000: rather a task than what forks its like,
+#: rather that than the agent. Source: proc(5), oom_score_adj.
 OOM_BADNESS_WEIGHT = 300
+OOM_BADNESS_TEMPLATE_WEIGHT = 150
 OOM_SCORE_MAX = 1000
+#: Signals whose handlers are the parent's own.
+RESET = (signal.SIGTERM, signal.SIGCHLD, signal.SIGHUP)
 
 
 def reset_signals() -> None:
     """Give the child the signal state of a fresh program."""
     signal.set_wakeup_fd(-1)
-    for number in (signal.SIGTERM, signal.SIGCHLD, signal.SIGHUP):
+    for number in RESET:
         signal.signal(number, signal.SIG_DFL)
     signal.signal(signal.SIGINT, signal.default_int_handler)
     signal.pthread_sigmask(signal.SIG_SETMASK, [])
 
 
-def close_all_but(keep: int) -> None:
-    """Close every descriptor above stderr but ``keep``; stdin becomes empty."""
-    os.closerange(3, keep)
-    os.closerange(keep + 1, FD_MAX)
+def close_all_but(*keep: int) -> None:
+    """Close every descriptor above stderr but these; stdin becomes empty."""
+    start = 3
+    for fd in sorted(keep):
+        os.closerange(start, fd)
+        start = fd + 1
+    os.closerange(start, FD_MAX)
     null = os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
     os.dup2(null, 0)
     os.close(null)
@@ -49,15 +56,18 @@ def die_with(parent: int) -> None:
     kill.prctl(kill.PR_SET_PDEATHSIG, signal.SIGKILL)
     kill.prctl(kill.PR_SET_CHILD_SUBREAPER, 1)
     if os.getppid() != parent:
-        os.kill(os.getpid(), signal.SIGKILL)  # it died before the first line took effect
+        os.kill(kill.own_pid(), signal.SIGKILL)  # it died before the first line took effect
 
 
-def be_killed_first() -> None:
+def be_killed_first(role: str, of_template: bool = False) -> None:
     """When memory runs out, the kernel shall take a task and not the agent."""
+    weight = OOM_BADNESS_TEMPLATE_WEIGHT if role == "template" else OOM_BADNESS_WEIGHT
+    if of_template:
+        weight -= OOM_BADNESS_TEMPLATE_WEIGHT
     with contextlib.suppress(OSError, ValueError), open("/proc/self/oom_score_adj", "r+") as file:
         now = int(file.read())
         file.seek(0)
-        file.write(str(min(OOM_SCORE_MAX, now + OOM_BADNESS_WEIGHT)))
+        file.write(str(min(OOM_SCORE_MAX, now + weight)))
 
 
 def finish(work: Callable[[], int]) -> NoReturn:

@@ -12,7 +12,7 @@ import struct
 import msgspec
 
 from flow.ids import Token
-from flow.messages.shared import Grant, Report, Stub
+from flow.messages.shared import Grant, Program, Report, Stub
 from flow.messages.speech import Fate, Letter, Words
 
 #: One frame between agent and task process.
@@ -52,7 +52,7 @@ class Expand(Frame, frozen=True, tag=4):
     request: int
     stubs: list[Stub]
     expand_max: int
-    given: bytes = b""
+    where: bool = False  #: only say where the outputs are
 
 
 class More(Frame, frozen=True, tag=5):
@@ -73,11 +73,21 @@ class Remove(Frame, frozen=True, tag=50):
 
     request: int
     stubs: list[Stub]
-    given: bytes = b""
 
 
 class Leave(Frame, frozen=True, tag=7):
     """Finish what runs and exit."""
+
+
+class Load(Frame, frozen=True, tag=9):
+    """Be this program's: import it; answered with ``Loaded``."""
+
+    program: Program
+    archive: str = ""  #: path of its packed code, if that was sent along with the run
+
+
+class LoadAgain(Frame, frozen=True, tag=10):
+    """Be the template of another run of the program that was imported; answered with ``Loaded``."""
 
 
 class Deliver(Frame, frozen=True, tag=8):
@@ -142,8 +152,40 @@ class Removed(Frame, frozen=True, tag=60):
     errors: list[str]
 
 
-ToProcess = Execute | Continue | Abandon | Expand | More | Stop | Leave | Deliver | Remove
-FromProcess = Up | Finished | Parked | Chunk | Says | Taken | Removed
+class Loaded(Frame, frozen=True, tag=38):
+    """The program is imported here, as far as that is possible."""
+
+    code: str  #: identity of what was imported
+    import_s: float
+    alone: str = ""  #: why this process must not be forked; empty: it may be
+    error: str = ""  #: the sentence with which the import failed
+    refused: bool = False  #: its code cannot be unpacked: nothing of it can run here
+    files: dict[str, str] = {}  #: what the identity is of: names and hashes, the first ones
+    memory_bytes: int = 0  #: proportional set size of a template; 0: not known
+    stale: bool = False  #: of ``LoadAgain``: its files are not what was imported
+
+
+class Dirty(Frame, frozen=True, tag=39):
+    """This runner takes no new task any more; ``returned`` were not begun here."""
+
+    reason: str  #: what a task left behind that cannot be put back
+    returned: list[Token]
+
+
+ToProcess = (
+    Execute
+    | Continue
+    | Abandon
+    | Expand
+    | More
+    | Stop
+    | Leave
+    | Deliver
+    | Remove
+    | Load
+    | LoadAgain
+)
+FromProcess = Up | Finished | Parked | Chunk | Says | Taken | Removed | Loaded | Dirty
 
 _encoder = msgspec.msgpack.Encoder()
 _at_process: msgspec.msgpack.Decoder[ToProcess] = msgspec.msgpack.Decoder(ToProcess)

@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import array
 import mmap
+import os
 import socket
 import struct
 import time
+from collections.abc import Iterator
 
 import msgspec
 
@@ -26,14 +28,15 @@ class Packet(msgspec.Struct, frozen=True, array_like=True, tag=0):
 
 
 class Fork(Packet, frozen=True, tag=1):
-    """Agent to supervisor, with the task process's socket: fork it."""
+    """Agent to supervisor, with the task process's socket: fork it. Passed on to a template."""
 
     process: int
     role: str
+    parent: int = 0  #: the template that forks it; 0: the supervisor itself
 
 
 class Born(Packet, frozen=True, tag=2):
-    """Supervisor to agent: it was forked."""
+    """Template to supervisor to agent: it was forked."""
 
     process: int
     pid: int
@@ -41,7 +44,7 @@ class Born(Packet, frozen=True, tag=2):
 
 
 class Gone(Packet, frozen=True, tag=3):
-    """Supervisor to agent: reaped, and nothing of its tree is left. ``pid`` 0: fork failed."""
+    """Template to supervisor to agent: reaped with its whole tree. ``pid`` 0: never forked."""
 
     process: int
     pid: int
@@ -51,17 +54,18 @@ class Gone(Packet, frozen=True, tag=3):
 
 
 class Stuck(Packet, frozen=True, tag=4):
-    """Supervisor to agent: something of its tree survives SIGKILL."""
+    """Template to supervisor to agent: something of its tree survives SIGKILL."""
 
     process: int
 
 
-ToSupervisor = Fork
 ToAgent = Born | Gone | Stuck
 
 encode = msgspec.msgpack.Encoder().encode
-decode_at_supervisor: msgspec.msgpack.Decoder[Fork] = msgspec.msgpack.Decoder(Fork)
-decode_at_agent: msgspec.msgpack.Decoder[ToAgent] = msgspec.msgpack.Decoder(ToAgent)
+#: At the supervisor what the agent says, at a template what the supervisor passes on.
+decode_fork: msgspec.msgpack.Decoder[Fork] = msgspec.msgpack.Decoder(Fork)
+#: At the agent what the supervisor says, at the supervisor what a template says.
+decode_news: msgspec.msgpack.Decoder[ToAgent] = msgspec.msgpack.Decoder(ToAgent)
 
 
 def send(sock: socket.socket, packet: Packet, fds: list[int] | None = None) -> None:
@@ -80,6 +84,23 @@ def receive(sock: socket.socket) -> tuple[bytes, list[int]]:
         if level == socket.SOL_SOCKET and kind == socket.SCM_RIGHTS:
             fds.frombytes(body[: len(body) - len(body) % _FD_BYTES])
     return data, fds.tolist()
+
+
+def news(sock: socket.socket) -> Iterator[ToAgent | None]:
+    """Take what the peer tells, until there is no more for now; None: it is gone."""
+    while True:
+        try:
+            data, fds = receive(sock)
+        except BlockingIOError:
+            return
+        except OSError:
+            data, fds = b"", []
+        for fd in fds:
+            os.close(fd)
+        if not data:
+            yield None
+            return
+        yield decode_news.decode(data)
 
 
 def boottime() -> float:

@@ -6,6 +6,7 @@ import msgspec
 
 from flow import blame
 from flow.errors import FlowError
+from flow.messages.shared import Missing
 
 
 class Terminated(BaseException):
@@ -23,6 +24,7 @@ class Failure(msgspec.Struct, frozen=True):
     where: str = ""
     trace: str = ""
     kind: str = ""  #: of ``PlanError``, where the error itself knows it
+    missing: Missing | None = None  #: of a report: the output that is not here
 
 
 def failure_of(error: BaseException) -> Failure:
@@ -44,7 +46,7 @@ def _describe(error: BaseException) -> Failure:
     where, trace = blame.own_frame(error), blame.bounded_trace(error)
     if isinstance(error, SystemExit):
         return Failure(f"sys.exit({error.code!r:.100}) was called", where, trace)
-    return Failure(blame.describe(error), where, trace)
+    return Failure("\n".join([blame.describe(error), *blame.causes(error)]), where, trace)
 
 
 def _is_ours(error: BaseException) -> bool:

@@ -93,14 +93,14 @@ class InlineWorker:
                 self._queue.append(channel.Continue(token, number))
             self._say(wire.Started(self._session, [], message.yields))
         elif isinstance(message, wire.Plan):
-            expand = (message.request, message.stubs, message.expand_max, message.given)
+            expand = (message.request, message.stubs, message.expand_max)
             self._planner.on_expand(channel.Expand(*expand))
         elif isinstance(message, wire.PlanNext):
             self._planner.on_more(channel.More(message.request, message.chunk))
         elif isinstance(message, wire.PlanEnd):
             self._planner.on_stop(channel.Stop(message.request))
         elif isinstance(message, wire.Clean):
-            self._planner.on_remove(channel.Remove(message.request, message.stubs, message.given))
+            self._planner.on_remove(channel.Remove(message.request, message.stubs))
         elif isinstance(message, wire.Kill):
             for token in message.tokens:
                 self._kill(token)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 from flow.dialects import dialect_of
 from flow.packing import unpack_params
 from flow.task import Task
@@ -33,3 +35,9 @@ def joined(cls: type[Task], members: list[bytes]) -> Task:
              for name in first}  # fmt: skip
     task: Task = dialect_of(cls).make(cls, joint)
     return task
+
+
+def members_of(cls: type[Task], members: list[bytes]) -> Iterator[Task]:
+    """Build the tasks that one joined task runs, each when it is asked for."""
+    for member in members:
+        yield dialect_of(cls).make(cls, unpack_params(member))

@@ -8,6 +8,7 @@ Source: proc(5) for ``stat``, pidfd_open(2), prctl(2) for PR_SET_CHILD_SUBREAPER
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import os
 import select
@@ -23,6 +24,9 @@ PR_SET_NAME = 15
 PR_SET_CHILD_SUBREAPER = 36
 
 _libc = ctypes.CDLL(None, use_errno=True)
+#: The id of this process, whatever user code makes of ``os.getpid``: whoever says 1 there would
+#: have everything on the host killed as its offspring.
+own_pid = os.getpid
 
 
 class Entry(NamedTuple):
@@ -32,6 +36,7 @@ class Entry(NamedTuple):
     parent: int
     state: str  #: one letter of proc(5); "Z" and "X" no longer run
     started: int  #: clock ticks since boot: with the pid, unique
+    session: int = 0
 
     @property
     def runs(self) -> bool:
@@ -59,7 +64,7 @@ def entry(pid: int) -> Entry | None:
         return None
     # The command in parentheses may itself hold spaces and parentheses.
     fields = line[line.rindex(b")") + 2 :].split()
-    return Entry(pid, int(fields[1]), chr(fields[0][0]), int(fields[19]))
+    return Entry(pid, int(fields[1]), chr(fields[0][0]), int(fields[19]), int(fields[3]))
 
 
 def table() -> dict[int, Entry]:
@@ -91,6 +96,47 @@ def below(processes: dict[int, Entry], roots: Iterable[int]) -> list[Entry]:
 def descendants(pid: int) -> list[Entry]:
     """Return every process below ``pid``, zombies included."""
     return below(table(), [pid])
+
+
+def family(pid: int) -> list[Entry]:
+    """Return what is below ``pid``, parents first, at the cost of that tree and not of the host.
+
+    For looking, not for killing: who loses its parent at this very moment may be missing. Cost:
+    about 35 microseconds a process. Source: proc(5) for ``children``; kernels may be built without.
+    """
+    if not os.path.exists(f"/proc/{pid}/task/{pid}/children"):
+        return descendants(pid)
+    found: list[Entry] = []
+    todo = [pid]
+    while todo:
+        for child in _children(todo.pop()):
+            if (one := entry(child)) is not None:
+                found.append(one)
+                if one.runs:
+                    todo.append(child)
+    return found
+
+
+def _children(pid: int) -> list[int]:
+    found: list[int] = []
+    # A process that ends meanwhile has none any more.
+    with contextlib.suppress(FileNotFoundError, ProcessLookupError):
+        for thread in os.listdir(f"/proc/{pid}/task"):
+            with open(f"/proc/{pid}/task/{thread}/children", "rb") as file:
+                found += map(int, file.read().split())
+    return found
+
+
+def ignores(pid: int, number: int) -> bool:
+    """Whether a process takes no notice of a signal. Source: proc(5), ``SigIgn`` of ``status``."""
+    with (
+        contextlib.suppress(FileNotFoundError, ProcessLookupError),
+        open(f"/proc/{pid}/status", "rb") as file,
+    ):
+        for line in file:
+            if line.startswith(b"SigIgn:"):
+                return bool(int(line.split()[1], 16) >> number - 1 & 1)
+    return False
 
 
 def send(one: Entry, number: int) -> bool:

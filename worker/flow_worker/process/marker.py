@@ -37,7 +37,7 @@ def ensure_marked() -> str:  # noqa: RET503  (execv does not return)
     os.environ[VARIABLE] = marker
     if found == PLACEHOLDER and _write_in_place(found, marker):
         return marker
-    if _marker_of(os.getpid()) == marker:
+    if marker_of(os.getpid()) == marker:
         return marker
     sys.stdout.flush()
     sys.stderr.flush()
@@ -76,7 +76,8 @@ def _namespace(pid: int | str) -> str:
         return ""
 
 
-def _marker_of(pid: int) -> str:
+def marker_of(pid: int) -> str:
+    """Return the marker of a process; empty where it has none, or may not be looked at."""
     try:
         with open(f"/proc/{pid}/environ", "rb", buffering=0) as file:
             block = file.read(ENVIRON_BYTES_MAX)
@@ -93,7 +94,7 @@ def _marked() -> list[tuple[kill.Entry, str]]:
     ending = f".{_boot()}.{_namespace('self')}"
     found = []
     for one in kill.table().values():
-        marker = _marker_of(one.pid) if one.runs else ""
+        marker = marker_of(one.pid) if one.runs else ""
         same_world = marker.rstrip(".").endswith(ending)
         if same_world and _namespace(one.pid) == _namespace("self"):
             found.append((one, marker))
@@ -121,4 +122,4 @@ def _write_in_place(found: str, marker: str) -> bool:
         ctypes.memmove(start + at + len(VARIABLE) + 1, marker.encode(), len(marker))
     except (OSError, ValueError):
         return False
-    return _marker_of(os.getpid()) == marker
+    return marker_of(os.getpid()) == marker

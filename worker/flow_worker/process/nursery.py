@@ -21,6 +21,7 @@ from pathlib import Path
 import msgspec
 
 from flow.ids import WorkerUid
+from flow_worker.core.config import ADOPTED_PROCESS
 from flow_worker.core.events import Event, GuardLost, ProcessExited, ProcessSaid, ProcessStuck
 from flow_worker.process import control, kill, output, slip
 from flow_worker.process.channel import Finished
@@ -60,7 +61,13 @@ class Nursery:
     """Task processes as the agent sees them. Made by the supervisor, in the agent's process."""
 
     def __init__(
-        self, sock: socket.socket, page: control.Page, uid: WorkerUid, log_dir: Path, marker: str
+        self,
+        sock: socket.socket,
+        page: control.Page,
+        uid: WorkerUid,
+        log_dir: Path,
+        marker: str,
+        adopted: socket.socket | None = None,
     ) -> None:
         self._sock = sock
         sock.setblocking(False)
@@ -73,6 +80,10 @@ class Nursery:
         self.guard_alive = True
         self._marker = marker
         self._children: dict[int, _Child] = {}
+        #: The socket of ``ADOPTED_PROCESS``, a template that is there already; None: there is none.
+        self.adopted = adopted
+        if adopted is not None:
+            self._children[ADOPTED_PROCESS] = _Child(ADOPTED_PROCESS)
         self._outbox: collections.deque[tuple[control.Fork, socket.socket]] = collections.deque()
         self._trim_at = self._sweep_at = control.boottime()
 
@@ -106,20 +117,14 @@ class Nursery:
         it follows everything that is still in its socket.
         """
         events: list[Forked | Event] = []
-        while self.guard_alive:
-            try:
-                data, fds = control.receive(self._sock)
-            except BlockingIOError:
-                break
-            except OSError:
-                data, fds = b"", []
-            for fd in fds:
-                os.close(fd)
-            if not data:
+        if not self.guard_alive:
+            return events
+        for packet in control.news(self._sock):
+            if packet is None:
                 self.guard_alive = False
                 events.append(GuardLost())
                 break
-            events += self._on(control.decode_at_agent.decode(data))
+            events += self._on(packet)
         return events
 
     def tick(self, now: float | None = None) -> list[Event]:
@@ -141,16 +146,17 @@ class Nursery:
 
     # ------------------------------------------------------------ what the core asks
 
-    def spawn(self, process: int, role: str) -> socket.socket:
+    def spawn(self, process: int, role: str, parent: int = 0) -> socket.socket:
         """Ask for a task process; return the agent's end of its socket, non-blocking.
 
-        ``process`` is the core's number, never reused; ``role`` "runner" or "planner". Frames may
-        be written at once: they wait in the socket. Failure comes as ``ProcessExited``.
+        ``process`` is the core's number, never reused; ``role`` "runner", "planner" or "template";
+        ``parent`` the template that forks it, 0: the supervisor. Frames may be written at once:
+        they wait in the socket. Failure comes as ``ProcessExited``.
         """
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
         ours.setblocking(False)
         self._children[process] = _Child(process)
-        self._outbox.append((control.Fork(process, role), theirs))
+        self._outbox.append((control.Fork(process, role, parent), theirs))
         self._flush()
         return ours
 

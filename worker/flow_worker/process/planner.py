@@ -1,15 +1,14 @@
 """The planner's part of a task process: what is complete, what requires what.
 
 A request is walked breadth-first and answered in chunks. It stands still until the coordinator
-wants more while another request goes on, and Stop simply drops it. What command lines give to tasks
-(``flow.given``) is of one request: it is changed at each step that goes on with another one.
+wants more while another request goes on, and Stop simply drops it.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
 
-from flow import given
+from flow import places
 from flow.dialects import NATIVE, others
 from flow_worker.process.attempt import Passing
 from flow_worker.process.channel import Chunk, Expand, Frame, More, Remove, Stop
@@ -47,7 +46,9 @@ class Planner:
     def on_expand(self, frame: Expand) -> None:
         """Begin a request; the same one again changes nothing."""
         if frame.request not in self._requests:
-            if not self._requests and self._instances is None:
+            # In forks of a program they are the program's, as it has made them.
+            kept = self._instances is not None or places.inherits
+            if not self._requests and not kept:
                 for dialect in (NATIVE, *others()):
                     dialect.planning()
             self._requests[frame.request] = _Request(frame, self._instances, self._passing)
@@ -64,7 +65,6 @@ class Planner:
 
     def on_remove(self, frame: Remove) -> None:
         """Remove temporary artifacts, at once: no request is open meanwhile."""
-        given.use(frame.given)
         removed = remove(frame, Walk([], 0, self._instances, self._passing).build)
         self._after_step()
         self._send(removed)
@@ -72,7 +72,6 @@ class Planner:
     def step(self) -> None:
         """Send one chunk of the first request that may go on."""
         request = next(r for r in self._requests.values() if r.may_send)
-        given.use(request.given)
         body, last = request.next_chunk()
         self._after_step()
         number = request.number
@@ -90,11 +89,11 @@ class _Request:
 
     def __init__(self, frame: Expand, instances: Instances | None, passing: Passing) -> None:
         self.request = frame.request
-        self.given = frame.given
         #: The chunk that comes next, and the last one that may be sent by now.
         self.number = 0
         self.allowed = 1
-        self._chunks = Walk(frame.stubs, frame.expand_max, instances, passing, frame.given).chunks()
+        walk = Walk(frame.stubs, frame.expand_max, instances, passing)
+        self._chunks = walk.places() if frame.where else walk.chunks()
         self._ahead: bytes | None = None
 
     @property

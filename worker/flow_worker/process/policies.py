@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import numbers
 from typing import Any
 
 import msgspec
@@ -19,13 +20,9 @@ _NO_BULK = Task.__dict__["bulk_complete"].__func__
 
 
 class Policies:
-    """The policies of one planning answer; most tasks share a few.
+    """The policies of one planning answer; most tasks share a few."""
 
-    ``given`` is what the command line of their run gives to tasks: they will run with it.
-    """
-
-    def __init__(self, given: bytes = b"") -> None:
-        self._given = given
+    def __init__(self) -> None:
         self._numbers: dict[Any, int] = {}
         self._joined: dict[type[Task], tuple[str, ...]] = {}
         self._silent: dict[type[Task], bool] = {}
@@ -55,9 +52,13 @@ class Policies:
             tuple(task.owner_list()) if task.owner_email else (),
             temporary,
         )
-        number = self._numbers.get(key)
+        try:
+            number = self._numbers.get(key)
+        except TypeError:  # one of them is a list, say, and that is wrong
+            _checked_policy(task, resources or {}, batched, temporary)
+            raise
         if number is None:
-            policy = _checked_policy(task, resources or {}, batched, temporary, self._given)
+            policy = _checked_policy(task, resources or {}, batched, temporary)
             number = self._numbers[key] = len(self._numbers)
             return number, policy
         return number, None
@@ -98,7 +99,7 @@ def _own_completeness(cls: type) -> bool:
 
 
 def _checked_policy(
-    task: Task, resources: Any, batched: tuple[str, ...], temporary: bool, given: bytes
+    task: Task, resources: Any, batched: tuple[str, ...], temporary: bool
 ) -> Policy:
     try:
         demand = parse_demand(resources)
@@ -106,12 +107,12 @@ def _checked_policy(
         wrong = e if isinstance(e, UsageError) else f"resources = {resources!r:.100} is no dict"
         raise Complaint(f"{task.task_family}: {wrong}") from e
     values = {
-        "priority": task.priority,
+        "priority": _number(task.priority),
         "resources": demand,
-        "retry_count": task.retry_count,
-        "retry_delay": task.retry_delay,
-        "disable_window": task.disable_window,
-        "worker_timeout": task.worker_timeout,
+        "retry_count": _number(task.retry_count),
+        "retry_delay": _number(task.retry_delay),
+        "disable_window": _number(task.disable_window),
+        "worker_timeout": _number(task.worker_timeout),
         "disabled": bool(task.disabled),
         "on_lost": task.on_lost,
         "accepts_messages": bool(task.accepts_messages),
@@ -119,7 +120,6 @@ def _checked_policy(
         "max_batch_size": _batch_max(task) if batched else 0,
         "owners": [one for one in task.owner_list() if one] if task.owner_email else [],
         "temporary": temporary,
-        "given": given,
     }
     try:
         policy = msgspec.convert(list(values.values()), Policy)
@@ -131,6 +131,15 @@ def _checked_policy(
     if policy.on_lost not in ("retry", "hold"):
         raise Complaint(f'on_lost must be "retry" or "hold", it is {policy.on_lost!r:.100}')
     return policy
+
+
+def _number(value: Any) -> Any:
+    """Take numbers of numpy and others of their kind for Python's; leave the rest."""
+    if isinstance(value, bool) or type(value) in (int, float):
+        return value
+    if isinstance(value, numbers.Integral):
+        return int(value)
+    return float(value) if isinstance(value, numbers.Real) else value
 
 
 def _batch_max(task: Task) -> Any:

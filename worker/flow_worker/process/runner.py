@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 
-from flow import given, registry
+from flow import registry
 from flow.dialects import NATIVE, dialect_of
 from flow.ids import Token, token_seq
 from flow.loading import load_task_class
@@ -25,6 +25,7 @@ from flow_worker.process.channel import (
     Abandon,
     Continue,
     Deliver,
+    Dirty,
     Execute,
     Finished,
     Frame,
@@ -35,9 +36,10 @@ from flow_worker.process.failure import Complaint, Failure, Terminated, failure_
 from flow_worker.process.instances import Instances
 from flow_worker.process.joining import joined
 from flow_worker.process.mailbox import Mail
+from flow_worker.process.offspring import Offspring
 from flow_worker.process.slip import Slip
 from flow_worker.process.streams import Output
-from flow_worker.process.surroundings import Identity, Offspring
+from flow_worker.process.surroundings import Identity, State
 from flow_worker.process.voice import Speech
 
 #: A finished report waits for others at most this long.
@@ -76,6 +78,9 @@ class Runner:
         ),
     ) -> None:
         self._send = send
+        #: Why this process must retire, in a sentence about a task; empty: it is as clean as new.
+        self.dirty = ""
+        self._retiring = False
         self._listening = listening
         self.speech = Speech(send)
         self._mail = Mail(send)
@@ -92,6 +97,8 @@ class Runner:
         self._passing = passing
         self._queue: collections.deque[Grant | Continue | Token] = collections.deque()
         self._parked: dict[Token, Attempt] = {}
+        #: What parked generators had changed in this process.
+        self._states: dict[Token, State] = {}
         self._pending: list[Report] = []
         self._pending_since = 0.0
         self._average_s: dict[str, float] = {}
@@ -104,8 +111,10 @@ class Runner:
         return bool(self._queue)
 
     def on_execute(self, frame: Execute) -> None:
-        """Queue grants."""
+        """Queue grants; one that must retire gives them back."""
         self._queue.extend(frame.grants)
+        if self._retiring:
+            self._give_back()
 
     def on_continue(self, frame: Continue) -> None:
         """Queue the continuation of a parked generator."""
@@ -127,6 +136,12 @@ class Runner:
         """Close every parked generator, before this process ends."""
         self._queue.extend(self._parked)
 
+    def close_parked(self) -> None:
+        """Close every parked generator now: this process is being ended."""
+        self._queue = collections.deque(self._parked)
+        while self._queue:
+            self.step()
+
     def step(self) -> None:
         """Do the next thing that is queued."""
         item = self._queue.popleft()
@@ -136,8 +151,19 @@ class Runner:
             self._continue(item)
         else:
             self._release(item)
+        if self.dirty and not self._retiring:
+            self._retiring = True
+            self._give_back()
         if not self._queue:
             self.flush()
+
+    def _give_back(self) -> None:
+        """Return what has not begun: the next task must not find what the last one left."""
+        returned = [item.token for item in self._queue if isinstance(item, Grant)]
+        self._queue = collections.deque(i for i in self._queue if not isinstance(i, Grant))
+        self._early = []  # who sent a letter sends it again
+        self.flush()
+        self._send(Dirty(self.dirty, returned))
 
     def flush(self) -> None:
         """Send the reports that wait."""
@@ -157,7 +183,7 @@ class Runner:
         attempt = self._make(grant)
         if isinstance(attempt, Ending):
             self._deliver_early()
-            self._clean()
+            self._clean(attempt)
             self._report(grant, attempt, 0.0, self._streams.end())
             return
         if grant.accepts_messages:
@@ -185,11 +211,12 @@ class Runner:
         self._enter(grant)
         if self._offspring is not None:
             self._offspring.release(attempt.kept)
+        lost = self._surroundings.put(self._states.pop(frame.token))
         if self._mail:
             with self._listening(self._mail.deliver):
-                ended = attempt.resume()
+                ended = attempt.resume(lost)
         else:
-            ended = attempt.resume()
+            ended = attempt.resume(lost)
         self._settle(attempt, ended)
 
     def _release(self, token: Token) -> None:
@@ -201,17 +228,20 @@ class Runner:
         self._enter(grant)
         if self._offspring is not None:
             self._offspring.release(attempt.kept)
+        self._surroundings.put(self._states.pop(token))  # its end does without what is lost
         attempt.close()
         self._mail.close(token)
-        self._clean()
+        released = Ending(Outcome.RELEASED)
+        self._clean(released)
         self._streams.end()
-        self._report(grant, Ending(Outcome.RELEASED), attempt.run_s, "")
+        self._report(grant, released, attempt.run_s, "")
 
     def _enter(self, grant: Grant) -> None:
         name = output.attempt_name(grant.task_id, grant.attempt, grant.token)
-        given.use(grant.given)
         self._streams.begin(name, token_seq(grant.token))
         self._surroundings.begin(grant.token, grant.attempt)
+        if self._offspring is not None:
+            self._offspring.begin()
 
     def _make(self, grant: Grant) -> Attempt | Ending:
         """Build the task, or say why this process cannot."""
@@ -223,7 +253,8 @@ class Runner:
                     return self._attempt(grant, known)
             cls = self._classes.get((grant.module, grant.family))
             if cls is None:
-                cls = load_task_class(grant.module, grant.family)
+                with self._surroundings.adopting():
+                    cls = load_task_class(grant.module, grant.family)
                 self._classes[grant.module, grant.family] = cls
             self._look_around()
         except Terminated:
@@ -248,7 +279,8 @@ class Runner:
     def _look_around(self) -> None:
         # The task's module is loaded: its library may have a setting for it.
         if not self._looked_around:
-            self._around = configured()
+            with self._surroundings.adopting():
+                self._around = configured()
             self._looked_around = True
 
     def _attempt(self, grant: Grant, task: Task) -> Attempt:
@@ -274,7 +306,7 @@ class Runner:
         if isinstance(ended, Ending):
             if grant.accepts_messages:
                 self._mail.close(grant.token)
-            self._clean()
+            self._clean(ended, attempt.run_s)
             self._report(grant, ended, attempt.run_s, self._streams.end())
             if self._instances is None:
                 self._forget(attempt.task)
@@ -282,18 +314,27 @@ class Runner:
         if self._instances is not None:
             for stub, task in zip(ended, attempt.yielded, strict=True):
                 self._instances.add(stub, task)
-        if self._offspring is not None and self._offspring.here():
+        if self._offspring is not None:
             attempt.kept = self._offspring.keep()
-        self._clean()
+        self._states[grant.token] = self._surroundings.take()
+        self._clean(None)
         self._streams.end()
         self._parked[grant.token] = attempt
         self.flush()
         self._send(Parked(grant.token, attempt.number, ended, attempt.run_s))
 
-    def _clean(self) -> None:
-        self._surroundings.end()
-        if self._offspring is not None and self._offspring.here():
-            self._offspring.end()
+    def _clean(self, ended: Ending | None, run_s: float = 0.0) -> None:
+        """Put the process back as it was before the attempt, which ended or (None) was parked."""
+        done = ended is not None and ended.outcome is Outcome.DONE
+        thorough = not done or run_s > LONG_S or not self._queue
+        reason = self._surroundings.end(thorough=thorough)
+        if self._offspring is not None:
+            if done:
+                self._offspring.succeeded()
+            elif ended is not None:
+                self._offspring.failed()
+            reason = reason or self._offspring.reason
+        self.dirty = self.dirty or reason
 
     def _report(self, grant: Grant, ending: Ending, run_s: float, tail: str) -> None:
         peak = 0
@@ -305,9 +346,16 @@ class Runner:
                 grant.token, ending.outcome, run_s, skipped=ending.skipped, peak_bytes=peak
             )
         else:
-            error, where, trace = failure.error, failure.where, failure.trace
             report = Report(
-                grant.token, ending.outcome, run_s, error, where, trace, tail, peak_bytes=peak
+                grant.token,
+                ending.outcome,
+                run_s,
+                failure.error,
+                failure.where,
+                failure.trace,
+                tail,
+                peak_bytes=peak,
+                missing=failure.missing,
             )
         before = self._average_s.get(grant.family, run_s)
         self._average_s[grant.family] = before + NEWEST_WEIGHT * (run_s - before)

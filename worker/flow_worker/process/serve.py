@@ -18,14 +18,16 @@ from pathlib import Path
 from types import FrameType
 
 from flow import tasklogs
+from flow.loading import enter_task_process
 from flow.parameters.defaults import settings
-from flow_worker.process import channel, kill
+from flow_worker.process import channel, kill, program
 from flow_worker.process.failure import Terminated
+from flow_worker.process.offspring import Offspring
 from flow_worker.process.planner import Planner
 from flow_worker.process.runner import Runner
 from flow_worker.process.slip import Slip
 from flow_worker.process.streams import NoOutput, Output
-from flow_worker.process.surroundings import Offspring, Surroundings
+from flow_worker.process.surroundings import Surroundings
 
 #: Bytes taken from the socket at a time.
 READ_BYTES = 1 << 18
@@ -133,7 +135,7 @@ class _Server:
     def run(self, stop: Callable[[], bool]) -> None:
         """Serve until the agent says Leave or is gone, or ``stop`` says so."""
         runner, planner = self._runner, self._planner
-        self._link.send(channel.Up(os.getpid()))
+        self._link.send(channel.Up(kill.own_pid()))
         while not stop():
             while runner.busy:
                 runner.step()
@@ -167,18 +169,25 @@ class _Server:
             self._planner.on_stop(frame)
         elif isinstance(frame, channel.Deliver):
             self._runner.on_deliver(frame)
+        elif isinstance(frame, channel.Load):
+            self._link.send(program.load(frame.program, frame.archive))
         else:
             self._leaving = True
 
 
-def serve(sock: socket.socket, role: str, log_dir: Path) -> int:
-    """Be a task process until the agent says Leave or is gone. Returns the exit code."""
+def serve(sock: socket.socket, role: str, log_dir: Path, *, forked: bool = False) -> int:
+    """Be a task process until the agent says Leave or is gone. Returns the exit code.
+
+    ``forked``: from a template, which has set up logging and has imported the program.
+    """
     kill.name_process(f"flow-{role}")
+    enter_task_process((Terminated,))
     with contextlib.suppress(OSError):
         log_dir.mkdir(parents=True, exist_ok=True)
     slip = Slip(log_dir)
     output = Output(log_dir, slip)
-    tasklogs.configure_or_tell(settings().logs)
+    if not forked:
+        tasklogs.configure_or_tell(settings().logs)
     link = _Link(sock)
     asked = False
 
@@ -206,11 +215,14 @@ def serve(sock: socket.socket, role: str, log_dir: Path) -> int:
     except ConnectionError:
         pass
     if asked:
+        with contextlib.suppress(ConnectionError, Terminated):
+            runner.close_parked()
         # Programs that a task started got the signal too. Once this process is gone they are
         # killed; so it stays while they clean up, and whoever sent the signal ends its patience.
         offspring.wait(TERM_WAIT_S)
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
-        os.kill(os.getpid(), signal.SIGTERM)
+        os.kill(kill.own_pid(), signal.SIGTERM)
+    offspring.end()
     output.close()
     slip.close()
     return 0
@@ -258,6 +270,14 @@ def serve_in_process(sock: socket.socket, stop: Callable[[], bool] = lambda: Fal
 def preload() -> None:
     """Import what task processes need, in the supervisor, so that each fork has it already."""
     import inspect  # noqa: F401
+    import subprocess  # noqa: F401
     import traceback  # noqa: F401
 
+    import flow.configuration
+    import flow.parameters.optional
+    import flow.parameters.scalar
     import flow.targets.local  # noqa: F401
+    import flow_worker.process.template  # noqa: F401  and with it what imports programs
+    from flow_worker.process import sources
+
+    sources.know_own_modules()

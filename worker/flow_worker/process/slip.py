@@ -21,6 +21,7 @@ from typing import NamedTuple
 import msgspec
 
 from flow.messages.shared import Report
+from flow_worker.process.kill import own_pid
 
 SLIP_BYTES = 64 << 10
 _NAME_BYTES = 512
@@ -43,7 +44,7 @@ class Slip:
     """The writing side, in the task process."""
 
     def __init__(self, log_dir: Path) -> None:
-        self._path = slip_path(log_dir, os.getpid())
+        self._path = slip_path(log_dir, own_pid())
         try:
             with open(self._path, "wb+") as file:
                 # Reserved now: writing to a mapped hole of a full disk would kill the process.

@@ -11,6 +11,7 @@ import sys
 from pathlib import Path
 from typing import TextIO
 
+from flow_worker.process.kill import own_pid
 from flow_worker.process.output import current_path, keep, tail_of
 from flow_worker.process.slip import Slip
 
@@ -20,7 +21,7 @@ class Output:
 
     def __init__(self, log_dir: Path, slip: Slip) -> None:
         self._log_dir = log_dir
-        self._current = current_path(log_dir, os.getpid())
+        self._current = current_path(log_dir, own_pid())
         self._slip = slip
         self._name = ""
         self._fd = -1
@@ -86,6 +87,17 @@ class Output:
         if os.fstat(self._fd).st_size > 0:
             os.ftruncate(self._fd, 0)
 
+    def empty(self) -> None:
+        """Forget what was written, and leave the streams as somebody made them."""
+        for stream in (sys.stdout, sys.stderr):
+            with contextlib.suppress(OSError, ValueError, AttributeError):  # it may be anything
+                stream.flush()
+        os.ftruncate(self._fd, 0)
+
+    def let_go(self) -> None:
+        """In a fork: forget the file, which is the parent's."""
+        os.close(self._fd)
+
     def close(self) -> None:
         """Remove the temporary file."""
         with contextlib.suppress(OSError):
@@ -115,6 +127,20 @@ class Output:
 
     def _give_streams(self) -> None:
         sys.stdout, sys.stderr = self._streams
+
+
+def replace_foreign() -> None:
+    """Have ``sys.stdout`` and ``sys.stderr`` write to descriptors 1 and 2, whatever they did.
+
+    A stream that does already stays: logging of the program may hold it.
+    """
+    for name, fd in (("stdout", 1), ("stderr", 2)):
+        try:
+            own = getattr(sys, name).fileno() == fd
+        except (AttributeError, OSError, ValueError):  # it may be anything, or closed
+            own = False
+        if not own:
+            setattr(sys, name, _stream(fd))
 
 
 def _stream(fd: int) -> TextIO:

@@ -1,9 +1,10 @@
-"""The supervisor: guard of the agent and fork server of its task processes.
+"""The supervisor: guard of the agent and fork server of its templates.
 
 It is small on purpose: one thread, no zmq, no user code, so that a fork takes milliseconds and is
 safe (rule W10), and so that nothing a task or the network does can stop it. Three duties:
 
-* *Fork*: the agent asks over the control socket; the child is told to the agent with its pid.
+* *Fork*: the agent asks over the control socket; the child is told to the agent with its pid. What
+  a template is to fork is passed on to it, and what it tells of that is passed back (``relay``).
 * *Reap*: as subreaper (or PID 1) it inherits every orphan. A child it does not know is what a dead
   task process left behind: it is killed, and the death is reported only when nothing is left.
 * *Guard* (rule W8): when the agent dies, or its loop stands still for G, every task process is
@@ -29,8 +30,11 @@ import msgspec
 from flow.errors import ExitCode
 from flow.ids import WorkerUid, new_uid
 from flow_worker.capacity import oom_kills
+from flow_worker.core.config import ADOPTED_PROCESS
 from flow_worker.process import birth, control, kill, marker, output, slip
+from flow_worker.process.brood import STRAY_POLL_S, STUCK_S, Brood, dead_children
 from flow_worker.process.nursery import Nursery
+from flow_worker.process.relay import Relay
 
 #: ``run(nursery, predecessors)``: the agent's whole life, in its own process.
 RunAgent = Callable[[Nursery, list[WorkerUid]], int]
@@ -47,10 +51,6 @@ BACKOFF_FIRST_S = 0.2
 BACKOFF_MAX_S = 10.0
 #: So many agents in a row that never beat once: something is broken for good.
 STILLBORN_MAX = 5
-#: How long strays may survive SIGKILL before their task process counts as stuck.
-STUCK_S = 5.0
-#: While strays are dying, how often to look.
-STRAY_POLL_S = 0.02
 #: Older ones have lost their leases anyway.
 PREDECESSORS_MAX = 64
 _STOP_SIGNALS = frozenset({signal.SIGTERM, signal.SIGINT, signal.SIGHUP})
@@ -64,16 +64,8 @@ class Settings(msgspec.Struct, frozen=True):
     log_dir: Path
     stall_s: float = 5.0  #: G: how long the agent's loop may stand still
     parent_fd: int = -1  #: readable or closed: who started this worker is gone; below 0: nobody
-
-
-class _Task(msgspec.Struct):
-    """One forked task process."""
-
-    process: int
-    entry: kill.Entry
-    ended: tuple[int, int, bool] | None = None  #: (signal, code, oom) once reaped
-    since: float = 0.0
-    stuck: bool = False
+    #: of a template that was forked before this worker began: its line, the agent's socket to it
+    template: tuple[int, ...] = ()
 
 
 def supervise(run_agent: RunAgent, settings: Settings) -> int:
@@ -92,20 +84,20 @@ class _Supervisor:
         self._page = control.Page(settings.stall_s)
         self._stall_s = settings.stall_s
         self._marker = os.environ.get(marker.VARIABLE, "")
-        self._tasks: dict[int, _Task] = {}
-        self._strangers: frozenset[int] = frozenset()
+        self._brood = Brood(self._tell)
+        #: by the pid of the template
+        self._relays: dict[int, Relay] = {}
         self._dead_uids: list[WorkerUid] = []
         self._uid: WorkerUid = ""
         self._agent: kill.Entry | None = None
         self._agent_status: int | None = None
-        self._agent_since = 0.0
         self._sock: socket.socket | None = None
+        self._adopted: socket.socket | None = None
         self._outbox: collections.deque[control.Packet] = collections.deque()
         self._wake_r, self._wake_w = -1, -1
         self._parent_fd = settings.parent_fd
         self._signals: list[int] = []
         self._stop_asked = False
-        self._strays_since: float | None = None
         self._oom_kills = 0
 
     # ------------------------------------------------------------ life
@@ -113,9 +105,13 @@ class _Supervisor:
     def run(self) -> int:
         self._prepare()
         failures = stillborn = 0
+        rehearsed = bool(self._settings.template)  # hardly anything is forked here then
         while True:
             started = control.boottime()
             self._start_agent()
+            if not rehearsed:  # while the agent imports what it needs
+                _rehearse()
+                rehearsed = True
             code = self._guard()
             stillborn = stillborn + 1 if self._page.beat == 0 else 0
             self._clear(control.boottime() + STUCK_S)
@@ -124,15 +120,22 @@ class _Supervisor:
             if self._signals or (self._stop_asked and -code in _STOP_SIGNALS):
                 code = ExitCode.OK
                 break
+            if self._stop_asked:  # the next one would not know of it, and work on
+                _say(f"the agent {_death(code)} after it was told to stop")
+                code = ExitCode.INTERNAL
+                break
             if stillborn >= STILLBORN_MAX:
                 _say(f"the agent cannot start (exit code {code}); giving up")
                 code = ExitCode.INTERNAL
                 break
+            _say(f"the agent {_death(code)}; starting it again")
             failures = failures + 1 if control.boottime() - started < YOUNG_S else 0
             if self._rest(failures):
                 code = ExitCode.OK
                 break
         self._forget_files()
+        for number in (signal.SIGTERM, signal.SIGINT):  # it is over; Python's end would die of them
+            signal.signal(number, signal.SIG_IGN)
         return int(code)
 
     def _prepare(self) -> None:
@@ -142,7 +145,9 @@ class _Supervisor:
             marker.kill_dead_workers_leftovers()
         self._settings.log_dir.mkdir(parents=True, exist_ok=True)
         self._forget_files()
-        self._strangers = frozenset(one.pid for one in self._children())
+        self._brood.settle()
+        if self._settings.template:
+            self._adopt(*self._settings.template)
         self._oom_kills = oom_kills()
         self._wake_r, self._wake_w = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
         signal.set_wakeup_fd(self._wake_w, warn_on_full_buffer=False)
@@ -151,8 +156,24 @@ class _Supervisor:
         if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:  # not under nohup
             signal.signal(signal.SIGHUP, lambda *_: self._signals.append(signal.SIGTERM))
         signal.signal(signal.SIGCHLD, lambda *_: None)
-        _preload()
+        if not self._settings.template:
+            _preload()
         gc.freeze()  # children share these pages instead of copying them at their first collection
+
+    def _adopt(self, line: int, sock: int) -> None:
+        """Take over the template that was forked in this process before it executed this program.
+
+        It is its only child then, and is told to the agent as any other.
+        """
+        self._adopted = socket.socket(fileno=sock)
+        relay = Relay(ADOPTED_PROCESS, socket.socket(fileno=line))
+        found, self._brood.strangers = self._brood.strangers, frozenset()
+        for pid in found:
+            self._relays[pid] = relay
+            self._brood.add(ADOPTED_PROCESS, pid)
+        if not found:
+            relay.close()
+            self._tell(control.Gone(ADOPTED_PROCESS, 0, 0, os.EX_OSERR, False))
 
     def _rest(self, failures: int) -> bool:
         """Wait before the next agent; True when a signal asked to end meanwhile."""
@@ -176,19 +197,23 @@ class _Supervisor:
         if pid == 0:
             birth.finish(lambda: self._be_agent(theirs, predecessors))
         theirs.close()
+        if self._adopted is not None:
+            self._adopted.close()
+            self._adopted = None
         ours.setblocking(False)
         self._sock = ours
         self._agent = kill.entry(pid)
         self._agent_status = None
-        self._agent_since = control.boottime()
+        self._brood.others[pid] = None
 
     def _be_agent(self, theirs: socket.socket, predecessors: list[WorkerUid]) -> int:
         kill.name_process("flow-agent")
         birth.reset_signals()
         os.setsid()  # a Ctrl-C at the terminal reaches the supervisor only, which passes it on
-        birth.close_all_but(theirs.fileno())
+        adopted = self._adopted
+        birth.close_all_but(theirs.fileno(), *([adopted.fileno()] if adopted is not None else []))
         log_dir = self._settings.log_dir
-        nursery = Nursery(theirs, self._page, self._uid, log_dir, self._marker)
+        nursery = Nursery(theirs, self._page, self._uid, log_dir, self._marker, adopted)
         return self._run_agent(nursery, predecessors)
 
     # ------------------------------------------------------------ the loop
@@ -198,7 +223,9 @@ class _Supervisor:
         last = control.boottime()
         alive_at = last
         while self._agent_status is None:
-            self._sleep(STRAY_POLL_S if self._strays_since or self._outbox else self._poll_s())
+            waits = self._brood.strays_since or self._outbox
+            waits = waits or any(relay.waits for relay in self._relays.values())
+            self._sleep(STRAY_POLL_S if waits else self._poll_s())
             now = control.boottime()
             if now - last > self._poll_s() + OVERSLEPT_S:
                 alive_at = now  # frozen together: give the agent its whole term again
@@ -207,13 +234,13 @@ class _Supervisor:
             self._flush()
             self._serve()
             self._reap()
-            self._tell_ended(now)
+            self._brood.tell_ended(now)
             alive_at = max(alive_at, self._page.beat)
             limit_s = self._page.stall_s if self._page.beat else START_S
             if self._agent_status is None and now - alive_at > limit_s and self._agent:
                 _say(f"the agent made no progress for {now - alive_at:.1f} s: killed")
                 kill.send(self._agent, signal.SIGKILL)
-                self._kill_tasks()
+                self._brood.kill_all()
         return os.waitstatus_to_exitcode(self._agent_status)
 
     def _pass_signals_on(self) -> None:
@@ -234,6 +261,7 @@ class _Supervisor:
             watched.append(self._sock.fileno())
         if self._parent_fd >= 0:
             watched.append(self._parent_fd)
+        watched += [fd for relay in self._relays.values() if (fd := relay.fileno()) >= 0]
         ready, _, _ = select.select(watched, [], [], seconds)
         if self._parent_fd in ready:
             self._parent_fd = -1
@@ -242,7 +270,10 @@ class _Supervisor:
             os.read(self._wake_r, 4096)
 
     def _serve(self) -> None:
-        """Fork what the agent asked for."""
+        """Fork what the agent asked for, or pass it on."""
+        for relay in self._relays.values():
+            relay.flush()
+            self._pass_back(relay)
         while self._sock is not None:
             try:
                 data, fds = control.receive(self._sock)
@@ -255,34 +286,57 @@ class _Supervisor:
                 self._sock = None  # it is dying; its status follows
                 return
             (fd,) = fds
-            self._fork_task(control.decode_at_supervisor.decode(data), fd)
+            self._fork(control.decode_fork.decode(data), fd)
 
-    def _fork_task(self, asked: control.Fork, fd: int) -> None:
+    def _fork(self, asked: control.Fork, fd: int) -> None:
+        if asked.parent:
+            for relay in self._relays.values():
+                if relay.process == asked.parent:
+                    relay.ask(asked, fd)
+                    return
+            os.close(fd)  # the template is gone
+            self._tell(control.Gone(asked.process, 0, 0, os.EX_OSERR, False))
+            return
+        lines = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         supervisor = os.getpid()
         try:
             pid = os.fork()
         except OSError:
-            os.close(fd)
+            pid = -1
+        if pid == 0:
+            birth.finish(lambda: self._be_task(asked, fd, lines[1], supervisor))
+        os.close(fd)
+        lines[1].close()
+        if pid < 0 or asked.role != "template":
+            lines[0].close()
+        if pid < 0:
             self._tell(control.Gone(asked.process, 0, 0, os.EX_OSERR, False))
             return
-        if pid == 0:
-            birth.finish(lambda: self._be_task(asked, fd, supervisor))
-        os.close(fd)
-        entry = kill.entry(pid)
-        assert entry is not None  # not reaped yet, so it is in the table
-        self._tasks[pid] = _Task(asked.process, entry)
-        self._tell(control.Born(asked.process, pid, entry.started))
+        if asked.role == "template":
+            self._relays[pid] = Relay(asked.process, lines[0])
+        self._brood.add(asked.process, pid)
 
-    def _be_task(self, asked: control.Fork, fd: int, supervisor: int) -> int:
+    def _be_task(self, asked: control.Fork, fd: int, line: socket.socket, supervisor: int) -> int:
         birth.reset_signals()
         os.setsid()
-        birth.close_all_but(fd)
+        birth.close_all_but(fd, line.fileno())
         birth.die_with(supervisor)
-        birth.be_killed_first()
-        from flow_worker.process import serve
+        birth.be_killed_first(asked.role)
+        from flow_worker.process import serve, template
 
         sock = socket.socket(fileno=fd)
+        if asked.role == "template":
+            return template.serve_as_template(sock, line, self._settings.log_dir)
+        line.close()
         return serve.serve(sock, asked.role, self._settings.log_dir)
+
+    def _pass_back(self, relay: Relay) -> None:
+        """Tell the agent what a template tells."""
+        for packet in relay.read():
+            if isinstance(packet, control.Gone) and packet.signal == signal.SIGKILL:
+                # only here it is known what the kernel has killed so far
+                packet = msgspec.structs.replace(packet, oom=self._oom_happened())
+            self._tell(packet)
 
     def _tell(self, packet: control.Packet) -> None:
         self._outbox.append(packet)
@@ -303,53 +357,15 @@ class _Supervisor:
 
     def _reap(self) -> None:
         """Collect every dead child: the agent, task processes, orphans, and, as PID 1, anyone."""
-        while True:
-            try:
-                pid, status = os.waitpid(-1, os.WNOHANG)
-            except ChildProcessError:
-                break
-            if pid == 0:
-                break
+        for pid, status in dead_children():
+            killed = os.waitstatus_to_exitcode(status) == -signal.SIGKILL
             if self._agent is not None and pid == self._agent.pid:
                 self._agent_status = status
-            elif (task := self._tasks.get(pid)) is not None:
-                code = os.waitstatus_to_exitcode(status)
-                killed = code == -signal.SIGKILL
-                task.ended = (max(0, -code), max(0, code), killed and self._oom_happened())
-                task.since = control.boottime()
-
-    def _tell_ended(self, now: float) -> None:
-        """Report reaped task processes once nothing that they left behind is alive."""
-        ended = [task for task in self._tasks.values() if task.ended is not None]
-        if not ended:
-            return
-        strays = self._kill_strays()
-        self._strays_since = now if strays else None
-        for task in ended:
-            assert task.ended is not None
-            if not strays:
-                del self._tasks[task.entry.pid]
-                self._tell(control.Gone(task.process, task.entry.pid, *task.ended))
-            elif now - task.since > STUCK_S and not task.stuck:
-                task.stuck = True
-                self._tell(control.Stuck(task.process))
-
-    def _kill_strays(self) -> list[kill.Entry]:
-        """SIGKILL every child that is neither ours nor was here before; return who still runs."""
-        strays = [one for one in self._children() if one.pid not in self._tasks and one.runs]
-        if self._agent is not None:
-            strays = [one for one in strays if one.pid != self._agent.pid]
-        strays = [one for one in strays if one.pid not in self._strangers]
-        if strays:
-            kill.kill_trees(strays)
-        return strays
-
-    def _children(self) -> list[kill.Entry]:
-        own = os.getpid()
-        return [one for one in kill.table().values() if one.parent == own]
-
-    def _kill_tasks(self) -> None:
-        kill.kill_trees([task.entry for task in self._tasks.values() if task.ended is None])
+            self._brood.reaped(pid, status, killed and self._oom_happened())
+            relay = self._relays.pop(pid, None)
+            if relay is not None:
+                self._pass_back(relay)
+                relay.hand_over(self._brood)
 
     def _clear(self, until: float) -> None:
         """After the agent's death: kill and reap everything, so that the next one can certify it.
@@ -357,16 +373,19 @@ class _Supervisor:
         What survives SIGKILL (uninterruptible sleep) is waited for: certifying it dead would
         allow a second execution.
         """
-        self._strays_since = None
+        brood = self._brood
+        brood.strays_since = None
         while True:
-            self._kill_tasks()
+            brood.kill_all()
+            for relay in self._relays.values():
+                relay.read()
             self._reap()
-            strays = self._kill_strays()
-            for pid in [pid for pid, task in self._tasks.items() if task.ended is not None]:
-                del self._tasks[pid]
+            strays = brood.kill_strays()
+            for pid in [pid for pid, task in brood.tasks.items() if task.ended is not None]:
+                del brood.tasks[pid]
                 left = slip.take(self._settings.log_dir, pid)
                 output.adopt(self._settings.log_dir, pid, left.name)
-            if not self._tasks and not strays:
+            if not (brood.tasks or strays or self._relays):
                 break
             if control.boottime() > until:
                 _say("a task process survives SIGKILL (uninterruptible sleep); waiting for it")
@@ -398,6 +417,20 @@ def _preload() -> None:
     from flow_worker.process import serve
 
     serve.preload()
+
+
+def _rehearse() -> None:
+    from flow_worker.process import rehearsal
+
+    rehearsal.rehearse()
+    gc.collect()
+    gc.freeze()
+
+
+def _death(code: int) -> str:
+    if code >= 0:
+        return f"ended with exit code {code}"
+    return f"was killed by {signal.Signals(-code).name}"
 
 
 def _say(text: str) -> None:

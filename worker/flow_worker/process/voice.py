@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import math
-import os
 import threading
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -24,6 +23,7 @@ from flow.messages.speech import (
     Words,
 )
 from flow_worker.process.channel import Frame, Says
+from flow_worker.process.kill import own_pid
 
 #: Between two frames about the words of the same process.
 PAUSE_S = 0.1
@@ -123,7 +123,7 @@ class Speech:
 
     def __init__(self, send: Callable[[Frame], None]) -> None:
         self._send = send
-        self._pid = os.getpid()
+        self._pid = own_pid()
         self._changed = threading.Condition(threading.Lock())
         #: held while words are taken and sent, so that a flush leaves nothing behind it
         self._sending = threading.Lock()
@@ -142,7 +142,7 @@ class Speech:
 
         That is after the attempt, and in processes that the task forked.
         """
-        if os.getpid() != self._pid:
+        if own_pid() != self._pid:
             yield False
             return
         with self._changed:

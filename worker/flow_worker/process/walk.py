@@ -6,13 +6,16 @@ whatever it raises becomes an error of its task.
 
 from __future__ import annotations
 
+import itertools
+import os
 from collections.abc import Iterator
+from typing import Any
 
 import msgspec
 
-from flow import given, registry
+from flow import registry, typed
 from flow.completeness import Answer, Checker
-from flow.dialects import dialect_of, is_task
+from flow.dialects import dialect_of, is_task, key_of
 from flow.errors import UsageError
 from flow.events import Event
 from flow.loading import load_task_class
@@ -24,6 +27,7 @@ from flow_worker.process.attempt import Passing, stub_of
 from flow_worker.process.failure import Complaint, Failure, failure_of
 from flow_worker.process.instances import Instances
 from flow_worker.process.policies import Policies
+from flow_worker.process.whereabouts import paths_of, sendable
 
 #: Limits of one chunk.
 CHUNK_ITEMS_MAX = 1_000
@@ -34,11 +38,18 @@ EDGES_MAX = 5_000
 PARAMS_BYTES_MAX = 256 << 10
 #: So many tasks are asked whether they are complete before their requirements are looked at.
 SLICE = 1_000
+#: Outputs of a task whose places are told.
+PLACES_MAX = 100
 #: Rough size of what msgpack adds, per item.
 _STUB_BYTES = 12
 _EDGE_BYTES = 5
 _SPEC_BYTES = 12
 _POLICY_BYTES = 120
+
+
+_ALL_TEXT: dict[str, Any] = {}
+#: What tells a task from others of this process.
+Key = tuple[Any, ...]
 
 
 class Walk:
@@ -50,16 +61,16 @@ class Walk:
         expand_max: int,
         instances: Instances | None,
         passing: Passing,
-        given: bytes = b"",
     ) -> None:
         self._instances = instances
-        self._given = given
         self._passing = passing
         self._asked = stubs
         self._left = max(expand_max, len(stubs))
         self._count = 0
-        self._indices: dict[str, int] = {}
-        self._policies = Policies(given)
+        self._indices: dict[Key, int] = {}
+        #: Values of tasks that are no text: their ids do not tell them from what reads the same.
+        self._untyped: dict[Key, dict[str, Any]] = {}
+        self._policies = Policies()
         self._classes: dict[tuple[str, str], type[Task]] = {}
         self._broken: dict[tuple[str, str], Exception] = {}
         self._checker = Checker()
@@ -74,8 +85,6 @@ class Walk:
             if task is not None:
                 level.append((self._count - 1, task))
             yield from self._full()
-        if self._given and len(level) == len(self._asked):
-            self._sort_out()
         while level and self._left > 0:
             below: list[tuple[int, Task]] = []
             for at in range(0, len(level), SLICE):
@@ -89,13 +98,18 @@ class Walk:
             level = below
         yield encode_chunk(self._chunk)
 
-    def _sort_out(self) -> None:
-        """Tell values for other tasks from those which only looked like it, of the roots' own."""
-        if all(stub.task_id for stub in self._asked):
-            return  # no roots: it is done
-        taken = given.taken(self._given)
-        self._chunk = msgspec.structs.replace(self._chunk, given=taken)
-        self._policies = Policies(taken)
+    def places(self) -> Iterator[bytes]:
+        """Say where the outputs of the tasks are that were asked about, in one chunk."""
+        for index, stub in enumerate(self._asked):
+            try:
+                for path in itertools.islice(paths_of(self.build(stub)), PLACES_MAX):
+                    place = sendable(os.path.abspath(path))
+                    self._chunk.errors.append(PlanError(index, "where", place))
+            except self._passing:
+                raise
+            except BaseException as e:  # user code
+                self._add_error(index, "import", failure_of(e))
+        yield encode_chunk(self._chunk)
 
     def _full(self) -> Iterator[bytes]:
         chunk = self._chunk
@@ -112,6 +126,8 @@ class Walk:
         try:
             task = self.build(stub)
             true = _small(stub_of(task))
+            key = key_of(task)
+            self._same_values(key, task)
         except self._passing:
             raise
         except BaseException as e:  # modules, parameters and constructors are user code
@@ -121,7 +137,7 @@ class Walk:
         if self._instances is not None:
             self._instances.add(true, task)
         # Two requested items may turn out to be one task: each is answered.
-        self._indices.setdefault(true.task_id, self._count)
+        self._indices.setdefault(key, self._count)
         self._add_stub(true)
         return task
 
@@ -178,15 +194,19 @@ class Walk:
             if new is not None:
                 self._add_policy(new)
             external = not answer and is_external(task)
-            required = [] if answer or external else _requirements(task)
+            required = {} if answer or external else self._requirements(task)
             met = self._indices
             named = [
-                (one, None if one.task_id in met else _small(stub_of(one))) for one in required
+                (key, one, None if key in met else _small(stub_of(one)))
+                for key, one in required.items()
             ]
         except self._passing:
             raise
         except BaseException as e:  # requires() and properties are user code
-            self._add_error(index, "requires", failure_of(e))
+            failure = failure_of(e)
+            if failure.kind == _Broken.kind:  # of what is required, not of what was asked for
+                failure = msgspec.structs.replace(failure, kind="")
+            self._add_error(index, "requires", failure)
             task.trigger_event(Event.BROKEN_TASK, task, e)
             yield from self._full()
             return
@@ -205,15 +225,15 @@ class Walk:
         self,
         index: int,
         task: Task,
-        named: list[tuple[Task, Stub | None]],
+        named: list[tuple[Key, Task, Stub | None]],
         below: list[tuple[int, Task]],
     ) -> Iterator[bytes]:
         edges = []
-        for child, stub in named:
+        for key, child, stub in named:
             if stub is None:
-                known = self._indices[child.task_id]
+                known = self._indices[key]
             else:
-                known = self._indices[stub.task_id] = self._add_stub(stub)
+                known = self._indices[key] = self._add_stub(stub)
                 if self._instances is not None:
                     self._instances.add(stub, child)
                 below.append((known, child))
@@ -225,6 +245,33 @@ class Walk:
             self._chunk.edges.append((index, piece))
             self._bytes += _EDGE_BYTES * len(piece)
             yield from self._full()
+
+    def _requirements(self, task: Task) -> dict[Key, Task]:
+        """Return what a task requires, without repetitions; raises for what is no task."""
+        required: dict[Key, Task] = {}
+        for child in task.deps():
+            if not isinstance(child, Task) and not is_task(child):
+                if hasattr(child, "exists"):
+                    raise Complaint(
+                        "requires() can not return Target objects. Wrap it in an ExternalTask class"
+                    )
+                kind = type(child).__name__
+                raise Complaint(f"requires() must return Task objects, not {child!r:.200} ({kind})")
+            key = key_of(child)
+            self._same_values(key, child)
+            required[key] = child
+        return required
+
+    def _same_values(self, key: Key, task: Task) -> None:
+        """Refuse a second task whose id is that of one with other values. Raises ``Complaint``."""
+        values = dialect_of(type(task)).untyped(task) or _ALL_TEXT
+        known = self._untyped.setdefault(key, values)
+        if known is not values and not _are_same(known, values):
+            raise Complaint(
+                f"two tasks have the id {task.task_id}: one with {_shown(known)}, one with "
+                f"{_shown(values)}. What reads the same makes no difference to an id: declare the "
+                "parameter as what it is, as BoolParameter or IntParameter"
+            )
 
     # ------------------------------------------------------------ the chunk
 
@@ -275,16 +322,14 @@ def _small(stub: Stub) -> Stub:
     return stub
 
 
-def _requirements(task: Task) -> list[Task]:
-    """Return what a task requires, without repetitions; raises for what is no task."""
-    required = {}
-    for child in task.deps():
-        if not isinstance(child, Task) and not is_task(child):
-            if hasattr(child, "exists"):
-                raise Complaint(
-                    "requires() can not return Target objects. Wrap it in an ExternalTask class"
-                )
-            kind = type(child).__name__
-            raise Complaint(f"requires() must return Task objects, not {child!r:.200} ({kind})")
-        required[child.task_id] = child
-    return list(required.values())
+def _are_same(known: dict[str, Any], values: dict[str, Any]) -> bool:
+    """Compare with types: 1, 1.0 and True are equal and not the same."""
+    try:
+        return typed.write(known) == typed.write(values)
+    except (typed.Untold, ValueError, RecursionError):
+        return True  # what cannot be told is refused for that
+
+
+def _shown(values: dict[str, Any]) -> str:
+    named = ", ".join(f"{name}={value!r:.100}" for name, value in values.items())
+    return named or "text"

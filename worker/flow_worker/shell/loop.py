@@ -6,6 +6,7 @@ so that nothing can look alive here that is not (rule W8).
 
 from __future__ import annotations
 
+import collections
 import os
 import random
 import signal
@@ -19,12 +20,14 @@ from flow.errors import ExitCode, FlowError
 from flow.ids import WorkerUid, new_uid
 from flow.transport import Poller
 from flow_worker.core import effects, events
+from flow_worker.core.config import ADOPTED_PROCESS
 from flow_worker.core.events import StopKind
 from flow_worker.core.machine import Worker
 from flow_worker.shell.clock import boottime
 from flow_worker.shell.link import Link
 from flow_worker.shell.logs import Log
 from flow_worker.shell.measure import Measure
+from flow_worker.shell.packages import PackageCache
 from flow_worker.shell.pipes import Pipes
 from flow_worker.shell.settings import AgentSettings, worker_config
 
@@ -34,8 +37,6 @@ TURN_S_MAX = 0.5
 DEAF_S = 1.0
 #: How long leftovers are killed after the supervisor's death.
 LEFTOVERS_S = 5.0
-#: The number the core gives the process of an attached program.
-ATTACHED_PROCESS = 1
 _TICK = events.Tick()
 _TURN_ENDED = events.TurnEnded()
 
@@ -45,6 +46,7 @@ class Nursery(Protocol):
 
     uid: WorkerUid
     guard_alive: bool
+    adopted: socket.socket | None
 
     def fileno(self) -> int:
         """The descriptor to poll for reading; below 0: there is none."""
@@ -64,7 +66,7 @@ class Nursery(Protocol):
     def tick(self, now: float | None = None) -> Iterable[events.Event]:
         """Do what is due."""
 
-    def spawn(self, process: int, role: str) -> socket.socket:
+    def spawn(self, process: int, role: str, parent: int = 0) -> socket.socket:
         """Ask for a task process."""
 
     def kill(self, process: int, grace_s: float = 0.0) -> None:
@@ -83,6 +85,7 @@ class AttachedNursery:
     def __init__(self) -> None:
         self.uid = new_uid()
         self.guard_alive = True
+        self.adopted: socket.socket | None = None
 
     def fileno(self) -> int:
         """There is nobody to listen to."""
@@ -106,7 +109,7 @@ class AttachedNursery:
         """Nothing is ever due."""
         return []
 
-    def spawn(self, process: int, role: str) -> socket.socket:
+    def spawn(self, process: int, role: str, parent: int = 0) -> socket.socket:
         """The core never asks for a process here."""
         raise FlowError("an attached worker starts no processes")
 
@@ -144,10 +147,15 @@ class AgentLoop:
     ) -> None:
         self._nursery = nursery
         self._log = Log(worker=settings.name)
-        self._core = Worker(worker_config(settings, nursery.uid, predecessors), random.Random())
+        adopted = nursery.adopted is not None
+        config = worker_config(settings, nursery.uid, predecessors, adopted=adopted)
+        self._core = Worker(config, random.Random())
         self._poller = Poller()
         self._link = Link(settings.coordinator)
         self._pipes = Pipes(self._poller)
+        self._packages = PackageCache(settings.packages_dir)
+        #: what the core's own effects brought about in this turn
+        self._found: collections.deque[events.PackageAt] = collections.deque()
         self._measure = Measure()
         self._measure_at = boottime()
         self._deaf: dict[int, float] = {}  #: process: when to kill it
@@ -167,7 +175,10 @@ class AgentLoop:
         if self._parent_fd >= 0:
             self._poller.register(self._parent_fd, "parent")
         if attached is not None:
-            self._pipes.add(ATTACHED_PROCESS, attached)
+            self._pipes.add(ADOPTED_PROCESS, attached)
+        elif self._nursery.adopted is not None:
+            self._processes[ADOPTED_PROCESS] = None
+            self._pipes.add(ADOPTED_PROCESS, self._nursery.adopted)
         signal.set_wakeup_fd(self._wake_w, warn_on_full_buffer=False)
         for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
             signal.signal(number, lambda *_: None)
@@ -185,6 +196,7 @@ class AgentLoop:
         signal.set_wakeup_fd(-1)
         self._link.close()
         self._pipes.close()
+        self._packages.close()
         if not self._nursery.guard_alive:
             end = boottime() + LEFTOVERS_S
             while not self._nursery.kill_leftovers() and boottime() < end:
@@ -195,7 +207,7 @@ class AgentLoop:
     # ------------------------------------------------------------ one turn
 
     def _timeout_s(self, now: float) -> float:
-        due = now + TURN_S_MAX
+        due = now if self._found else now + TURN_S_MAX
         for deadline in (self._core.next_deadline(), self._nursery.next_deadline()):
             if deadline is not None and deadline < due:
                 due = deadline
@@ -226,6 +238,8 @@ class AgentLoop:
                 self._read_process(key[1], now)
         self._look_around(now)
         self._hear(self._nursery.tick(now), now)
+        while self._found:
+            self._handle(self._found.popleft(), now)
         self._handle(_TURN_ENDED, now)
         self._pipes.flush()
 
@@ -296,11 +310,17 @@ class AgentLoop:
 
     def _act(self, effect: effects.Effect) -> None:
         if isinstance(effect, effects.StartProcess):
-            sock = self._nursery.spawn(effect.process, effect.role)
+            sock = self._nursery.spawn(effect.process, effect.role, effect.parent)
             self._processes[effect.process] = None
             self._pipes.add(effect.process, sock)
         elif isinstance(effect, effects.KillProcess):
             self._nursery.kill(effect.process, effect.grace_s)
+        elif isinstance(effect, effects.SeekPackage):
+            self._found.append(self._packages.seek(effect.package))
+        elif isinstance(effect, effects.KeepPiece):
+            self._found.append(self._packages.keep(effect))
+        elif isinstance(effect, effects.LetGo):
+            self._packages.let_go(effect.package)
         elif isinstance(effect, effects.Note):
             self._log(effect.phrase, effect.fields, effect.level)
         elif isinstance(effect, effects.Exit):

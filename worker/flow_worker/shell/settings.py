@@ -26,12 +26,22 @@ class AgentSettings(msgspec.Struct, frozen=True, kw_only=True):
     code: str = ""
     version: str = ""
     attached: bool = False
+    inherits: bool = False  #: started with a template that is a fork of the calling program
     runner_tasks_max: int = 10_000
     runner_bytes_max: int = 0
+    imports_max: int = 2
+    templates_bytes_max: int = 0
+    reuse_code: bool = False
+    import_timeout_s: float = 600.0
+    packages_dir: Path = Path()  #: see ``flow_worker.process.packages``
 
 
 def worker_config(
-    settings: AgentSettings, uid: WorkerUid, predecessors: list[WorkerUid]
+    settings: AgentSettings,
+    uid: WorkerUid,
+    predecessors: list[WorkerUid],
+    *,
+    adopted: bool = False,
 ) -> WorkerConfig:
     """Add what belongs to one start of the agent and to this machine."""
     host = socket.gethostname()
@@ -50,9 +60,15 @@ def worker_config(
         capacity=settings.capacity,
         predecessors=predecessors,
         attached=settings.attached,
+        inherits=settings.inherits,
+        adopted=adopted,
         drain_grace_s=settings.drain_grace_s,
         runner_tasks_max=settings.runner_tasks_max,
         runner_bytes_max=settings.runner_bytes_max,
+        imports_max=settings.imports_max,
+        templates_bytes_max=settings.templates_bytes_max,
+        reuse_code=settings.reuse_code,
+        import_timeout_s=settings.import_timeout_s,
     )
 
 

@@ -1,0 +1,48 @@
+"""What the coordinator's loop makes of messages that cannot be sent as they are."""
+
+from __future__ import annotations
+
+from typing import Any, cast
+
+from flow.errors import ExitCode
+from flow.messages import client, codec
+from flow.messages import worker as wire
+from flow.messages.shared import Grant
+from flow_coordinator.core.effects import SendNow
+from flow_coordinator.shell.loop import Loop
+
+
+class Wire:
+    """A socket that keeps what it is given, and a log that keeps what it is told."""
+
+    def __init__(self) -> None:
+        self.sent: list[bytes] = []
+        self.said: list[str] = []
+
+    def send(self, peer: bytes, data: bytes) -> bool:
+        """Keep it."""
+        self.sent.append(data)
+        return True
+
+    def say(self, level: str, phrase: str, **fields: Any) -> None:
+        """Keep the phrase."""
+        self.said.append(phrase)
+
+
+def test_answer_that_is_too_large_is_an_error_to_who_asked() -> None:
+    wire_ = Wire()
+    loop = Loop(cast(Any, None), cast(Any, None), cast(Any, wire_), cast(Any, wire_))
+    loop._transmit(SendNow(b"client", client.Changed(3, "x" * (2 << 20), 1)))
+    (data,) = wire_.sent
+    answer = codec.decode_at_client(data)
+    assert isinstance(answer, client.Failed) and answer.request == 3
+    assert answer.code == ExitCode.INTERNAL and "over the limit" in answer.error
+    assert wire_.said == ["message too large"]
+
+
+def test_message_to_a_worker_that_is_too_large_is_told_in_the_log() -> None:
+    wire_ = Wire()
+    loop = Loop(cast(Any, None), cast(Any, None), cast(Any, wire_), cast(Any, wire_))
+    grant = Grant("ab.1.1", "T_1", "mod", "T", b"x" * (2 << 20), 1)
+    loop._transmit(SendNow(b"worker", wire.Dispatch("1.1", [grant])))
+    assert not wire_.sent and wire_.said == ["message too large"]

@@ -1,0 +1,85 @@
+"""What a planner says of where outputs are, and what a report says of one that is not there."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+import flow
+from flow.loading import home_of
+from flow.messages.codec import decode_chunk
+from flow.messages.shared import MISSING_CHARS_MAX, PlanError, Stub
+from flow.packing import packed_params
+from flow_worker.process.failure import Failure
+from flow_worker.process.walk import Walk
+from flow_worker.process.whereabouts import missing_requirement, with_the_requirement
+
+
+class Makes(flow.Task):
+    """Has outputs of all kinds."""
+
+    path = flow.Parameter()
+
+    def output(self) -> list[object]:
+        """One without a path, and one relative to the current directory."""
+        return [object(), flow.LocalTarget(self.path), flow.LocalTarget("/far/away")]
+
+
+class Needs(flow.Task):
+    """Reads them."""
+
+    path = flow.Parameter()
+
+    def requires(self) -> flow.Task:
+        """Whoever makes them."""
+        return Makes(path=self.path)
+
+
+def test_places_are_absolute_and_in_the_order_of_the_outputs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    task = Makes(path="near")
+    stub = Stub(task.task_id, home_of(task), "Makes", packed_params(task))
+    (body,) = Walk([stub], 1, None, ()).places()
+    assert decode_chunk(body).errors == [
+        PlanError(0, "where", str(tmp_path / "near")),
+        PlanError(0, "where", "/far/away"),
+    ]
+
+
+def test_places_of_what_cannot_be_made_are_an_error() -> None:
+    (body,) = Walk([Stub("x", "no.such.module", "X", b"\x80")], 1, None, ()).places()
+    (error,) = decode_chunk(body).errors
+    assert error.kind == "import"
+
+
+@pytest.mark.parametrize("path", ["near", "long/" * MISSING_CHARS_MAX])
+def test_missing_input_is_named_with_its_place_in_text_that_can_be_sent(
+    path: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / os.fsdecode(b"not-unicode-\xff")
+    folder.mkdir()
+    monkeypatch.chdir(folder)
+    error = FileNotFoundError(2, "No such file or directory", path)
+    missing = missing_requirement(Needs(path=path), error)
+    assert missing is not None
+    named = Makes(path=path).task_id
+    assert (missing.task_id, missing.family, missing.index) == (named, "Makes", 0)
+    assert missing.path.startswith(f"{tmp_path}/not-unicode-\\udcff/")
+    assert missing.relative == path[:MISSING_CHARS_MAX]
+    assert len(missing.path) <= MISSING_CHARS_MAX
+    failure = with_the_requirement(Failure("what it said"), missing)
+    assert failure.error.startswith("what it said\nMakes is done, but this output of it is")
+    assert failure.missing is missing
+
+
+@pytest.mark.parametrize(
+    "error",
+    [FileNotFoundError(2, "no", "/elsewhere"), FileNotFoundError("no"), OSError(1, "no", "near")],
+    ids=repr,
+)
+def test_other_errors_are_about_no_requirement(error: OSError) -> None:
+    assert missing_requirement(Needs(path="near"), error) is None
