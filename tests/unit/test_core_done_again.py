@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from flow.messages.shared import Outcome
+from flow.messages import client
+from flow.messages import worker as wire
+from flow.messages.shared import Outcome, Policy
 from flow.states import TaskState
 from tests.support.core_env import Env, Graph
 
@@ -63,4 +65,59 @@ def test_task_told_done_while_suspended_forgets_what_it_yielded() -> None:
     assert env.state("top") == S.PENDING, "it waits for what it requires now"
     worker.end(new)
     assert [g.task_id for g in worker.take()] == ["T_top"]
+    env.check()
+
+
+def test_requirement_that_another_run_does_again_is_still_done_for_what_comes_later() -> None:
+    env = Env()
+    env.graph = Graph({"top": ["a"], "a": [], "later": ["a"]})
+    worker = env.worker(slots=3)
+    env.submit("top")
+    worker.run("a")
+    (top,) = worker.take()
+    worker.start(top)
+    env.submit("a")
+    (again,) = worker.take()
+    worker.yields(top, 1, "later", "a")
+    (later,) = worker.take()
+    assert later.task_id == "T_later", "it waits for nothing that is done in its run"
+    assert env.task("a").runs == (env.run(2),)
+    env.check()
+    env.ask(lambda n: client.Cancel(n, env.run(2).id), client.Changed)
+    worker.end(again, outcome=Outcome.KILLED)
+    worker.end(later)
+    assert env.heard(worker.peer, wire.Resume)
+    worker.end(top)
+    assert env.ended(1) == 0
+    summary = env.run(1).summary
+    assert summary is not None and {c.name: c.count for c in summary.categories} == {"ran": 3}
+    env.check()
+
+
+def test_task_that_comes_back_to_a_run_counts_once() -> None:
+    env = Env()
+    edges = {"top": ["b", "long"], "b": ["t"], "t": [], "long": [], "late": ["t"], "other": ["t"]}
+    env.graph = Graph(edges, {"t": Policy(temporary=True)})
+    worker = env.worker(slots=3)
+    env.submit("top")
+    worker.run("t")
+    worker.run("b")
+    (long,) = [grant for grant in worker.grants if grant.task_id == "T_long"]
+    worker.start(long)
+    (asked,) = env.heard(worker.peer, wire.Clean)
+    worker.say(wire.Cleaned(worker.session, asked.request, 1))
+    env.submit("other")
+    assert env.task("t").runs == (env.run(2),), "what was removed is made again for the new run"
+    worker.yields(long, 1, "late")
+    env.check()
+    assert [task.task_id for task in env.run(1).tasks].count("T_t") == 1
+    worker.run("t")
+    worker.run("late", "other")
+    worker.end(long)
+    worker.run("top")
+    for clean in env.heard(worker.peer, wire.Clean):
+        worker.say(wire.Cleaned(worker.session, clean.request, len(clean.stubs)))
+    assert (env.ended(1), env.ended(2)) == (0, 0)
+    summary = env.run(1).summary
+    assert summary is not None and {c.name: c.count for c in summary.categories} == {"ran": 5}
     env.check()

@@ -41,6 +41,8 @@ def name_task(
         task.since = s.now
         twins.add(s, task)
         s.changes.tasks[task] = None
+    elif is_done_for(s, task, runs):
+        return task
     elif task.state in TERMINAL and not any(run in task.runs for run in runs):
         start_over(s, task)
         task.params = stub.params  # what counts not for its id may be another now
@@ -52,6 +54,21 @@ def name_task(
     if priority > 0:
         raise_priority(s, task, priority)
     return task
+
+
+def is_done_for(s: State, task: TaskRecord, runs: tuple[RunRecord, ...]) -> bool:
+    """Tell whether all these runs saw a task done, and others do it again: these go on.
+
+    A temporary output may be gone since.
+    """
+    if not runs or task in s.temporary.known:
+        return False
+    return all(run.left and run.left.get(task) in SATISFIED for run in runs)
+
+
+def in_force(s: State, runs: tuple[RunRecord, ...], deps: list[TaskRecord]) -> list[TaskRecord]:
+    """Leave out the requirements that are done for all runs of what needs them."""
+    return [dep for dep in deps if dep.runs == runs or not is_done_for(s, dep, runs)]
 
 
 def root_stub(root: RootTask) -> Stub:

@@ -380,8 +380,13 @@ def _name_stubs(s: State, plan: PlanRecord, stubs: list[Stub]) -> None:
         else:
             task = _name_requirement(s, plan, stub)
         plan.refs.append(task)
-        if task.state == TaskState.UNPLANNED and not task.asked:
+        if task.state == TaskState.UNPLANNED and not task.asked and _is_theirs(plan, task):
             task.asked = plan.number
+
+
+def _is_theirs(plan: PlanRecord, task: TaskRecord) -> bool:
+    """Tell whether a run that asks counts a task. What only others want is planned in theirs."""
+    return not plan.runs or any(run in task.runs for run in plan.runs)
 
 
 def _name_root(s: State, run: RunRecord, stub: Stub, index: int) -> TaskRecord:
@@ -475,6 +480,7 @@ def _apply_spec(s: State, plan: PlanRecord, task: TaskRecord, spec: Spec) -> Non
 
 def _connect(s: State, task: TaskRecord, deps: list[TaskRecord]) -> bool:
     """Add the requirements of a task; a cycle ends its planning with the path."""
+    deps = graph.in_force(s, task.runs, deps)
     cycle = graph.find_cycle(task, deps)
     if cycle is not None:
         path = " -> ".join(one.name for one in cycle)

@@ -92,12 +92,16 @@ def changed(s: State, run: RunRecord) -> None:
 
 
 def enrol(s: State, task: TaskRecord, run: RunRecord) -> None:
-    """Count a task in a run."""
+    """Count a task in a run, once: what it counted as before it was left does not count on."""
     task.runs = (*task.runs, run)
-    run.tasks.append(task)
     tally = run.tallies.get(task.family.family)
     if tally is None:
         tally = run.tallies[task.family.family] = [0] * _STATES
+    left = run.left.pop(task, None) if run.left else None
+    if left is None:
+        run.tasks.append(task)
+    else:  # it comes back
+        tally[left] -= 1
     tally[task.state] += 1
     if not _TERMINAL[task.state]:
         run.open += 1

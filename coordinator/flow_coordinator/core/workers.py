@@ -337,7 +337,7 @@ def _collect(s: State, lease: LeaseRecord, message: Yield) -> bool:
         if dep.state == TaskState.UNPLANNED and not dep.asked:
             s.frontier.append(dep)
         deps.append(dep)
-    _wait_for(s, task, list(dict.fromkeys(deps)))
+    _wait_for(s, task, graph.in_force(s, runs, list(dict.fromkeys(deps))))
     return True
 
 
