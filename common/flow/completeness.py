@@ -8,9 +8,10 @@ Called by planners, by generators that yield, by ``flow graph`` and by the Range
 from __future__ import annotations
 
 import collections
+import os
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from flow.dialects import dialect_of, key_of
@@ -27,14 +28,21 @@ BULK_MIN = 2
 #: Families whose checks raised in a thread and not where they were called from.
 _HERE_ONLY: set[type[Task]] = set()
 
+#: What luigi and flow call the files of this host.
+_LOCAL_FILES = "LocalFileSystem"
+
+Look = Callable[[Task, Sequence[Any]], None]
 #: True, False, or what the check raised.
 Answer = bool | BaseException
 #: What tells a task from others, and the task.
 _Keyed = tuple[tuple[Any, ...], Task]
 
 
-def ask(task: Task) -> bool:
-    """Call ``complete()`` where it can be true. Raises what it raises, TypeError for a non-bool."""
+def ask(task: Task, look: Look | None = None) -> bool:
+    """Call ``complete()`` where it can be true. Raises what it raises, TypeError for a non-bool.
+
+    ``look`` is shown the outputs, where these are what is asked.
+    """
     cls: Any = type(task)
     dialect = dialect_of(cls)
     if _asks_outputs(task):
@@ -42,7 +50,7 @@ def ask(task: Task) -> bool:
         # What it would do, but output() is called once, and nobody is warned that there is none.
         if cls.output is base.output and "output" not in task.__dict__:
             return False
-        return _all_exist(task)
+        return _all_exist(task, look)
     answer = task.complete()
     if answer is True or answer is False:
         return answer
@@ -56,8 +64,10 @@ def _asks_outputs(task: Task) -> bool:
     return cls.complete is base.complete and "complete" not in task.__dict__
 
 
-def _all_exist(task: Task) -> bool:
+def _all_exist(task: Task, look: Look | None = None) -> bool:
     outputs = flatten(task.output())
+    if look is not None:
+        look(task, outputs)
     return bool(outputs) and all(target.exists() for target in outputs)
 
 
@@ -75,6 +85,16 @@ def is_finished(task: Task, maybe_done: bool) -> bool:
     return maybe_done or _asks_outputs(task) or is_external(task) or _all_exist(task)
 
 
+def relative_path(outputs: Sequence[Any]) -> str:
+    """Return a path of local files that depends on the current directory, if there is one."""
+    for target in outputs:
+        path = getattr(target, "path", None)
+        is_local = type(getattr(target, "fs", None)).__name__ == _LOCAL_FILES
+        if is_local and isinstance(path, str) and not os.path.isabs(path):
+            return path
+    return ""
+
+
 def is_plain_wrapper(cls: Any) -> bool:
     """Tell whether tasks of this class are complete when what they require is."""
     return cls.complete is dialect_of(cls).wrapper.complete  # type: ignore[attr-defined]
@@ -85,6 +105,10 @@ class Checker:
 
     def __init__(self) -> None:
         self._known: dict[tuple[Any, ...], Answer] = {}
+        #: Classes of which an output was looked at.
+        self._seen: set[type[Task]] = set()
+        #: An output whose path depends on the current directory; one task of each class is asked.
+        self.relative = ""
 
     def level(self, tasks: Sequence[Task]) -> list[Answer]:
         """Ask all of them; the answers come in the order of the tasks."""
@@ -198,6 +222,11 @@ class Checker:
 
     def _record(self, key: tuple[Any, ...], task: Task) -> None:
         try:
-            self._known[key] = ask(task)
+            self._known[key] = ask(task, self._look)
         except BaseException as e:  # user code, sys.exit() included
             self._known[key] = e
+
+    def _look(self, task: Task, outputs: Sequence[Any]) -> None:
+        if type(task) not in self._seen:
+            self._seen.add(type(task))
+            self.relative = self.relative or relative_path(outputs)

@@ -62,6 +62,8 @@ class Graph:
         self.external: set[str] = set()
         #: (worker uid or "", name) -> (kind, text) of a planning error
         self.errors: dict[tuple[str, str], tuple[str, str]] = {}
+        #: the relative path of an output, if one has any
+        self.relative = ""
         #: how often each name was expanded
         self.expanded: Counter[str] = Counter()
 
@@ -70,7 +72,7 @@ class Graph:
 
     def answer(self, plan: wire.Plan, uid: str) -> PlanChunk:
         """Expand everything asked, in one chunk, as this worker."""
-        chunk = PlanChunk([], [], [], [], [])
+        chunk = PlanChunk([], [], [], [], [], self.relative)
         index: dict[str, int] = {}
 
         def mention(name: str) -> int:
@@ -129,6 +131,7 @@ class FakeWorker:
         self.peer = f"peer-{name}".encode()
         self.slots = slots
         self.capacity = capacity or {}
+        self.folder = ""
         self.session = ""
         self.beats = 0
         self.grants: list[Grant] = []
@@ -165,6 +168,7 @@ class FakeWorker:
             self.boot_id,
             self.slots,
             self.capacity,
+            folder=self.folder,
         )
 
     def beat(self, **fields: Any) -> None:

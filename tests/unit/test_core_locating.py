@@ -111,3 +111,45 @@ def test_questions_of_leases_that_ended_otherwise_are_forgotten() -> None:
     b.start(grant)
     fails(b, grant)
     assert list(env.core.state.questions) == [grant.token]
+
+
+def joined_in(env: Env, name: str, folder: str) -> FakeWorker:
+    worker = FakeWorker(env, name, 1)
+    worker.folder = folder
+    worker.join()
+    return worker
+
+
+def test_relative_path_is_told_once_where_workers_were_started_in_different_folders() -> None:
+    env = Env()
+    env.graph = Graph({"a": ["b"], "b": []})
+    env.graph.relative = "out/b.txt"
+    joined_in(env, "one", "/srv/x")
+    env.submit("a")
+    assert env.run().notes == [], "there is one folder"
+    joined_in(env, "two", "/srv/x")
+    assert env.run().notes == []
+    joined_in(env, "three", "/srv/y")
+    (note,) = env.run().notes
+    assert note.startswith("outputs have relative paths (out/b.txt), and workers were started in")
+    assert "(two in /srv/x, three in /srv/y)" in note
+    joined_in(env, "four", "/srv/a")
+    env.restart()
+    joined_in(env, "five", "/srv/b")
+    joined_in(env, "six", "/srv/c")
+    assert env.run().notes == [note]
+    env.submit("b")
+    assert env.run(2).notes[0].startswith("outputs have relative paths (out/b.txt)")
+
+
+def test_absolute_path_is_told_nowhere_and_long_ones_are_cut() -> None:
+    env = Env()
+    env.graph = Graph({"a": []})
+    joined_in(env, "one", "/srv/x" * 100)
+    joined_in(env, "two", "/srv/y" * 100)
+    env.submit("a")
+    assert env.run().notes == []
+    env.graph.relative = "out/" * 250
+    env.submit("a")
+    (note,) = env.run(2).notes
+    assert note.endswith("with storage.root set"), "what to do is not cut off"

@@ -10,7 +10,8 @@ import pytest
 import flow
 from flow.loading import home_of
 from flow.messages.codec import decode_chunk
-from flow.messages.shared import MISSING_CHARS_MAX, PlanError, Stub
+from flow.messages.shared import PATH_CHARS_MAX, PlanError, Stub
+from flow.mock import MockTarget
 from flow.packing import packed_params
 from flow_worker.process.failure import Failure
 from flow_worker.process.walk import Walk
@@ -56,7 +57,7 @@ def test_places_of_what_cannot_be_made_are_an_error() -> None:
     assert error.kind == "import"
 
 
-@pytest.mark.parametrize("path", ["near", "long/" * MISSING_CHARS_MAX])
+@pytest.mark.parametrize("path", ["near", "long/" * PATH_CHARS_MAX])
 def test_missing_input_is_named_with_its_place_in_text_that_can_be_sent(
     path: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -69,8 +70,8 @@ def test_missing_input_is_named_with_its_place_in_text_that_can_be_sent(
     named = Makes(path=path).task_id
     assert (missing.task_id, missing.family, missing.index) == (named, "Makes", 0)
     assert missing.path.startswith(f"{tmp_path}/not-unicode-\\udcff/")
-    assert missing.relative == path[:MISSING_CHARS_MAX]
-    assert len(missing.path) <= MISSING_CHARS_MAX
+    assert missing.relative == path[:PATH_CHARS_MAX]
+    assert len(missing.path) <= PATH_CHARS_MAX
     failure = with_the_requirement(Failure("what it said"), missing)
     assert failure.error.startswith("what it said\nMakes is done, but this output of it is")
     assert failure.missing is missing
@@ -83,3 +84,29 @@ def test_missing_input_is_named_with_its_place_in_text_that_can_be_sent(
 )
 def test_other_errors_are_about_no_requirement(error: OSError) -> None:
     assert missing_requirement(Needs(path="near"), error) is None
+
+
+class Remote(flow.Task):
+    """Has an output that is no file of this host."""
+
+    def output(self) -> object:
+        """A mock: its path starts nowhere."""
+        return MockTarget("somewhere")
+
+
+@pytest.mark.parametrize(
+    ("tasks", "told"),
+    [
+        ([Makes(path="near")], "near"),
+        ([Makes(path="/near"), Makes(path="near")], ""),
+        ([Remote()], ""),
+        ([Remote(), Makes(path=f"{PATH_CHARS_MAX * 'x'}y")], PATH_CHARS_MAX * "x"),
+    ],
+    ids=["relative", "absolute, one of a class is asked", "not local", "long"],
+)
+def test_planner_tells_a_path_that_depends_on_the_current_directory(
+    tasks: list[flow.Task], told: str
+) -> None:
+    stubs = [Stub(t.task_id, home_of(t), t.task_family, packed_params(t)) for t in tasks]
+    *_, body = Walk(stubs, 9, None, ()).chunks()
+    assert decode_chunk(body).relative == told

@@ -18,8 +18,8 @@ _DIGEST_CHARACTERS = 64
 #: How many names of files that differ are told.
 FILES_TOLD_MAX = 8
 FILE_CHARS_MAX = 120
-#: Of a path in a report.
-MISSING_CHARS_MAX = 1_000
+#: Of a path.
+PATH_CHARS_MAX = 1_000
 
 #: (major, minor). Another major is refused at HELLO; of two minors the smaller is spoken.
 PROTOCOL = (1, 0)
@@ -32,6 +32,11 @@ class Value(msgspec.Struct, frozen=True, array_like=True):
 def is_package(text: str) -> bool:
     """Tell whether this names packed code: a SHA-256 in hex, so that it is a safe file name."""
     return len(text) == _DIGEST_CHARACTERS and all(each in "0123456789abcdef" for each in text)
+
+
+def sendable(path: str) -> str:
+    """Return a path as text that can be sent: short, and what is not Unicode escaped."""
+    return path.encode("utf-8", "backslashreplace").decode()[:PATH_CHARS_MAX]
 
 
 def differing(one: Mapping[str, str], other: Mapping[str, str]) -> list[str]:
@@ -163,6 +168,7 @@ class PlanChunk(Value, frozen=True):
     policies: list[Policy] = []
     specs: list[Spec] = []
     errors: list[PlanError] = []
+    relative: str = ""  #: an output here whose path depends on where a worker was started
 
 
 class Outcome(enum.IntEnum):
@@ -183,7 +189,7 @@ class Missing(Value, frozen=True):
     task_id: str  #: of the requirement
     family: str
     index: int  #: which of its outputs that have a path
-    path: str  #: absolute; at most ``MISSING_CHARS_MAX`` characters
+    path: str  #: absolute; at most ``PATH_CHARS_MAX`` characters
     relative: str = ""  #: the same as the task has it, if that is a relative path
 
 

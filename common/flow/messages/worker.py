@@ -49,6 +49,7 @@ class Join(Message, frozen=True, tag=2):
     python: str = ""
     code: str = ""
     planners: int = 1  #: plan requests worked on at the same time
+    folder: str = ""  #: in which it was started
 
 
 class Heartbeat(Message, frozen=True, tag=3):

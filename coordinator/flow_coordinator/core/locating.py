@@ -5,6 +5,9 @@ while the worker that made it is asked for its path (``Plan.where``); whoever re
 until it is acknowledged, so nothing depends on the answer: without one, the report counts as it is.
 Nothing of this is stored. Who made what is known of what was done since this start.
 
+That a path is relative is told before anything fails, where workers were started in different
+folders: a planner says so of the outputs that it asks for (``PlanChunk.relative``).
+
 Source: reference/process-model.md, rule 2.
 """
 
@@ -15,15 +18,23 @@ import msgspec
 from flow.ids import Token
 from flow.messages.shared import Missing, PlanChunk, Report, Stub
 from flow.messages.worker import Plan, PlanEnd, Planned
-from flow_coordinator.core import programs
-from flow_coordinator.core.records import LeaseRecord, Question, WorkerRecord
+from flow_coordinator.core import bounds, programs
+from flow_coordinator.core.records import LeaseRecord, Question, RunRecord, WorkerRecord
 from flow_coordinator.core.state import State
 
 #: How long a report waits for the answer, seconds.
 WAIT_S = 5.0
 #: Questions open at a time; what fails beyond counts as it is.
 QUESTIONS_MAX = 20
+#: Characters of a path in a sentence.
+_SHOWN_MAX = 90
 
+_DIFFERENT = "outputs have relative paths"
+_FOLDERS = (
+    " ({path}), and workers were started in different folders ({first} "
+    "in {here}, {other} in {there}): what one makes the other does not find. Make them absolute, "
+    "or use task.artifact() with storage.root set"
+)
 _SHARED = (
     "put it where all workers see it: a shared folder, or task.artifact() with storage.root set"
 )
@@ -89,6 +100,31 @@ def answer(s: State, worker: WorkerRecord, message: Planned, chunk: PlanChunk) -
             s.send_now(worker.peer, PlanEnd(worker.session, message.request))
             return token
     return None
+
+
+def found_relative(s: State, run: RunRecord, path: str) -> None:
+    """An output was planned whose path is relative: tell it where the folders of workers differ."""
+    if path and not run.relative:
+        run.relative = path
+        _warn(s, run)
+
+
+def joined(s: State, worker: WorkerRecord) -> None:
+    """A worker has come, with a folder of its own. Cost: O(open runs)."""
+    for run in s.runs.values():
+        if run.relative:
+            _warn(s, run)
+
+
+def _warn(s: State, run: RunRecord) -> None:
+    """Say it once in a run: of which two workers does not matter."""
+    folders = {worker.folder: worker.name for worker in s.workers.values() if worker.folder}
+    if len(folders) < 2 or any(text.startswith(_DIFFERENT) for text in run.notes):
+        return
+    (here, first), (there, other) = sorted(folders.items())[:2]
+    path, here, there = (bounds.cut(each, _SHOWN_MAX) for each in (run.relative, here, there))
+    text = _FOLDERS.format(path=path, first=first, here=here, other=other, there=there)
+    programs.note(s, run, _DIFFERENT + text)
 
 
 def _explain(question: Question, here: str) -> str:

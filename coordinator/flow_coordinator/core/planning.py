@@ -26,7 +26,16 @@ from flow.messages.shared import (
 )
 from flow.messages.worker import Plan, PlanEnd, Planned, PlanNext
 from flow.states import RunState, TaskState
-from flow_coordinator.core import cleaning, dispatch, graph, outcomes, programs, tally, twins
+from flow_coordinator.core import (
+    cleaning,
+    dispatch,
+    graph,
+    locating,
+    outcomes,
+    programs,
+    tally,
+    twins,
+)
 from flow_coordinator.core.records import PlanRecord, RunRecord, TaskRecord, WorkerRecord
 from flow_coordinator.core.state import State
 from flow_coordinator.core.transitions import TaskEvent
@@ -317,6 +326,7 @@ def answer(s: State, worker: WorkerRecord, message: Planned, chunk: PlanChunk) -
         programs.fix_code(s, plan.program, message.code)
     plan.chunk += 1
     plan.asked_at = s.now
+    locating.found_relative(s, plan.program, chunk.relative)
     if not message.last:
         s.send_now(worker.peer, PlanNext(worker.session, plan.number, plan.chunk))
     _apply(s, plan, chunk)

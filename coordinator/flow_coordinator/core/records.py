@@ -297,6 +297,7 @@ class RunRecord:
         "open",
         "options",
         "project",
+        "relative",
         "retried",
         "root_tasks",
         "roots",
@@ -378,6 +379,8 @@ class RunRecord:
         self.codes: dict[str, OtherCode] = {}
         #: when another worker is to be looked for that may import its program
         self.cold_at: Instant = 0.0
+        #: one of its outputs whose path depends on the folder in which a worker was started
+        self.relative = ""
         #: sentences about its program for people; bounded
         self.notes: list[str] = []
 
@@ -447,6 +450,7 @@ class WorkerRecord:
         "draining",
         "extended",
         "fit",
+        "folder",
         "heard_at",
         "heartbeat",
         "held",
@@ -484,6 +488,7 @@ class WorkerRecord:
         self.host = join.host
         self.host_key = join.host_key
         self.boot_id = join.boot_id
+        self.folder = join.folder
         self.slots = join.slots
         self.capacity = dict(sorted(join.capacity.items()))
         self.planners = join.planners

@@ -113,6 +113,7 @@ def join(s: State, peer: Peer, message: Join) -> None:
         _extend(s, worker)
     s.timer(s.now + s.config.timing.suspect_s, "worker", worker)
     s.ready.open_all()
+    locating.joined(s, worker)
     s.note("worker joined", worker=worker.name, host=worker.host, slots=worker.slots, uid=uid)
 
 

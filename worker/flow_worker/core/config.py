@@ -16,6 +16,7 @@ class WorkerConfig(msgspec.Struct, frozen=True, kw_only=True):
     host: str
     host_key: str = ""
     boot_id: str = ""
+    folder: str = ""  #: in which it was started; relative paths of outputs begin there
     pid: int = 0
     python: str = ""
     code: str = ""

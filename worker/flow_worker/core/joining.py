@@ -165,6 +165,7 @@ class Joining:
                 python=config.python,
                 code=config.code,
                 planners=config.planners,
+                folder=config.folder,
             )
         )
         self._later(now)

@@ -13,7 +13,7 @@ from collections.abc import Callable
 import msgspec
 
 from flow.ids import Session, Token
-from flow.messages.shared import MISSING_CHARS_MAX, Report, Stub
+from flow.messages.shared import PATH_CHARS_MAX, Report, Stub
 from flow.messages.worker import Results, Started, ToCoordinator, Yield
 from flow_worker.core.config import (
     MESSAGE_FILL_BYTES,
@@ -28,7 +28,7 @@ from flow_worker.core.speech import Speech
 #: What a report weighs without its texts, and a stub without its parameters (bytes, rounded up).
 _REPORT_BYTES = 128
 #: What it says of a missing output: two paths, and two names.
-_MISSING_CHARS = 4 * MISSING_CHARS_MAX
+_MISSING_CHARS = 4 * PATH_CHARS_MAX
 _STUB_BYTES = 16
 #: Bytes one character may take.
 _UTF8_MAX = 4

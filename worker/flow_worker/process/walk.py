@@ -11,7 +11,7 @@ import os
 from collections.abc import Iterator
 from typing import Any
 
-import msgspec
+from msgspec import structs
 
 from flow import registry, typed
 from flow.completeness import Answer, Checker
@@ -20,14 +20,14 @@ from flow.errors import UsageError
 from flow.events import Event
 from flow.loading import load_task_class
 from flow.messages.codec import encode_chunk
-from flow.messages.shared import PlanChunk, PlanError, Policy, Spec, SpecStatus, Stub
+from flow.messages.shared import PlanChunk, PlanError, Policy, Spec, SpecStatus, Stub, sendable
 from flow.packing import unpack_params
 from flow.task import Task, is_external
 from flow_worker.process.attempt import Passing, stub_of
 from flow_worker.process.failure import Complaint, Failure, failure_of
 from flow_worker.process.instances import Instances
 from flow_worker.process.policies import Policies
-from flow_worker.process.whereabouts import paths_of, sendable
+from flow_worker.process.whereabouts import paths_of
 
 #: Limits of one chunk.
 CHUNK_ITEMS_MAX = 1_000
@@ -96,7 +96,8 @@ class Walk:
                 for (index, task), answer in zip(members, answers, strict=True):
                     yield from self._expand(index, task, answer, below)
             level = below
-        yield encode_chunk(self._chunk)
+        # of all that was asked: it is told once
+        yield encode_chunk(structs.replace(self._chunk, relative=sendable(self._checker.relative)))
 
     def places(self) -> Iterator[bytes]:
         """Say where the outputs of the tasks are that were asked about, in one chunk."""
@@ -205,7 +206,7 @@ class Walk:
         except BaseException as e:  # requires() and properties are user code
             failure = failure_of(e)
             if failure.kind == _Broken.kind:  # of what is required, not of what was asked for
-                failure = msgspec.structs.replace(failure, kind="")
+                failure = structs.replace(failure, kind="")
             self._add_error(index, "requires", failure)
             task.trigger_event(Event.BROKEN_TASK, task, e)
             yield from self._full()

@@ -13,7 +13,7 @@ from typing import Any
 
 import msgspec
 
-from flow.messages.shared import MISSING_CHARS_MAX, Missing
+from flow.messages.shared import Missing, sendable
 from flow.task import Task, flatten
 from flow_worker.process.failure import Failure
 
@@ -31,11 +31,6 @@ def paths_of(task: Any) -> Iterator[str]:
         path = getattr(target, "path", None)
         if isinstance(path, str):
             yield path
-
-
-def sendable(path: str) -> str:
-    """Return a path as text that can be sent: short, and what is not Unicode escaped."""
-    return path.encode("utf-8", "backslashreplace").decode()[:MISSING_CHARS_MAX]
 
 
 def missing_requirement(task: Task, error: BaseException) -> Missing | None:

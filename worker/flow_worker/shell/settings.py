@@ -10,6 +10,7 @@ from pathlib import Path
 import msgspec
 
 from flow.ids import WorkerUid
+from flow.messages.shared import sendable
 from flow_worker.core.config import WorkerConfig
 
 
@@ -51,6 +52,7 @@ def worker_config(
         host=host,
         host_key=_host_key(host),
         boot_id=_first_line("/proc/sys/kernel/random/boot_id"),
+        folder=sendable(os.getcwd()),
         pid=os.getpid(),
         python=platform.python_version(),
         code=settings.code,
