@@ -55,6 +55,13 @@ def found():
         return {"beats": len(TURNS) > before, "threads": [t.name for t in threading.enumerate()]}
 """
 
+BREAKS_WAITPID = """
+def broken(*_):
+    raise RuntimeError("no such luck")
+
+os.waitpid = broken
+"""
+
 #: State of a library that must be told of forks, as gRPC's is.
 TOLD_OF_FORKS = """
 STATE = {"generation": 0, "prepared": 0}
@@ -128,6 +135,19 @@ def test_import_that_takes_too_long_is_the_error_of_the_run(
     done = cluster.flow("submit", "forked", "TellsAll", "--out", str(tmp_path))
     assert done.returncode == 35, done.stdout + done.stderr
     assert "the import of forked ended its process" in done.stdout + done.stderr
+
+
+def test_import_that_breaks_what_processes_need_is_the_error_of_the_run(
+    cluster: Cluster, tmp_path: Path
+) -> None:
+    broken = (
+        "\n\ndef broken(*_):\n    raise RuntimeError('no such luck')\n\n\nos.waitpid = broken\n"
+    )
+    (cluster.modules / "forked.py").write_text(HEAD + broken + TASKS)
+    done = cluster.flow("submit", "forked", "TellsAll", "--out", str(tmp_path))
+    assert done.returncode == 35, done.stdout + done.stderr
+    assert "the import of forked left a process that ended" in done.stdout
+    assert "RuntimeError: no such luck" in done.stdout
 
 
 def test_import_that_is_told_of_forks_is_told_of_each(cluster: Cluster, tmp_path: Path) -> None:

@@ -259,10 +259,12 @@ class Worker:
         if process is None:
             return
         if type(frame) is channel.Finished:
+            self.templates.served(process)
             self.tokens.finished(process, frame.reports, self._now)
         elif type(frame) is channel.Parked:
             self.tokens.yielded(process, frame, self._now)
         elif type(frame) is channel.Chunk:
+            self.templates.served(process)
             self.planning.chunk(process, frame)
         elif type(frame) is channel.Removed:
             self.cleaning.removed(process, frame)

@@ -89,7 +89,7 @@ class Program:
         self.queued = 0
         self.holdings = 0  #: its holdings that are not ENDED
         self.requests = 0  #: planning and removal requests that are open
-        self.deaths = 0  #: templates in a row that did not live to see it imported
+        self.deaths = 0  #: templates in a row whose processes did nothing before they died
         self.not_before = -math.inf  #: of the next template
         self.load_by = math.inf  #: when its import takes too long
         self.quiet_until = -math.inf  #: until then its first question and task go before the rest

@@ -256,7 +256,6 @@ class Templates:
             self._processes.up(process.number)
             return
         program.load_by = math.inf
-        program.deaths = 0
         if frame.refused:
             self._give_up(program, frame.error, codeless=True)
             program.template = None
@@ -269,6 +268,11 @@ class Templates:
             self._emit(Note("program cannot be forked", fields, "warning"))
             program.template = None
             self._processes.leave(process)
+
+    def served(self, process: Process) -> None:
+        """A process has done something of its program, so its template is of use."""
+        if process.program is not None:
+            process.program.deaths = 0
 
     def _part(self, program: Program, template: Process) -> None:
         """A template of an earlier run has other files than there are now: it goes."""
@@ -305,10 +309,9 @@ class Templates:
             # An import would give the rest of the run other values than its first tasks had.
             self._give_up(program, _lost(death(event)))
             return
-        if not loading:
-            return
         program.deaths += 1
-        text = f"the import of {_named(program)} ended its process: {why_not_started(event)}"
+        ended = "ended its process" if loading else "left a process that ended"
+        text = f"the import of {_named(program)} {ended}: {why_not_started(event)}"
         program.text = text[:SEEN_TEXT_MAX]
         self._programs.news = True
         if program.deaths >= IMPORT_DEATHS_MAX:

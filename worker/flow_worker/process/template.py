@@ -56,11 +56,10 @@ def serve_as_template(sock: socket.socket, line: socket.socket, log_dir: Path) -
         log_dir.mkdir(parents=True, exist_ok=True)
     slip = Slip(log_dir)
     output = Output(log_dir, slip)
-    try:
-        Template(sock, line, log_dir, output).run()
-    finally:
-        output.close()
-        slip.close()
+    Template(sock, line, log_dir, output).run()
+    # Only then: what it prints of an error of its own is what is told of its end.
+    output.close()
+    slip.close()
     return 0
 
 
