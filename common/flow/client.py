@@ -27,12 +27,18 @@ from flow.messages.client import (
     Failed,
     FindAttempt,
     LetterSent,
+    ListResources,
+    ListWorkers,
     Reply,
     Request,
+    ResourceRow,
+    Resources,
     RunUpdate,
     SendLetter,
     Unwatch,
     Watch,
+    WorkerRow,
+    Workers,
 )
 from flow.messages.codec import decode_at_client, encode
 from flow.transport import Dealer, Poller
@@ -112,6 +118,29 @@ class Client:
                 if answer is not None:
                     return answer
         raise self._no_answer(timeout_s)
+
+    def workers(self) -> list[WorkerRow]:
+        """Ask for all workers, in as many answers as it takes. Raises as ``ask``."""
+        found: dict[str, WorkerRow] = {}
+        at = 0
+        while True:
+            answer = self.ask(ListWorkers(0, at), Workers)
+            # one that joined or left meanwhile moves the others
+            found |= {each.uid: each for each in answer.workers}
+            at += len(answer.workers)
+            if not answer.more or not answer.workers:
+                return list(found.values())
+
+    def resources(self) -> list[ResourceRow]:
+        """Ask for all limits and their use, in as many answers as it takes. Raises as ``ask``."""
+        found: dict[str, ResourceRow] = {}
+        at = 0
+        while True:
+            answer = self.ask(ListResources(0, at), Resources)
+            found |= {each.name: each for each in answer.resources}
+            at += len(answer.resources)
+            if not answer.more or not answer.resources:
+                return list(found.values())
 
     def watch(
         self, run: str, *, seen: int = 0, lost_s: float = LOST_S

@@ -331,11 +331,10 @@ class Cluster:
         import msgspec
 
         from flow.errors import FlowError
-        from flow.messages.client import ListWorkers, Workers
 
         with Client(self.address, connect_timeout_s=1.0) as client:
             try:
-                rows = client.ask(ListWorkers(0), Workers).workers
+                rows = client.workers()
             except FlowError:
                 return []
         return [{f: getattr(row, f) for f in msgspec.structs.asdict(row)} for row in rows]

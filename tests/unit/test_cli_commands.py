@@ -253,7 +253,7 @@ def test_workers_have_a_line_below_for_each_run_that_gets_nothing_from_them(
         m.WorkerProgram("r-7", "", 0.4, "failed", cannot),
         m.WorkerProgram("r-6", "ab" * 8, 0.4, "alone", "its import left a thread running"),
     ]
-    worker = msgspec.structs.replace(WORKER, programs=programs)
+    worker = msgspec.structs.replace(WORKER, uid="aaaaaaaa01", programs=programs)
     fake.answers[m.ListWorkers] = lambda r: [m.Workers(r.request, [worker, WORKER])]
     assert main(["workers", "--coordinator", fake.address]) == 0
     lines = capsys.readouterr().out.splitlines()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -116,6 +118,27 @@ def test_who_follows_a_huge_run_hears_all_counts_and_failures_and_its_end(env: E
     env.restart()
     env.say(b"client-s", client.ShowRun(11, "r-1"))
     assert env.heard(b"client-s", client.RunShown)
+
+
+def pages(env: Env, kind: type, answer: type, field: str) -> list[str]:
+    """Ask until nothing is left; name all that came, without what makes names long."""
+    names: list[str] = []
+    more = 1
+    while more:
+        told = env.ask(partial(kind, at=len(names)), answer)
+        names += [one.name.strip("-") for one in getattr(told, field)]
+        more = told.more
+    return names
+
+
+def test_all_workers_and_resources_are_told_however_many_there_are() -> None:
+    resources = [f"r{n:04}" for n in range(1_500)]
+    workers = [f"w{n}" for n in range(1_200)]
+    env = Env(CoreConfig(limits={name + "-" * 400: 1.0 for name in resources}))
+    for name in workers:
+        env.worker(name + "-" * 400)
+    assert pages(env, client.ListWorkers, client.Workers, "workers") == workers
+    assert pages(env, client.ListResources, client.Resources, "resources") == resources
 
 
 @given(st.lists(st.text(), max_size=30), st.integers(1, 200))

@@ -50,11 +50,9 @@ def set_(name: str, limit: float, coordinator: str | None, as_json: bool) -> Non
 
 def _list(coordinator: str | None, as_json: bool) -> None:
     from flow.cli.output import plain, print_json, print_table
-    from flow.messages.client import ListResources, ListWorkers, Resources, Workers
 
     with connected(coordinator) as client:
-        limits = client.ask(ListResources(0), Resources).resources
-        workers = client.ask(ListWorkers(0), Workers).workers
+        limits, workers = client.resources(), client.workers()
     held = _of_workers(workers)
     if as_json:
         print_json([*(plain(each) | {"workers": 0} for each in limits), *held])

@@ -74,11 +74,10 @@ def _tell(worker: str, what: str, coordinator: str | None, as_json: bool) -> Non
 
 def _list(coordinator: str | None, as_json: bool) -> None:
     from flow.cli.output import print_json, print_table
-    from flow.messages.client import ListWorkers, Workers
     from flow.summary import duration
 
     with connected(coordinator) as client:
-        workers = client.ask(ListWorkers(0), Workers).workers
+        workers = client.workers()
     if as_json:
         print_json(workers)
         return

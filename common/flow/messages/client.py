@@ -256,9 +256,10 @@ class ListTasks(Message, frozen=True, tag=69):
 
 
 class ListWorkers(Message, frozen=True, tag=70):
-    """Ask for the workers."""
+    """Ask for the workers, beyond so many of them."""
 
     request: int
+    at: int = 0
 
 
 class Why(Message, frozen=True, tag=71):
@@ -286,9 +287,10 @@ class Retry(Message, frozen=True, tag=73):
 
 
 class ListResources(Message, frozen=True, tag=74):
-    """Ask for limits and use."""
+    """Ask for limits and use, beyond so many of them."""
 
     request: int
+    at: int = 0
 
 
 class SetResource(Message, frozen=True, tag=75):
@@ -425,10 +427,11 @@ class Tasks(Message, frozen=True, tag=101):
 
 
 class Workers(Message, frozen=True, tag=102):
-    """Answer to ListWorkers."""
+    """Answer to ListWorkers. ``more`` follow: who asks again gets them."""
 
     request: int
     workers: list[WorkerRow]
+    more: int = 0
 
 
 class WhyShown(Message, frozen=True, tag=103):
@@ -447,10 +450,11 @@ class Changed(Message, frozen=True, tag=104):
 
 
 class Resources(Message, frozen=True, tag=105):
-    """Answer to ListResources."""
+    """Answer to ListResources. ``more`` follow: who asks again gets them."""
 
     request: int
     resources: list[ResourceRow]
+    more: int = 0
 
 
 class AboutShown(Message, frozen=True, tag=106):

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from itertools import islice
-from typing import Any
+from typing import Any, TypeVar
 
 import msgspec
 
@@ -43,6 +43,9 @@ from flow_coordinator.core.finding import (
 from flow_coordinator.core.ready import UNMET
 from flow_coordinator.core.records import RunRecord, TaskRecord, WorkerRecord
 from flow_coordinator.core.state import State
+
+T = TypeVar("T")
+R = TypeVar("R")
 
 #: Candidates listed when a piece is ambiguous.
 MATCHES_MAX = 10
@@ -251,8 +254,15 @@ def _task_row(s: State, task: TaskRecord) -> client.TaskRow:
 
 
 def _list_workers(s: State, peer: Peer, message: client.ListWorkers) -> None:
-    rows = [_worker_row(s, worker) for worker in s.workers.values()]
-    s.send_now(peer, client.Workers(message.request, rows[:ROWS_MAX]))
+    rows, more = _page(list(s.workers.values()), message.at, lambda one: _worker_row(s, one))
+    s.send_now(peer, client.Workers(message.request, rows, more))
+
+
+def _page(items: list[T], at: int, row: Callable[[T], R]) -> tuple[list[R], int]:
+    """Return the rows from a place on that one answer takes, and how many follow."""
+    at = min(max(0, at), len(items))
+    rows = bounds.fitting(row(one) for one in items[at : at + ROWS_MAX])
+    return rows, len(items) - at - len(rows)
 
 
 def _worker_row(s: State, worker: WorkerRecord) -> client.WorkerRow:
@@ -418,17 +428,18 @@ def _list_resources(s: State, peer: Peer, message: client.ListResources) -> None
         name: sum(group.live for group in groups.values())
         for name, groups in s.ready.parked.items()
     }
-    rows = [
-        client.ResourceRow(
+    rows, more = _page(
+        sorted({*names, *(n for n in waiting if ":" not in n)} - {UNMET}),
+        message.at,
+        lambda name: client.ResourceRow(
             name,
             s.resources.used.get(name, 0.0),
             s.resources.limit(name) or 0.0,
             waiting.get(name, 0),
             name in s.resources.limits,
-        )
-        for name in sorted({*names, *(n for n in waiting if ":" not in n)} - {UNMET})
-    ]
-    s.send(peer, client.Resources(message.request, rows))
+        ),
+    )
+    s.send(peer, client.Resources(message.request, rows, more))
 
 
 def _set_resource(s: State, peer: Peer, message: client.SetResource) -> None:
