@@ -58,7 +58,10 @@ PARAMS_CHARS_MAX = 200
 
 
 class StatusCode(enum.Enum):
-    """How a run looks: (smiley, because). The names are those of Luigi's ``LuigiStatusCode``."""
+    """How a run looks: (smiley, because). The names are those of Luigi's ``LuigiStatusCode``.
+
+    A member equals the one of Luigi's own enum that has its name.
+    """
 
     SUCCESS = (":)", "there were no failed tasks or missing dependencies")
     SUCCESS_WITH_RETRY = (":)", "there were failed tasks but they all succeeded in a retry")
@@ -71,6 +74,13 @@ class StatusCode(enum.Enum):
     CANCELLED = (":|", "the run was cancelled")
     NOT_RUN = (":|", "there were tasks that were not granted run permission by the scheduler")
     MISSING_EXT = (":|", "there were missing external dependencies")
+
+    def __eq__(self, other: object) -> bool:
+        if type(other).__name__ == "LuigiStatusCode":  # luigi is not imported to compare
+            return self.name == getattr(other, "name", None)
+        return self is other
+
+    __hash__ = enum.Enum.__hash__  # of the name alone, as that of Luigi's
 
 
 #: Luigi's name.

@@ -113,6 +113,22 @@ def test_status_codes_have_luigis_names_and_texts() -> None:
     assert flow.StatusCode is flow.LuigiStatusCode
 
 
+@pytest.mark.parametrize("theirs", luigi.LuigiStatusCode, ids=lambda each: each.name)
+def test_status_code_equals_luigis_own_of_that_name_and_no_other(theirs: Any) -> None:
+    ours = flow.LuigiStatusCode[theirs.name]
+    assert ours == theirs and theirs == ours
+    assert {theirs: 1}[ours] == {ours: 1}[theirs] == 1
+    assert [each for each in flow.LuigiStatusCode if each == theirs] == [ours]
+    assert [each for each in luigi.LuigiStatusCode if each == ours] == [theirs]
+    assert ours != theirs.name
+
+
+def test_status_of_a_failed_build_is_luigis_failed() -> None:
+    built = flow.build(bad(flow), detailed_summary=True, **QUIET)
+    assert built.status == luigi.LuigiStatusCode.FAILED
+    assert built.status in (luigi.LuigiStatusCode.FAILED, luigi.LuigiStatusCode.NOT_RUN)
+
+
 def test_build_takes_luigis_keywords_and_refuses_typing_errors() -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("error")
