@@ -268,3 +268,36 @@ def test_range_lives_where_its_task_does() -> None:
         pass
 
     assert Mine(of=report, start=datetime.date(2026, 3, 1)).task_module == __name__
+
+
+def old_range(library: Any) -> Any:
+    """A range of the time when ``missing_datetimes`` took the task, too."""
+
+    class Old(library.tools.range.RangeDailyBase):
+        def missing_datetimes(self, task_cls: Any, finite_datetimes: list[Any]) -> list[Any]:
+            assert task_cls is self.of
+            return finite_datetimes[1:]
+
+    return Old
+
+
+def test_old_range_is_given_the_task_and_the_moments_as_by_luigi() -> None:
+    found = []
+    for library in (luigi, flow):
+        report = of_kind(library, "DateParameter", set())
+        days = {"start": datetime.date(2026, 3, 6), "stop": datetime.date(2026, 3, 9)}
+        with pytest.warns(Warning, match="missing_datetimes"):
+            required = old_range(library)(of=report, now=NOW, **days).requires()
+        found.append([each.to_str_params() for each in required])
+    assert found[1] == found[0]
+    assert [each["when"] for each in found[1]] == ["2026-03-07", "2026-03-08"]
+
+
+def test_type_error_of_a_new_range_is_its_own() -> None:
+    class New(flow.tools.range.RangeDailyBase):
+        def missing_datetimes(self, finite_datetimes: list[Any]) -> list[Any]:
+            raise TypeError("missing_datetimes() has a mistake")
+
+    report = of_kind(flow, "DateParameter", set())
+    with pytest.raises(TypeError, match="has a mistake"):
+        New(of=report, now=NOW, start=datetime.date(2026, 3, 6)).requires()

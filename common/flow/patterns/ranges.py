@@ -7,8 +7,10 @@ of another task that are not complete, oldest first, at most ``task_limit`` of t
 from __future__ import annotations
 
 import functools
+import inspect
 import logging
 import time
+import warnings
 from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
 from typing import Any, Final
@@ -131,7 +133,7 @@ class RangeBase(WrapperTask):
     def _missing_tasks(self) -> list[Task]:
         start, stop = self._window()
         moments = self.finite_datetimes(start, stop) if start <= stop else []
-        missing = sorted(self.missing_datetimes(moments)) if moments else []
+        missing = sorted(self._find_missing(moments)) if moments else []
         logger.debug("%s: %d of %d are missing", self.of.task_family, len(missing), len(moments))
         self._emit_metrics(missing, start, stop)
         if self.reverse:
@@ -140,6 +142,20 @@ class RangeBase(WrapperTask):
         else:
             chosen = missing[: self.task_limit]
         return [self._task(moment) for moment in chosen]
+
+    def _find_missing(self, moments: list[datetime]) -> Iterable[datetime]:
+        """Call ``missing_datetimes``, which in old subclasses takes the task as well."""
+        find: Any = self.missing_datetimes
+        try:
+            inspect.signature(find).bind(moments)
+        except TypeError:
+            warnings.warn(
+                f"{type(self).__name__}.missing_datetimes() should take the moments alone",
+                DeprecationWarning,
+                stacklevel=2,
+            )
+            return find(self.of, moments)  # type: ignore[no-any-return]
+        return find(moments)  # type: ignore[no-any-return]
 
     def _window(self) -> tuple[datetime, datetime]:
         """Return (first moment, moment after the last)."""
