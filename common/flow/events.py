@@ -6,12 +6,13 @@ task's own for what running brings. The program that waits for the run (``flow.b
 hears: FAILURE, TIMEOUT, PROCESS_FAILURE and BROKEN_TASK at once, SUCCESS, DEPENDENCY_PRESENT and
 DEPENDENCY_MISSING when the run has ended, for at most as many tasks as its summary names. A handler
 that both processes have is so called in both; ``is_observing()`` is true in the second case.
-What a handler raises is logged.
+What a handler raises is logged, ``sys.exit()`` too: it is not the task's end.
 """
 
 from __future__ import annotations
 
 import contextlib
+import os
 from collections.abc import Callable, Iterator
 from contextvars import ContextVar
 from typing import Any, Final
@@ -92,11 +93,22 @@ def fire(instance: object, event: str, *args: Any, **kwargs: Any) -> None:
     """Call every handler; what one raises is logged and the next is called."""
     if not _handlers:
         return
+    pid = os.getpid()
     for cls in type(instance).__mro__:
         for handler in tuple(_handlers.get(cls, {}).get(event, ())):
             try:
                 handler(*args, **kwargs)
-            except Exception:  # a handler is user code
+            except (Exception, SystemExit) as error:  # a handler is user code, not the task's
+                if isinstance(error, SystemExit) and not _is_only_said(error, pid):
+                    raise
                 import logging  # only a failing handler needs it
 
                 logging.getLogger("flow.events").exception("handler of %s failed", event)
+
+
+def _is_only_said(error: SystemExit, pid: int) -> bool:
+    """Tell whether a handler called ``sys.exit()`` in the process that it was called in.
+
+    A signal that ends this program raises a kind of its own, and what a handler forked shall end.
+    """
+    return type(error) is SystemExit and os.getpid() == pid

@@ -285,3 +285,66 @@ def test_luigi_tasks_have_their_handlers_called_too(place: Path) -> None:
         timeout=TIMEOUT_S,
     )
     assert done.stdout == "failed Bad(n=3) TaskFailure\n", done.stderr
+
+
+LEAVES = """
+import os, sys
+import flow
+
+HERE = os.path.dirname(os.path.abspath(__file__))
+
+
+class Load(flow.Task):
+    def output(self):
+        return flow.LocalTarget(os.path.join(HERE, "load"))
+
+    def run(self):
+        with self.output().open("w") as out:
+            out.write("x")
+
+
+class Use(Load):
+    def requires(self):
+        return Load()
+
+    def output(self):
+        return flow.LocalTarget(os.path.join(HERE, "use"))
+
+
+@Load.event_handler(flow.Event.SUCCESS)
+@Load.event_handler(flow.Event.START)
+@Load.event_handler(flow.Event.DEPENDENCY_DISCOVERED)
+def leaves(task, *more):
+    sys.exit("a handler leaves")
+"""
+
+
+@pytest.mark.parametrize("how", [(), ("--in-process",)], ids=("processes", "in-process"))
+def test_handler_that_exits_is_logged_and_ends_no_task(tmp_path: Path, how: tuple[str]) -> None:
+    (tmp_path / "leaving.py").write_text(LEAVES)
+    command = [sys.executable, "-m", "flow", "run", *how, "leaving", "Use"]
+    done = subprocess.run(
+        command, cwd=tmp_path, capture_output=True, text=True, timeout=TIMEOUT_S, check=False
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert (tmp_path / "load").exists() and (tmp_path / "use").exists()
+    assert "* 2 ran successfully" in done.stdout
+    if how:  # what a successful attempt logs is otherwise kept with it
+        assert "handler of event.core.success failed" in done.stderr
+        assert "SystemExit: a handler leaves" in done.stderr
+
+
+def test_process_that_a_handler_forks_ends_when_it_exits(tmp_path: Path) -> None:
+    forks = LEAVES.replace(
+        'sys.exit("a handler leaves")',
+        "if os.fork() == 0:\n        sys.exit(0)\n    os.wait()\n"
+        '    open(os.path.join(HERE, "calls"), "a").write(f"{os.getpid()} ")',
+    )
+    (tmp_path / "leaving.py").write_text(forks)
+    command = [sys.executable, "-m", "flow", "run", "leaving", "Load"]
+    done = subprocess.run(
+        command, cwd=tmp_path, capture_output=True, text=True, timeout=TIMEOUT_S, check=False
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    calls = (tmp_path / "calls").read_text().split()
+    assert len(calls) == 2 and len(set(calls)) == 1  # START and SUCCESS, in one process

@@ -41,6 +41,10 @@ class Interrupts:
             raise KeyboardInterrupt
 
 
+class Ended(SystemExit):
+    """A signal ends this program; a ``sys.exit()`` of its own is no such thing."""
+
+
 class CleanExit:
     """Let SIGTERM and SIGHUP unwind the stack while entered, unless the program handles them."""
 
@@ -61,4 +65,4 @@ class CleanExit:
 
 
 def _leave(_number: int, _frame: FrameType | None) -> None:
-    raise SystemExit(int(ExitCode.INTERRUPTED))
+    raise Ended(int(ExitCode.INTERRUPTED))
