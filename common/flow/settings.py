@@ -86,6 +86,7 @@ class WorkerSettings(Section, frozen=True):
     import_timeout_s: Annotated[float, Meta(gt=0)] = 600.0  #: an import that takes longer is killed
     packages_bytes_max: Count = 2 << 30  #: of unpacked code; what no program uses goes
     environments_bytes_max: Count = 10 << 30  #: of what that code requires, installed
+    yields_max: CountFromOne = 10_000_000  #: of one run(): what yields more is taken for endless
     task_process_context: str = ""  #: dotted class whose instances stand around every run()
 
 

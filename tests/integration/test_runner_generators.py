@@ -66,6 +66,12 @@ class YieldsTarget(ft.Task):
         finally:
             note("closed")
 
+class Patient(ft.Task):
+    count = IntParameter()
+    def run(self):
+        for _ in range(self.count):
+            yield []
+
 class Endless(ft.Task):
     def complete(self):
         return (HERE / "never").exists()
@@ -193,12 +199,21 @@ def test_runner_yield_of_a_target_fails_and_closes_the_generator(
     assert story(tmp_path) == ["closed"]
 
 
-def test_runner_endless_generator_fails_at_the_limit(runner: TaskProcess) -> None:
-    report = runner.run("generators", "Endless")
-    assert (report.outcome, report.error) == (
-        Outcome.FAILED,
-        "run() yielded more than 50,000 times",
-    )
+def test_runner_endless_generator_fails_at_the_limit_that_is_set(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("FLOW_WORKER__YIELDS_MAX", "1234")
+    (tmp_path / "generators.py").write_text(MODULE)
+    for runner in start(tmp_path):
+        report = runner.run("generators", "Endless")
+    assert report.outcome is Outcome.FAILED
+    assert report.error.startswith("run() yielded more than 1,234 times")
+    assert "set yields_max in [worker]" in report.error
+
+
+def test_runner_generator_of_many_complete_tasks_runs_to_its_end(runner: TaskProcess) -> None:
+    report = runner.run("generators", "Patient", count="60000")
+    assert (report.outcome, report.error) == (Outcome.DONE, "")
 
 
 def test_runner_generator_raises_after_continue_is_one_failure(runner: TaskProcess) -> None:

@@ -7,7 +7,7 @@ import pytest
 from flow.messages import worker as wire
 from flow.messages.shared import Grant, Outcome, Policy
 from flow.states import TaskState
-from flow_coordinator.core import workers
+from flow_coordinator.core import graph, workers
 from flow_coordinator.core.config import CoreConfig
 from tests.support.core_env import Env, FakeWorker, Graph, stub
 
@@ -219,21 +219,45 @@ def test_yielded_requirement_that_needs_the_generator_is_a_cycle() -> None:
     assert "cycle" in env.run().failures[0].error
 
 
-@pytest.mark.parametrize("limit", ["yields", "tasks"])
-def test_yield_limits_fail_the_task(limit: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_yield_of_too_many_tasks_fails_the_task(monkeypatch: pytest.MonkeyPatch) -> None:
     env = Env()
     worker, gen = generator(env, {})
-    if limit == "yields":
-        worker.yields(gen, workers.YIELDS_MAX + 1)
-    else:
-        monkeypatch.setattr(workers, "YIELD_TASKS_MAX", 5)
-        stubs = [stub(f"d{i}") for i in range(6)]
-        worker.say(wire.Yield(worker.session, gen.token, 1, 0, 3, stubs))
+    monkeypatch.setattr(workers, "YIELD_TASKS_MAX", 5)
+    stubs = [stub(f"d{i}") for i in range(6)]
+    worker.say(wire.Yield(worker.session, gen.token, 1, 0, 3, stubs))
     env.wait(0)
     assert env.heard(worker.peer, wire.Kill)
     worker.end(gen, outcome=Outcome.KILLED)
     assert env.ended() == 30
     assert "may yield" in env.run().failures[0].error
+
+
+def one_by_one(env: Env, monkeypatch: pytest.MonkeyPatch, count: int, **policy: Policy) -> None:
+    """A generator yields so many tasks after each other, and goes on."""
+    monkeypatch.setattr(graph, "DONE_KEPT_MAX", 10)
+    worker, gen = generator(env, {f"d{n}": [] for n in range(1, count + 1)}, **policy)
+    for number in range(1, count + 1):
+        worker.yields(gen, number, f"d{number}")
+        assert worker.run() == [f"d{number}"]
+        assert resumes(env, worker) == [(gen.token, number)]
+        worker.resumed(gen, number)
+        env.check()
+
+
+def test_yields_one_by_one_take_no_more_and_more_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    env = Env()
+    one_by_one(env, monkeypatch, 50)
+    known = [dep.task_id for dep in env.task("gen").upstream]
+    assert 10 < len(known) <= 21
+    assert known == [f"T_d{n}" for n in range(51 - len(known), 51)]
+
+
+def test_yields_of_temporary_outputs_stay_known_to_the_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    env = Env()
+    one_by_one(env, monkeypatch, 50, d7=Policy(temporary=True))
+    known = [dep.task_id for dep in env.task("gen").upstream]
+    assert known[0] == "T_d7" and len(known) <= 22
+    assert not env.core.state.temporary.due
 
 
 def test_generator_whose_worker_is_lost_runs_again_after_its_yield() -> None:

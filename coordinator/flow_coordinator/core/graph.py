@@ -22,6 +22,8 @@ from flow_coordinator.core.transitions import TaskEvent
 
 #: Edges released in one go; a wider task releases the rest in later turns.
 RELEASE_MAX = 2_000
+#: Requirements that are done and still known of a task that yields more often than this.
+DONE_KEPT_MAX = 1_000
 
 
 def name_task(
@@ -306,6 +308,21 @@ def add_edges(s: State, task: TaskRecord, deps: list[TaskRecord]) -> None:
     task.waits += waits
     task.blocked += blocked
     s.changes.tasks[task] = None
+
+
+def drop_done(s: State, task: TaskRecord) -> None:
+    """Forget which tasks a generator had long ago: what it holds grows not with its yields.
+
+    They are for display, but for temporary outputs: those stay for it, also after a restart.
+    """
+    if len(task.upstream) <= 2 * DONE_KEPT_MAX:
+        return
+    recent = len(task.upstream) - DONE_KEPT_MAX
+    task.upstream = tuple(
+        dep
+        for at, dep in enumerate(task.upstream)
+        if at >= recent or dep.state not in SATISFIED or dep in s.temporary.known
+    )
 
 
 def _gathers(s: State, task: TaskRecord, run: RunRecord) -> bool:

@@ -47,9 +47,8 @@ from flow_coordinator.core.transitions import TaskEvent
 NONCES_MAX = 10_000
 #: Committed tokens remembered per worker, to answer a repeated report as the first time.
 RECENT_MAX = 4_096
-#: Tasks one ``yield`` may name, and yields of one attempt.
+#: Tasks one ``yield`` may name.
 YIELD_TASKS_MAX = 100_000
-YIELDS_MAX = 50_000
 
 
 def hello(s: State, peer: Peer, message: Hello) -> None:
@@ -321,9 +320,11 @@ def _collect(s: State, lease: LeaseRecord, message: Yield) -> bool:
     if len(extra.parts) < message.parts and len(stubs) <= YIELD_TASKS_MAX:
         return False
     extra.parts = {}
-    if message.number > YIELDS_MAX or len(stubs) > YIELD_TASKS_MAX:
-        graph.doom(s, task, "fail", f"run() may yield {YIELDS_MAX} times, {YIELD_TASKS_MAX} tasks")
+    if len(stubs) > YIELD_TASKS_MAX:
+        graph.doom(s, task, "fail", f"run() may yield {YIELD_TASKS_MAX:,} tasks at once")
         return True
+    if message.number > graph.DONE_KEPT_MAX:
+        graph.drop_done(s, task)
     lease.yielded = message.number
     leases.confirm(s, lease)
     leases.let_go(s, lease)

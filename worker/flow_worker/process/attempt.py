@@ -23,6 +23,7 @@ from flow.dialects import Dialect, dialect_of, is_dynamic, is_task, key_of
 from flow.events import Event
 from flow.loading import home_of
 from flow.messages.shared import Grant, Outcome, Stub
+from flow.parameters import defaults
 from flow.speech import bind, unbind
 from flow.task import Task, flatten, getpaths, is_external
 from flow_worker.process.context import Around
@@ -32,9 +33,6 @@ from flow_worker.process.kill import Entry, own_pid
 from flow_worker.process.voice import Speech, Voice
 from flow_worker.process.whereabouts import missing_requirement, with_the_requirement
 
-#: A generator that yields more often than this in one attempt is taken for an endless one. Five
-#: years of hours, one by one, are fewer.
-YIELDS_MAX = 50_000
 #: Tasks in one yield.
 YIELDED_TASKS_MAX = 100_000
 #: Of what ``on_failure()`` returned.
@@ -213,8 +211,7 @@ class Attempt:
             except StopIteration:
                 return None
             self._yields += 1
-            if self._yields > YIELDS_MAX:
-                raise Complaint(f"run() yielded more than {YIELDS_MAX:,} times")
+            self._check_yields()
             dynamic = is_dynamic(yielded)
             shape = _settled(yielded.requirements if dynamic else yielded)
             tasks = _tasks_of(shape)
@@ -230,6 +227,14 @@ class Attempt:
                 self.yielded = list({key_of(task): task for task in tasks}.values())
                 return [stub_of(task) for task in self.yielded]
             value = getpaths(shape)
+
+    def _check_yields(self) -> None:
+        yields_max = defaults.settings().worker.yields_max
+        if self._yields > yields_max:
+            raise Complaint(
+                f"run() yielded more than {yields_max:,} times and is taken for endless: if it is "
+                "not, set yields_max in [worker] to more"
+            )
 
     def _succeeded(self) -> Ending:
         task = self.task
