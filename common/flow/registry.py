@@ -204,13 +204,13 @@ def auto_namespace(scope: str = "") -> None:
 
 
 def namespace_of(module: str) -> str:
-    """Return the namespace that the longest scope around a module gives."""
+    """Return the namespace of the longest scope around a module that has one."""
     if not _namespaces:
         return ""
     parts = module.split(".")
     for size in range(len(parts), -1, -1):
         found = _namespaces.get(".".join(parts[:size]))
-        if found is not None:
+        if found:  # one that was taken back hides no other
             return module if found == "%(module)" else found
     return ""
 

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import datetime as dt
 import enum
+import json
 import operator
 import warnings
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import jsonschema  # type: ignore[import-untyped]
 import pytest
 
 import flow
@@ -297,3 +299,76 @@ def test_warning_of_a_wrong_type_begins_as_luigis(kind: Kind, value: Any) -> Non
 def test_no_value_is_not_a_value() -> None:
     with pytest.raises(flow.parameters.MissingParameterException):
         make(flow, Kind("IntParameter", []))(p=NO_VALUE)
+
+
+def outcome(work: Any) -> Any:
+    try:
+        return plain(work())
+    except Exception as error:
+        return error
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("ListParameter", "[1, [2, 3]]"),
+        ("ListParameter", "null"),
+        ("ListParameter", "7"),
+        ("ListParameter", "(1, 2)"),
+        ("TupleParameter", "[1, 2]"),
+        ("TupleParameter", "[[1, 2], [3, 4]]"),
+        ("TupleParameter", "((1, 2), (3, 4))"),
+        ("TupleParameter", "('a', 'b')"),
+        ("TupleParameter", "[]"),
+        ("TupleParameter", '("abcd")'),
+        ("TupleParameter", "((1, 2), (3, 4"),
+        ("TupleParameter", "7"),
+        ("DictParameter", '{"a": {"b": [1, 2]}, "A": 2}'),
+        ("DictParameter", "{}"),
+        ("DictParameter", '{"a"}'),
+    ],
+)
+def test_parse_alone_gives_what_luigis_gives(name: str, text: str) -> None:
+    ours, theirs = (outcome(lambda m=m: getattr(m, name)().parse(text)) for m in (flow, luigi))
+    if isinstance(theirs, Exception):
+        kinds = (json.JSONDecodeError, ValueError, TypeError, SyntaxError)
+        kind = next(each for each in kinds if isinstance(theirs, each))
+        assert isinstance(ours, ValueError if kind is json.JSONDecodeError else kind)
+        assert isinstance(ours, ValueError)
+    else:
+        assert (ours, type(ours).__name__) == (theirs, type(theirs).__name__)
+
+
+def test_maps_in_maps_are_frozen_when_they_are_parsed() -> None:
+    for module in (luigi, flow):
+        found = module.DictParameter().parse('{"a": {"b": {"c": 1}}}')
+        for each in (found, found["a"], found["a"]["b"]):
+            assert type(each).__name__ == "FrozenOrderedDict"
+        assert {found: 1}[found] == 1
+        with pytest.raises(TypeError):
+            hash(module.DictParameter().parse('{"a": []}'))
+
+
+@pytest.mark.parametrize("module", [luigi, flow], ids=["luigi", "flow"])
+def test_schema_raises_the_error_of_jsonschema(module: Any) -> None:
+    numbers = module.ListParameter(schema={"type": "array", "items": {"type": "number"}})
+    with pytest.raises(jsonschema.ValidationError, match="'x' is not of type 'number'") as caught:
+        numbers.normalize([1, "x"])
+    assert list(caught.value.absolute_path) == [1]
+    assert caught.value.validator == "type"
+
+
+def test_schema_error_is_a_value_error_in_one_line() -> None:
+    numbers = flow.ListParameter(schema={"type": "array", "items": {"type": "number"}})
+    with pytest.raises(ValueError, match="x") as caught:
+        numbers.normalize([1, "x"])
+    assert str(caught.value) == "'x' is not of type 'number' at [1], says its schema"
+
+
+@pytest.mark.parametrize("name", ["ChoiceParameter", "ChoiceListParameter"])
+@pytest.mark.parametrize("module", [luigi, flow], ids=["luigi", "flow"])
+def test_choice_of_another_type_fails_an_assertion(module: Any, name: str) -> None:
+    with pytest.raises(AssertionError):
+        getattr(module, name)(var_type=int, choices=[1, 2, "3"])
+    with pytest.raises(module.parameter.ParameterException):
+        getattr(module, name)(var_type=int)

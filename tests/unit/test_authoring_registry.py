@@ -83,6 +83,20 @@ def test_namespace_is_part_of_the_family():
     assert registry.find("team.etl.Named") is Named
 
 
+def test_namespace_that_was_taken_back_hides_no_wider_one():
+    try:
+        flow.namespace("outer")
+        flow.namespace("inner", scope=__name__)
+        flow.namespace(scope=__name__)
+
+        class Wide(flow.Task):
+            pass
+
+        assert Wide.task_family == "outer.Wide"
+    finally:
+        registry._namespaces.clear()
+
+
 def test_namespace_calls_apply_to_later_classes_of_the_nearest_scope():
     try:
         flow.namespace("outer")

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar
 
 from flow.parameters.base import NO_VALUE, NoValue, Parameter
-from flow.parameters.errors import BadDeclaration, shown, suggestion
+from flow.parameters.errors import BadChoices, BadDeclaration, shown, suggestion
 from flow.parameters.optional import OptionalMixin
 
 if TYPE_CHECKING:
@@ -47,7 +47,7 @@ class _Choosing(Parameter[S, R], Generic[S, R, T]):
         self.var_type = var_type
         strangers = [choice for choice in self.choices if type(choice) is not var_type]
         if strangers or not self.choices:
-            raise BadDeclaration(
+            raise (BadChoices if strangers else BadDeclaration)(
                 f"{type(self).__name__} needs choices of type {var_type.__name__}, "
                 f"got {shown(strangers or self.choices)}",
                 hint="give choices=[...] and var_type=..., all of one type",

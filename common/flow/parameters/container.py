@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import functools
 import importlib.util
 import json
 import warnings
@@ -10,7 +11,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 from flow.parameters.base import NO_VALUE, Parameter, S, T
-from flow.parameters.errors import shown
+from flow.parameters.errors import BadSyntax, WrongKind, shown
 from flow.parameters.optional import OptionalMixin
 
 if TYPE_CHECKING:
@@ -82,6 +83,10 @@ class _JsonParameter(Parameter[T, S]):
 
     exact_type = None
     ambiguous = True
+    #: What the parser of JSON makes of a map.
+    map_type: Any = dict
+    #: What text may be; and null, which only ``normalize()`` can judge.
+    kinds: tuple[type, ...] = ()
 
     def __init__(
         self,
@@ -107,9 +112,16 @@ class _JsonParameter(Parameter[T, S]):
         if not isinstance(text, str):
             return text
         try:
-            return json.loads(text)
+            value = json.loads(text, object_pairs_hook=self.map_type)
         except (ValueError, RecursionError) as error:
-            raise ValueError(f"{self.reject(text)}: {error}") from None
+            raise BadSyntax(f"{self.reject(text)}: {error}") from None
+        return self.check_kind(value)
+
+    def check_kind(self, value: Any) -> Any:
+        """Return what text was read as, if it is of this kind or nothing."""
+        if value is not None and not isinstance(value, self.kinds):
+            raise WrongKind(str(self.reject(value)))
+        return value
 
     def serialize(self, value: Any) -> str:
         return json.dumps(recursively_unfreeze(value))
@@ -137,13 +149,33 @@ class _JsonParameter(Parameter[T, S]):
         except jsonschema.ValidationError as error:
             place = "".join(f"[{key!r}]" for key in error.absolute_path)
             where = f" at {place}" if place else ""
-            raise ValueError(f"{error.message}{where}, says its schema") from None
+            said = f"{error.message}{where}, says its schema"
+            raise _invalid_type().create_from(error).saying(said) from None
+
+
+@functools.cache
+def _invalid_type() -> Any:
+    """Make the error for a value that its schema refuses, once ``jsonschema`` is there."""
+    import jsonschema
+
+    class InvalidValue(jsonschema.ValidationError, ValueError):  # type: ignore[misc]
+        said = ""
+
+        def saying(self, said: str) -> Any:
+            self.said = said
+            return self
+
+        def __str__(self) -> str:
+            return self.said
+
+    return InvalidValue
 
 
 class ListParameter(_JsonParameter["tuple[Any, ...]", Iterable[Any]]):
     """A list, written as JSON and held as a tuple, nested ones too."""
 
     what = "a list, expected JSON like [1, 2]"
+    kinds = (list, tuple, set)
 
     def freeze(self, value: Any) -> Any:
         if isinstance(value, (list, tuple, set, frozenset)):
@@ -158,13 +190,14 @@ class TupleParameter(ListParameter):
 
     def parse(self, text: Any) -> Any:
         try:
-            return super().parse(text)
-        except ValueError as error:
+            value = super().parse(text)
+        except BadSyntax as error:
             try:
                 value = ast.literal_eval(text)
             except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError):
                 raise error from None
-            return value
+            value = self.check_kind(value)
+        return recursively_freeze(value)
 
 
 class DictParameter(_JsonParameter[Mapping[str, Any], Mapping[str, Any]]):
@@ -174,6 +207,8 @@ class DictParameter(_JsonParameter[Mapping[str, Any], Mapping[str, Any]]):
     """
 
     what = 'a map, expected JSON like {"a": 1}'
+    map_type = FrozenOrderedDict
+    kinds = (Mapping,)
 
     def freeze(self, value: Any) -> Any:
         if isinstance(value, Mapping):

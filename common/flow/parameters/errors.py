@@ -6,6 +6,11 @@ ParameterError              UsageError, exit code 2
 ├── DuplicateParameter      one parameter given twice
 ├── BadParameter            a value that the parameter does not take (also a ValueError)
 └── BadDeclaration          the parameter itself is declared wrongly
+    └── BadChoices          choices of several types (also an AssertionError)
+
+``parse()`` and ``normalize()`` raise ``ValueError``. Where Luigi raises something else for the same
+input, what is raised is both: ``BadSyntax``, ``WrongKind``, and for a schema the error of
+``jsonschema``.
 """
 
 from __future__ import annotations
@@ -45,6 +50,18 @@ class BadParameter(ParameterError, ValueError):
 
 class BadDeclaration(ParameterError):
     """A parameter was declared with options that cannot work."""
+
+
+class BadChoices(BadDeclaration, AssertionError):
+    """Choices that are not of the type that was declared."""
+
+
+class BadSyntax(ValueError, SyntaxError):
+    """Text that is neither JSON nor a Python literal."""
+
+
+class WrongKind(ValueError, TypeError):
+    """Text that can be read, as something that is no list or no map."""
 
 
 class UnconsumedParameterWarning(UserWarning):
