@@ -75,8 +75,9 @@ class _Engine:
         self._ended: Ended | None = None
 
     def close(self) -> None:
-        """Close the generators that are left."""
+        """Close the generators that are left, and tell whom failures concern."""
         self._worker.close()
+        self._coordinator.close()
 
     def run(self, work: Work) -> Ended:
         """Submit the roots and turn until their run has ended."""

@@ -1,22 +1,29 @@
 """A coordinator without sockets or a store: the core, driven by whoever calls it.
 
-For runs inside one process, which end with it: there is nobody to be durable for.
+For runs inside one process, which end with it: there is nobody to be durable for. Mail about
+failures is sent when the run has ended, since no thread may be there while tasks run.
 """
 
 from __future__ import annotations
 
+import os
 import time
 from random import Random
 
 import msgspec
 
+from flow.logs import Log
 from flow.messages.client import Request
 from flow.messages.worker import ToCoordinator
 from flow.settings import Settings
-from flow_coordinator.core.effects import Effect, Send, SendNow
+from flow_coordinator.core.effects import Alert, Effect, Send, SendNow
 from flow_coordinator.core.events import Peer, Received, TurnEnded
 from flow_coordinator.core.machine import Coordinator
+from flow_coordinator.notify import notifier
 from flow_coordinator.shell.settings import core_config
+
+#: Failures that are kept for the mail about them.
+ALERTS_MAX = 20_000
 
 
 class InlineCoordinator:
@@ -27,6 +34,14 @@ class InlineCoordinator:
         config = msgspec.structs.replace(core_config(settings), prefetch=False)
         self._core = Coordinator(config, "inline", 1, Random(), time.monotonic())
         self._unsaid: list[tuple[Peer, msgspec.Struct]] = []
+        self._untold: list[Alert] = []
+        self._notifier = notifier(settings, Log("warning"), terminal=os.isatty(1), hints=False)
+
+    def close(self) -> None:
+        """Send the mail about what failed, if there is any and that takes no long time."""
+        if self._untold and self._notifier is not None:
+            self._notifier.tell(self._untold)
+            self._notifier.close()
 
     def hear(self, peer: Peer, message: ToCoordinator | Request) -> None:
         """Take one message."""
@@ -49,3 +64,5 @@ class InlineCoordinator:
         for effect in effects:
             if isinstance(effect, Send | SendNow):
                 self._unsaid.append((effect.peer, effect.message))
+            elif isinstance(effect, Alert) and len(self._untold) < ALERTS_MAX:
+                self._untold.append(effect)
