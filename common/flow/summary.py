@@ -158,7 +158,8 @@ def _scheduled(summary: RunSummary, lines_max: int) -> list[str]:
             lines += _families(found[name], "    ", lines_max)
     pending = [found[name] for name in PENDING if name in found]
     if pending:
-        lines.append(f"* {sum(each.count for each in pending)} were left pending, among these:")
+        left = summary.scheduled - count_of(summary, *ENDED)  # one may be in several categories
+        lines.append(f"* {left} were left pending, among these:")
     for each in pending:
         lines.append(f"    * {each.count} {PENDING[each.name]}:")
         lines += _families(each, "        ", lines_max)

@@ -98,6 +98,41 @@ def test_build_status_is_luigis(pipeline: Any, status: str, succeeds: bool) -> N
     assert bool(theirs.scheduling_succeeded) is (succeeds or status == "MISSING_EXT")
 
 
+def failed_and_missing(lib: Any) -> list[Any]:
+    class Failing(lib.Task):
+        def run(self) -> None:
+            raise ValueError("bad")
+
+    class Absent(lib.ExternalTask):
+        def complete(self) -> bool:
+            return False
+
+    class Middle(lib.Task):
+        def requires(self) -> Any:
+            return [Failing(), Absent()]
+
+    class Top(lib.Task):
+        def requires(self) -> Any:
+            return [Middle()]
+
+    return [Top()]
+
+
+def test_task_with_failed_and_missing_requirements_is_in_both_lines_as_luigis() -> None:
+    theirs = luigi.build(
+        failed_and_missing(luigi), local_scheduler=True, detailed_summary=True, log_level="CRITICAL"
+    )
+    ours = flow.build(failed_and_missing(flow), retry=1, **QUIET)
+    listed = [
+        [line for line in each.summary_text.splitlines() if line.lstrip().startswith(("*", "-"))]
+        for each in (theirs, ours)
+    ]
+    assert sorted(listed[1]) == sorted(listed[0])
+    assert "* 3 were left pending, among these:" in listed[1]
+    assert "    * 2 had failed dependencies:" in listed[1]
+    assert "    * 2 had missing dependencies:" in listed[1]
+
+
 def test_build_result_stands_for_the_bool_of_luigi() -> None:
     assert flow.build(good(flow), **QUIET) == True  # noqa: E712  as programs for luigi write it
     assert flow.build(bad(flow), retry=1, **QUIET) == False  # noqa: E712

@@ -41,7 +41,10 @@ _UPSTREAM = {
 
 
 def summarise(s: State, run: RunRecord, code: int) -> RunSummary:
-    """Sum up a run as it stands. Cost: O(its tasks)."""
+    """Sum up a run as it stands. Cost: O(its tasks and what they require).
+
+    A task whose requirements ended in several bad ways is in the category of each of them.
+    """
     found: dict[str, dict[str, list[TaskRecord]]] = {}
     totals: Counter[str] = Counter()
     sizes: dict[str, Counter[str]] = {}
@@ -49,15 +52,16 @@ def summarise(s: State, run: RunRecord, code: int) -> RunSummary:
     for task in run.tasks:
         state = run.left.get(task, task.state)
         if state == TaskState.UPSTREAM_FAILED:
-            name = causes.get(task, "upstream_failed")
+            names = causes.get(task) or ("upstream_failed",)
         else:
-            name = _NAMES.get(state, "not_run")
-        totals[name] += 1
+            names = (_NAMES.get(state, "not_run"),)
         family = task.family.family
-        sizes.setdefault(name, Counter())[family] += 1
-        some = found.setdefault(name, {}).setdefault(family, [])
-        if len(some) < EXAMPLES_MAX:
-            some.append(task)
+        for name in names:
+            totals[name] += 1
+            sizes.setdefault(name, Counter())[family] += 1
+            some = found.setdefault(name, {}).setdefault(family, [])
+            if len(some) < EXAMPLES_MAX:
+                some.append(task)
     shown = sum(min(len(families), FAMILIES_MAX) for families in found.values())
     share = bounds.FILL_BYTES // max(1, shown)
     categories = [
@@ -117,19 +121,18 @@ def _params(task: TaskRecord) -> dict[str, str]:
         return {}
 
 
-def _upstream_causes(run: RunRecord) -> dict[TaskRecord, str]:
-    """Tell why each upstream-failed task is so: the first bad requirement decides."""
+def _upstream_causes(run: RunRecord) -> dict[TaskRecord, tuple[str, ...]]:
+    """Tell why each upstream-failed task is so: what became of its requirements, and of theirs."""
     left = run.left
     failed = [task for task in run.tasks if left.get(task, task.state) == TaskState.UPSTREAM_FAILED]
-    causes: dict[TaskRecord, str] = {}
+    causes: dict[TaskRecord, tuple[str, ...]] = {}
     for task in sorted(failed, key=lambda one: one.order):
+        found: set[str] = set()
         for dep in task.upstream:
-            cause = causes.get(dep)
-            if cause is None:
-                name = _NAMES.get(left.get(dep, dep.state))
-                if name in (None, "complete", "ran"):
-                    continue
-                cause = _UPSTREAM.get(str(name), "upstream_failed")
-            causes[task] = cause
-            break
+            name = _NAMES.get(left.get(dep, dep.state))
+            if dep in causes:
+                found.update(causes[dep])
+            elif name not in (None, "complete", "ran"):
+                found.add(_UPSTREAM.get(str(name), "upstream_failed"))
+        causes[task] = tuple(sorted(found))
     return causes
