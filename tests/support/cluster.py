@@ -227,8 +227,20 @@ class Cluster:
             self._until(lambda: self.about() is not None, "the coordinator to answer", service)
         return service
 
-    def start_worker(self, name: str, *words: str, slots: int = 2, wait: bool = True) -> Worker:
-        """Start one that imports from the modules directory, wait until it has joined."""
+    def start_worker(
+        self,
+        name: str,
+        *words: str,
+        slots: int = 2,
+        wait: bool = True,
+        folder: Path | None = None,
+    ) -> Worker:
+        """Start one that imports from the modules directory, wait until it has joined.
+
+        ``folder``: where it is started, with its log; None: the root, as all others.
+        """
+        folder = folder or self.root
+        folder.mkdir(exist_ok=True)
         argv = self.command(
             "flow_worker",
             *("--coordinator", self.address, "--slots", str(slots), "--name", name),
@@ -236,7 +248,7 @@ class Cluster:
             *words,
             where=name,
         )
-        worker = Worker(name, argv, self.env, self.root / f"{name}.log", self._parent_fd)
+        worker = Worker(name, argv, self.env, folder / f"{name}.log", self._parent_fd)
         self.services.append(worker)
         self.workers[name] = worker
         if wait:
@@ -372,7 +384,7 @@ class Cluster:
         """Return the ends of all logs."""
         return "\n".join(
             f"--- {path.name}\n{path.read_text(errors='replace')[-LOG_CHARACTERS_SHOWN:]}"
-            for path in sorted(self.root.glob("*.log"))
+            for path in sorted({each.log for each in self.services})
         )
 
     # ------------------------------------------------------------ the end
