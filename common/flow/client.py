@@ -29,6 +29,7 @@ from flow.messages.client import (
     LetterSent,
     ListResources,
     ListWorkers,
+    Printed,
     Reply,
     Request,
     ResourceRow,
@@ -148,7 +149,7 @@ class Client:
         """Yield the updates of a run until it ended, and None at least every ``TICK_S``.
 
         Survives restarts of the coordinator: it subscribes again, with the number of the last
-        failure seen and the notes heard, so that none is shown twice.
+        failure seen, and what was told before, so that none is shown twice.
 
         Raises:
             Unreachable: Silence for ``lost_s``.
@@ -157,7 +158,7 @@ class Client:
         self._heard_at = time.monotonic()
         ask_at = self._heard_at
         ended = False
-        noted: dict[str, None] = {}
+        told: dict[str | Printed, None] = {}
         try:
             while not ended:
                 if time.monotonic() >= ask_at and self._dealer.send(
@@ -175,9 +176,12 @@ class Client:
                     ended = ended or update.ended is not None
                     fresh = [each for each in update.failures if each.number > seen]
                     seen = max((each.number for each in fresh), default=seen)
-                    notes = [each for each in update.notes if each not in noted]
-                    noted.update(dict.fromkeys(notes))
-                    yield msgspec.structs.replace(update, failures=fresh, notes=notes)
+                    notes = [each for each in update.notes if each not in told]
+                    printed = [each for each in update.printed if each not in told]
+                    told.update(dict.fromkeys((*notes, *printed)))
+                    yield msgspec.structs.replace(
+                        update, failures=fresh, notes=notes, printed=printed
+                    )
                 yield None
         finally:
             if not ended:

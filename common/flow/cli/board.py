@@ -10,7 +10,7 @@ from flow.errors import ExitCode
 from flow.summary import duration
 
 if TYPE_CHECKING:
-    from flow.messages.client import Failure, RunUpdate
+    from flow.messages.client import Failure, Printed, RunUpdate
 
 #: Lines of a failed attempt's output that are shown.
 TAIL_LINES_MAX = 15
@@ -100,6 +100,12 @@ class Board:
 def note_line(note: str) -> str:
     """Spell a sentence about a run's code on its workers, as told while it goes on."""
     return printable(f"! {note}")
+
+
+def printed_lines(printed: Printed) -> str:
+    """Spell what user code printed while it was planned, line by line."""
+    mark = f"[planning on {printed.worker}]"
+    return printable("\n".join(f"{mark} {line}" for line in printed.text.split("\n")))
 
 
 def failure_lines(failure: Failure, *, hints: bool = True) -> list[str]:

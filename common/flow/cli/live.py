@@ -10,7 +10,17 @@ from rich.console import Console, Group
 from rich.live import Live
 from rich.text import Text
 
-from flow.cli.board import DONE, FAILED, RETRYING, RUNNING, SKIPPED, Board, failure_lines, note_line
+from flow.cli.board import (
+    DONE,
+    FAILED,
+    RETRYING,
+    RUNNING,
+    SKIPPED,
+    Board,
+    failure_lines,
+    note_line,
+    printed_lines,
+)
 from flow.summary import duration
 
 if TYPE_CHECKING:
@@ -53,8 +63,10 @@ class LiveView:
             self.say(f"{found}{board.to_run} to run")
         for note in update.notes:
             self._console.print(Text(note_line(note), "yellow"), soft_wrap=True)
-        for each in update.failures:
-            first, *more = failure_lines(each, hints=self._hints)
+        for each in update.printed:
+            self.say(printed_lines(each))
+        for failure in update.failures:
+            first, *more = failure_lines(failure, hints=self._hints)
             self._console.print(Text(first, "red"))
             for line in more:
                 self._console.print(Text(line), soft_wrap=True)

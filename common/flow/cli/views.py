@@ -10,7 +10,7 @@ import sys
 import time
 from typing import TYPE_CHECKING, Protocol
 
-from flow.cli.board import RUNNING, Board, failure_lines, note_line
+from flow.cli.board import RUNNING, Board, failure_lines, note_line, printed_lines
 from flow.cli.output import plain, print_json, say
 
 if TYPE_CHECKING:
@@ -69,8 +69,10 @@ class PlainView:
         self._board.take(update)
         for note in update.notes:
             say(note_line(note))
-        for each in update.failures:
-            say("\n".join(failure_lines(each, hints=self._hints)))
+        for each in update.printed:
+            self.say(printed_lines(each))
+        for failure in update.failures:
+            say("\n".join(failure_lines(failure, hints=self._hints)))
         self.tick()
 
     def tick(self) -> None:
@@ -118,11 +120,13 @@ class JsonView:
     def update(self, update: RunUpdate) -> None:
         for note in update.notes:
             print_json({"event": "note", "run": update.run, "text": note})
-        for each in update.failures:
-            print_json({"event": "failure", "run": update.run, **plain(each)})
+        for each in update.printed:
+            print_json({"event": "planning", "run": update.run, **plain(each)})
+        for failure in update.failures:
+            print_json({"event": "failure", "run": update.run, **plain(failure)})
         fields = plain(update)
         fields["families"] = {each.family: each.counts for each in update.families}
-        del fields["failures"], fields["ended"], fields["notes"]
+        del fields["failures"], fields["ended"], fields["notes"], fields["printed"]
         print_json({"event": "progress", **fields})
 
     def tick(self) -> None:

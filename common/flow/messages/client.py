@@ -379,6 +379,13 @@ class Submitted(Message, frozen=True, tag=97):
     name: str
 
 
+class Printed(Value, frozen=True):
+    """What user code printed on a worker while a run was planned there."""
+
+    worker: str
+    text: str  #: whole lines
+
+
 class RunUpdate(Message, frozen=True, tag=98):
     """News of a watched run, at most a few a second; ``ended`` comes last."""
 
@@ -396,6 +403,7 @@ class RunUpdate(Message, frozen=True, tag=98):
     ended: RunSummary | None = None
     workers: int = 0
     notes: list[str] = []  #: sentences about its code on workers since the last update, bounded
+    printed: list[Printed] = []  #: while it was planned, since the last update, bounded
 
 
 class Runs(Message, frozen=True, tag=99):

@@ -152,6 +152,7 @@ class PlanError(Value, frozen=True):
     )
     text: str  #: one line for people, own-code frame included
     trace: str = ""  #: bounded traceback
+    tail: str = ""  #: the last lines that were printed before
 
 
 class PlanChunk(Value, frozen=True):
@@ -169,6 +170,7 @@ class PlanChunk(Value, frozen=True):
     specs: list[Spec] = []
     errors: list[PlanError] = []
     relative: str = ""  #: an output here whose path depends on where a worker was started
+    printed: str = ""  #: lines that user code printed since the last chunk, bounded
 
 
 class Outcome(enum.IntEnum):

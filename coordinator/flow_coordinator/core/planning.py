@@ -32,6 +32,7 @@ from flow_coordinator.core import (
     graph,
     locating,
     outcomes,
+    overheard,
     programs,
     tally,
     twins,
@@ -265,7 +266,7 @@ def _blamed(one: RunRecord | TaskRecord) -> int:
     return -one.number if isinstance(one, RunRecord) else one.number
 
 
-def _planner_died(s: State, plan: PlanRecord, reason: str) -> None:
+def _planner_died(s: State, plan: PlanRecord, told: PlanError) -> None:
     """Ask about each task alone, and without going further; who kills again is to blame."""
     alone = _is_alone(s, plan)
     for one in (plan.run,) if plan.run is not None else tuple(plan.items):
@@ -274,18 +275,18 @@ def _planner_died(s: State, plan: PlanRecord, reason: str) -> None:
         if not alone or deaths < DEATHS_MAX:
             continue
         del s.planner_deaths[blamed]
-        text = f"{deaths} planner processes died over it: {reason}"
+        text = f"{deaths} planner processes died over it: {told.text}"
         if isinstance(one, RunRecord):
-            _fail_roots(s, one, text)
+            _fail_roots(s, one, text, told.tail)
         elif one.state == TaskState.UNPLANNED:
-            plan_failed(s, one, text, "")
+            plan_failed(s, one, text, "", tail=told.tail)
 
 
-def _fail_roots(s: State, run: RunRecord, text: str) -> None:
+def _fail_roots(s: State, run: RunRecord, text: str, tail: str = "") -> None:
     """End the roots of a run that have no name yet: no planner can make it."""
     for index in range(len(run.roots), len(run.root_tasks)):
         stub = graph.root_stub(run.root_tasks[index])
-        plan_failed(s, _name_root(s, run, stub, index), text, "")
+        plan_failed(s, _name_root(s, run, stub, index), text, "", tail=tail)
 
 
 def _close(s: State, plan: PlanRecord) -> None:
@@ -315,7 +316,7 @@ def answer(s: State, worker: WorkerRecord, message: Planned, chunk: PlanChunk) -
         return
     if message.lost:
         if chunk.errors:
-            _planner_died(s, plan, chunk.errors[0].text)
+            _planner_died(s, plan, chunk.errors[0])
         lose(s, plan)
         return
     if message.chunk != plan.chunk:
@@ -327,6 +328,7 @@ def answer(s: State, worker: WorkerRecord, message: Planned, chunk: PlanChunk) -
     plan.chunk += 1
     plan.asked_at = s.now
     locating.found_relative(s, plan.program, chunk.relative)
+    overheard.heard(s, plan, chunk.printed)
     if not message.last:
         s.send_now(worker.peer, PlanNext(worker.session, plan.number, plan.chunk))
     _apply(s, plan, chunk)
@@ -541,7 +543,8 @@ def _apply_error(s: State, plan: PlanRecord, error: PlanError) -> None:
     is_root = any(task in run.roots for run in task.runs)
     code = ExitCode.USAGE if error.kind in _USAGE_KINDS and is_root else 0
     worker = s.workers.get(plan.uid)
-    plan_failed(s, task, error.text, error.trace, code, worker.name if worker is not None else "")
+    name = worker.name if worker is not None else ""
+    plan_failed(s, task, error.text, error.trace, code, name, error.tail)
 
 
 def _elsewhere(s: State, plan: PlanRecord, task: TaskRecord) -> bool:
@@ -558,12 +561,18 @@ def _elsewhere(s: State, plan: PlanRecord, task: TaskRecord) -> bool:
 
 
 def plan_failed(
-    s: State, task: TaskRecord, text: str, trace: str, code: int = 0, worker: str = ""
+    s: State,
+    task: TaskRecord,
+    text: str,
+    trace: str,
+    code: int = 0,
+    worker: str = "",
+    tail: str = "",
 ) -> None:
     """A task cannot be planned: it ends, and so does what needs it."""
     task.asked = 0
     if tally.move(s, task, TaskEvent.PLAN_ERROR):
         task.more().why = text
-        told = Report("", Outcome.FAILED, error=text, trace=trace)
+        told = Report("", Outcome.FAILED, error=text, trace=trace, tail=tail)
         outcomes.note_failure(s, task, "planning", worker, 0.0, text, told, -1.0, code)
         graph.ended_badly(s, task)

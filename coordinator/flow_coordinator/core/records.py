@@ -11,7 +11,7 @@ from typing import NamedTuple
 import msgspec
 
 from flow.ids import Session, Token, WorkerUid
-from flow.messages.client import Failure, RootTask, RunSummary, SubmitOptions
+from flow.messages.client import Failure, Printed, RootTask, RunSummary, SubmitOptions
 from flow.messages.shared import Missing, Policy, ProgramSeen, Stub, display
 from flow.messages.speech import Words
 from flow.messages.worker import Join
@@ -248,13 +248,15 @@ class TaskRecord:
 class Watcher:
     """A command that follows a run."""
 
-    __slots__ = ("noted", "peer", "request", "seen", "told")
+    __slots__ = ("heard", "noted", "peer", "request", "seen", "told")
 
     def __init__(self, peer: Peer, request: int, seen: int) -> None:
         self.peer = peer
         self.request = request
         #: how many notes it has
         self.noted = 0
+        #: how much it has of what was printed while planning
+        self.heard = 0
         #: last failure number it has
         self.seen = seen
         #: families whose counts it knows (others are sent whole at first)
@@ -296,6 +298,7 @@ class RunRecord:
         "number",
         "open",
         "options",
+        "printed",
         "project",
         "relative",
         "retried",
@@ -383,6 +386,7 @@ class RunRecord:
         self.relative = ""
         #: sentences about its program for people; bounded
         self.notes: list[str] = []
+        self.printed: list[Printed] = []  #: while it was planned; bounded
 
     @property
     def id(self) -> str:

@@ -150,6 +150,8 @@ def _tell_some(s: State, run: RunRecord, watcher: Watcher) -> bool:
     ended = run.summary is not None and not more
     notes = run.notes[watcher.noted :]
     watcher.noted = len(run.notes)
+    printed = run.printed[watcher.heard :]
+    watcher.heard = len(run.printed)
     workers = s.workers.values()
     s.send(
         watcher.peer,
@@ -168,6 +170,7 @@ def _tell_some(s: State, run: RunRecord, watcher: Watcher) -> bool:
             run.summary if ended else None,
             len(s.workers),
             notes,
+            printed,
         ),
     )
     return more

@@ -290,7 +290,7 @@ class Worker:
             return
         self.templates.exited(process, event, self._now)
         self.tokens.exited(process, event)
-        self.planning.exited(process, death(event))
+        self.planning.exited(process, death(event), event.tail)
         self.cleaning.exited(process)
         if process.batch:
             fields: dict[str, object] = {"process": process.number, "reason": death(event)}

@@ -155,11 +155,14 @@ class Planning:
         if frame.chunk == request.wanted:
             self._say(request)
 
-    def exited(self, process: Process, reason: str) -> None:
-        """A planner is gone: its request must be asked again, and what it says killed it."""
+    def exited(self, process: Process, reason: str, tail: str) -> None:
+        """A planner is gone: its request must be asked again, and what it says killed it.
+
+        ``tail``: the last lines that it printed.
+        """
         request = self._pop(process.request)
         if request is not None:
-            told = encode_chunk(PlanChunk(errors=[PlanError(0, "died", reason)]))
+            told = encode_chunk(PlanChunk(errors=[PlanError(0, "died", reason, tail=tail)]))
             self._lost(request.number, request.wanted, told)
 
     # ------------------------------------------------------------ inside

@@ -87,6 +87,7 @@ class _Inheriting(template.Template):
 
     def _load(self, message: channel.Load) -> None:
         os.environ[marker.VARIABLE] = marker.marker_of(os.getppid())
+        self._output.take_as_is()  # what the program has printed until now is on its own stdout
         _know_classes()
         loading.inherit_program()
         self._loaded(self._import(message.program))

@@ -33,8 +33,9 @@ class InlineWorker:
     def __init__(self, capacity: dict[str, float], instances: Instances) -> None:
         self._capacity = capacity
         self._said: list[wire.ToCoordinator] = []
-        self._planner = Planner(self._from_process, lambda: None, instances, PASSING)
-        self._runner = Runner(self._from_process, NoOutput(), instances=instances, passing=PASSING)
+        output = NoOutput()
+        self._planner = Planner(self._from_process, output, instances, PASSING)
+        self._runner = Runner(self._from_process, output, instances=instances, passing=PASSING)
         self._queue: deque[Grant | channel.Continue] = deque()
         self._parked: set[ids.Token] = set()
         self._killed: set[ids.Token] = set()

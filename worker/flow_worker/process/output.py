@@ -85,7 +85,12 @@ def tail_of(path: Path) -> str:
 def printable(text: str) -> str:
     """Bound a text and escape what would move a terminal's cursor or forge a line."""
     lines = text.replace("\r\n", "\n").rstrip("\n").split("\n")[-TAIL_LINES_MAX:]
-    return _CONTROL.sub(lambda m: ascii(m.group())[1:-1], "\n".join(lines))[-TAIL_BYTES_MAX:]
+    return escaped("\n".join(lines))[-TAIL_BYTES_MAX:]
+
+
+def escaped(text: str) -> str:
+    """Spell as Python does what would move a terminal's cursor or forge a line."""
+    return _CONTROL.sub(lambda m: ascii(m.group())[1:-1], text)
 
 
 def keep(current: Path, attempt: Path) -> None:

@@ -14,13 +14,16 @@ from flow_worker.process.attempt import Passing
 from flow_worker.process.channel import Chunk, Expand, Frame, More, Remove, Stop
 from flow_worker.process.failure import Terminated
 from flow_worker.process.instances import Instances
+from flow_worker.process.overheard import Overheard
 from flow_worker.process.removal import remove
+from flow_worker.process.streams import Output
 from flow_worker.process.walk import Walk
 
 
 class Planner:
-    """Answers ``Expand``. ``after_step`` is called when user code may have printed.
+    """Answers ``Expand``. What user code prints meanwhile is in ``output``.
 
+    ``imported`` is what the import of the program printed, before this process was forked;
     ``instances`` are the tasks of the program around, where there is one; ``passing`` are the
     exceptions of a task that end more than the look at it.
     """
@@ -28,13 +31,16 @@ class Planner:
     def __init__(
         self,
         send: Callable[[Frame], None],
-        after_step: Callable[[], None],
+        output: Output,
         instances: Instances | None = None,
         passing: Passing = (Terminated,),
+        imported: str = "",
     ) -> None:
         self._send = send
         self._passing = passing
-        self._after_step = after_step
+        self._output = output
+        self._imported = imported
+        self._lines: dict[str, None] = {}
         self._instances = instances
         self._requests: dict[int, _Request] = {}
 
@@ -51,7 +57,9 @@ class Planner:
             if not self._requests and not kept:
                 for dialect in (NATIVE, *others()):
                     dialect.planning()
-            self._requests[frame.request] = _Request(frame, self._instances, self._passing)
+            heard = Overheard(self._output, self._lines, self._imported)
+            walk = Walk(frame.stubs, frame.expand_max, self._instances, self._passing, heard)
+            self._requests[frame.request] = _Request(frame, walk)
 
     def on_more(self, frame: More) -> None:
         """Allow one chunk beyond the one that was asked for."""
@@ -66,14 +74,13 @@ class Planner:
     def on_remove(self, frame: Remove) -> None:
         """Remove temporary artifacts, at once: no request is open meanwhile."""
         removed = remove(frame, Walk([], 0, self._instances, self._passing).build)
-        self._after_step()
+        self._output.take()  # nobody asked for it
         self._send(removed)
 
     def step(self) -> None:
         """Send one chunk of the first request that may go on."""
         request = next(r for r in self._requests.values() if r.may_send)
         body, last = request.next_chunk()
-        self._after_step()
         number = request.number
         request.number += 1
         if last:
@@ -87,12 +94,11 @@ class Planner:
 class _Request:
     """One request being answered."""
 
-    def __init__(self, frame: Expand, instances: Instances | None, passing: Passing) -> None:
+    def __init__(self, frame: Expand, walk: Walk) -> None:
         self.request = frame.request
         #: The chunk that comes next, and the last one that may be sent by now.
         self.number = 0
         self.allowed = 1
-        walk = Walk(frame.stubs, frame.expand_max, instances, passing)
         self._chunks = walk.places() if frame.where else walk.chunks()
         self._ahead: bytes | None = None
 

@@ -175,10 +175,13 @@ class _Server:
             self._leaving = True
 
 
-def serve(sock: socket.socket, role: str, log_dir: Path, *, forked: bool = False) -> int:
+def serve(
+    sock: socket.socket, role: str, log_dir: Path, *, forked: bool = False, imported: str = ""
+) -> int:
     """Be a task process until the agent says Leave or is gone. Returns the exit code.
 
-    ``forked``: from a template, which has set up logging and has imported the program.
+    ``forked``: from a template, which has set up logging and has imported the program;
+    ``imported``: what that printed.
     """
     kill.name_process(f"flow-{role}")
     enter_task_process((Terminated,))
@@ -206,7 +209,8 @@ def serve(sock: socket.socket, role: str, log_dir: Path, *, forked: bool = False
         link.send, output, Surroundings(), offspring, slip, lambda: asked, listening=link.listening
     )
     try:
-        _Server(link, runner, Planner(link.send, output.discard)).run(lambda: asked)
+        planner = Planner(link.send, output, imported=imported)
+        _Server(link, runner, planner).run(lambda: asked)
         if asked:
             runner.flush()
     except Terminated:
@@ -259,10 +263,11 @@ def serve_in_process(sock: socket.socket, stop: Callable[[], bool] = lambda: Fal
     processes of the program are left alone, but for FLOW_TOKEN and FLOW_ATTEMPT.
     """
     link = _Link(sock, STOP_POLL_S)
-    runner = Runner(link.send, NoOutput(), listening=link.listening)
+    output = NoOutput()
+    runner = Runner(link.send, output, listening=link.listening)
     try:
         with contextlib.suppress(ConnectionError):
-            _Server(link, runner, Planner(link.send, lambda: None)).run(stop)
+            _Server(link, runner, Planner(link.send, output)).run(stop)
     finally:
         runner.speech.stop()
 

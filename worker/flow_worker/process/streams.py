@@ -12,8 +12,18 @@ from pathlib import Path
 from typing import TextIO
 
 from flow_worker.process.kill import own_pid
-from flow_worker.process.output import current_path, keep, tail_of
+from flow_worker.process.output import (
+    TAIL_BYTES_MAX,
+    current_path,
+    escaped,
+    keep,
+    printable,
+    tail_of,
+)
 from flow_worker.process.slip import Slip
+
+#: What is read of output that is looked at rather than kept: so much of its head and of its tail.
+TAKEN_HALF_BYTES = 16 << 10
 
 
 class Output:
@@ -80,19 +90,47 @@ class Output:
             os.ftruncate(self._fd, 0)
         return tail
 
-    def discard(self) -> None:
-        """Forget what was written since the last look: nobody asked for it."""
+    def size(self) -> int:
+        """How much was written since the last look, bytes; what is buffered does not count."""
+        return os.fstat(self._fd).st_size
+
+    def tail(self, since: int) -> str:
+        """Return the last lines of what was written, but for its first bytes, and keep it."""
+        self._mend_streams()
+        start = max(since, self.size() - TAIL_BYTES_MAX)
+        return printable(self._read(TAIL_BYTES_MAX, start))
+
+    def take(self) -> str:
+        """Return what was written since the last look, without its middle, and forget it."""
         self._mend_streams()
         self._mend()
-        if os.fstat(self._fd).st_size > 0:
-            os.ftruncate(self._fd, 0)
+        return self._cut_off()
 
-    def empty(self) -> None:
-        """Forget what was written, and leave the streams as somebody made them."""
+    def take_as_is(self) -> str:
+        """Do the same, and leave the streams as somebody made them."""
         for stream in (sys.stdout, sys.stderr):
             with contextlib.suppress(OSError, ValueError, AttributeError):  # it may be anything
                 stream.flush()
+        return self._cut_off()
+
+    def _cut_off(self) -> str:
+        size = self.size()
+        if size == 0:
+            return ""
+        if size <= 2 * TAKEN_HALF_BYTES:
+            text = self._read(size, 0)
+        else:
+            cut = f"\n... {size - 2 * TAKEN_HALF_BYTES} bytes left out ...\n"
+            head = self._read(TAKEN_HALF_BYTES, 0)
+            text = head + cut + self._read(TAKEN_HALF_BYTES, size - TAKEN_HALF_BYTES)
         os.ftruncate(self._fd, 0)
+        return escaped(text.replace("\r\n", "\n"))
+
+    def _read(self, count: int, start: int) -> str:
+        try:
+            return os.pread(self._fd, count, start).decode("utf-8", "replace")
+        except OSError:  # there was no room for a file
+            return ""
 
     def let_go(self) -> None:
         """In a fork: forget the file, which is the parent's."""
@@ -160,8 +198,17 @@ class NoOutput(Output):
         """Return nothing."""
         return ""
 
-    def discard(self) -> None:
-        """Do nothing."""
+    def size(self) -> int:
+        """Return 0."""
+        return 0
+
+    def tail(self, since: int) -> str:
+        """Return nothing."""
+        return ""
+
+    def take(self) -> str:
+        """Return nothing."""
+        return ""
 
     def close(self) -> None:
         """Do nothing."""

@@ -73,6 +73,8 @@ class Template:
         self._line = line
         self._log_dir = log_dir
         self._output = output
+        #: What the import printed.
+        self._printed = ""
         self._splitter = channel.Splitter()
         self._brood = Brood(self._tell)
         self._leaving = False
@@ -172,7 +174,7 @@ class Template:
 
     def _loaded(self, loaded: channel.Loaded) -> None:
         """Be ready to fork, and say how the import went."""
-        self._output.empty()
+        self._printed = self._output.take_as_is()
         gc.freeze()  # so that a collection in a process copies none of this
         self._brood.settle()
         self._take_signals()
@@ -218,7 +220,13 @@ class Template:
         os.close(self._wake_w)
         self._output.let_go()
         forget_endings()
-        return serve.serve(socket.socket(fileno=fd), asked.role, self._log_dir, forked=True)
+        return serve.serve(
+            socket.socket(fileno=fd),
+            asked.role,
+            self._log_dir,
+            forked=True,
+            imported=self._printed,
+        )
 
 
 def _signals() -> dict[int, Any]:

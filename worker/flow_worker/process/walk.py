@@ -26,7 +26,9 @@ from flow.task import Task, is_external
 from flow_worker.process.attempt import Passing, stub_of
 from flow_worker.process.failure import Complaint, Failure, failure_of
 from flow_worker.process.instances import Instances
+from flow_worker.process.overheard import Overheard
 from flow_worker.process.policies import Policies
+from flow_worker.process.streams import NoOutput
 from flow_worker.process.whereabouts import paths_of
 
 #: Limits of one chunk.
@@ -61,9 +63,11 @@ class Walk:
         expand_max: int,
         instances: Instances | None,
         passing: Passing,
+        heard: Overheard | None = None,
     ) -> None:
         self._instances = instances
         self._passing = passing
+        self._heard = heard or Overheard(NoOutput(), {})
         self._asked = stubs
         self._left = max(expand_max, len(stubs))
         self._count = 0
@@ -97,7 +101,8 @@ class Walk:
                     yield from self._expand(index, task, answer, below)
             level = below
         # of all that was asked: it is told once
-        yield encode_chunk(structs.replace(self._chunk, relative=sendable(self._checker.relative)))
+        relative, printed = sendable(self._checker.relative), self._heard.rest()
+        yield encode_chunk(structs.replace(self._chunk, relative=relative, printed=printed))
 
     def places(self) -> Iterator[bytes]:
         """Say where the outputs of the tasks are that were asked about, in one chunk."""
@@ -118,7 +123,7 @@ class Walk:
         if items >= CHUNK_ITEMS_MAX or self._bytes >= CHUNK_BYTES_MAX - PARAMS_BYTES_MAX:
             self._chunk = PlanChunk([], [], [], [], [])
             self._bytes = 0
-            yield encode_chunk(chunk)
+            yield encode_chunk(structs.replace(chunk, printed=self._heard.more()))
 
     # ------------------------------------------------------------ tasks
 
@@ -133,7 +138,7 @@ class Walk:
             raise
         except BaseException as e:  # modules, parameters and constructors are user code
             index = self._add_stub(stub)
-            self._add_error(index, "import", failure_of(e))
+            self._add_error(index, "import", failure_of(e), self._heard.of_import())
             return None
         if self._instances is not None:
             self._instances.add(true, task)
@@ -186,10 +191,11 @@ class Walk:
         if isinstance(answer, self._passing):
             raise answer
         if isinstance(answer, BaseException):
-            self._add_error(index, "complete", failure_of(answer))
+            self._add_error(index, "complete", failure_of(answer), self._heard.last_lines())
             task.trigger_event(Event.DEPENDENCY_MISSING, task)
             yield from self._full()
             return
+        self._heard.mark()
         try:
             policy, new = self._policies.of(task)
             if new is not None:
@@ -207,7 +213,7 @@ class Walk:
             failure = failure_of(e)
             if failure.kind == _Broken.kind:  # of what is required, not of what was asked for
                 failure = structs.replace(failure, kind="")
-            self._add_error(index, "requires", failure)
+            self._add_error(index, "requires", failure, self._heard.last_lines())
             task.trigger_event(Event.BROKEN_TASK, task, e)
             yield from self._full()
             return
@@ -292,13 +298,13 @@ class Walk:
         self._chunk.specs.append(spec)
         self._bytes += _SPEC_BYTES
 
-    def _add_error(self, index: int, kind: str, failure: Failure) -> None:
+    def _add_error(self, index: int, kind: str, failure: Failure, tail: str = "") -> None:
         said = failure.where.partition("  ")[0] in failure.error  # an import error has it already
         where = f"  ({failure.where})" if failure.where and not said else ""
         first, newline, more = failure.error.partition("\n")
         text = first + where + newline + more
-        self._chunk.errors.append(PlanError(index, failure.kind or kind, text, failure.trace))
-        self._bytes += _STUB_BYTES + len(text) + len(failure.trace)
+        self._chunk.errors.append(PlanError(index, failure.kind or kind, text, failure.trace, tail))
+        self._bytes += _STUB_BYTES + len(text) + len(failure.trace) + len(tail)
 
 
 class _Broken(UsageError):
