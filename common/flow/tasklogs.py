@@ -85,7 +85,9 @@ def configure(logs: LogsSettings) -> None:
     handlers: list[logging.Handler] = [StderrHandler()]
     if logs.file:
         try:
-            handlers.append(logging.FileHandler(logs.file, encoding="utf-8"))
+            handlers.append(
+                logging.FileHandler(logs.file, encoding="utf-8", errors="backslashreplace")
+            )
         except OSError as error:
             hint = "make its folder, or name another"
             raise ConfigError(f"[logs] file: {error}", hint=hint) from None

@@ -7,14 +7,14 @@ send. Everything malformed raises ``ProtocolError``; nothing else escapes.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, TypeVar
 
 import msgpack  # type: ignore[import-untyped]
 import msgspec
 
 from flow.errors import ProtocolError
 from flow.messages.client import Reply, Request
-from flow.messages.shared import PlanChunk
+from flow.messages.shared import PlanChunk, unicode
 from flow.messages.worker import ToCoordinator, ToWorker
 
 #: One frame on the wire; the sockets refuse more.
@@ -22,16 +22,51 @@ MESSAGE_BYTES_MAX = 1 << 20
 #: Elements of one array or map.
 ITEMS_MAX = 1 << 16
 
+T = TypeVar("T", bound=msgspec.Struct)
+
 _encoder = msgspec.msgpack.Encoder()
 
 
 def encode(message: msgspec.Struct) -> bytes:
     """Spell a message. Raises ``ProtocolError`` where it is too large to be received."""
-    data = _encoder.encode(message)
+    data = spell(message)
     if len(data) > MESSAGE_BYTES_MAX:
         name = type(message).__name__
         raise ProtocolError(f"{name} of {len(data)} bytes is over the limit {MESSAGE_BYTES_MAX}")
     return data
+
+
+def spell(value: msgspec.Struct) -> bytes:
+    """Spell a value of any size. What is not Unicode in its texts is escaped: an error that cannot
+    be told would be lost.
+    """
+    try:
+        return _encoder.encode(value)
+    except UnicodeEncodeError:
+        return _encoder.encode(_escaped(_plain(value)))
+
+
+def told(message: T) -> T:
+    """Return a message as it is when it was sent, where none is: between parts of one process."""
+    try:
+        _encoder.encode(message)
+    except UnicodeEncodeError:
+        return msgspec.convert(_escaped(_plain(message)), type(message))
+    return message
+
+
+def _plain(value: msgspec.Struct) -> Any:
+    return msgspec.to_builtins(value, builtin_types=(bytes,))
+
+
+def _escaped(value: Any) -> Any:
+    if isinstance(value, str):
+        return unicode(value)
+    if isinstance(value, list | tuple):
+        return [_escaped(each) for each in value]
+    if isinstance(value, dict):
+        return {_escaped(name): _escaped(each) for name, each in value.items()}
+    return value
 
 
 def _unpack(data: bytes) -> Any:
@@ -77,7 +112,7 @@ def decode_at_client(data: bytes) -> Reply:
 
 def encode_chunk(chunk: PlanChunk) -> bytes:
     """Spell a piece of a planning answer, to be carried by PLANNED."""
-    return _encoder.encode(chunk)
+    return spell(chunk)
 
 
 def decode_chunk(body: bytes) -> PlanChunk:

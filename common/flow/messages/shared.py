@@ -34,9 +34,14 @@ def is_package(text: str) -> bool:
     return len(text) == _DIGEST_CHARACTERS and all(each in "0123456789abcdef" for each in text)
 
 
+def unicode(text: str) -> str:
+    """Return text with what is not Unicode escaped: names of files may have lone surrogates."""
+    return text.encode("utf-8", "backslashreplace").decode()
+
+
 def sendable(path: str) -> str:
     """Return a path as text that can be sent: short, and what is not Unicode escaped."""
-    return path.encode("utf-8", "backslashreplace").decode()[:PATH_CHARS_MAX]
+    return unicode(path)[:PATH_CHARS_MAX]
 
 
 def differing(one: Mapping[str, str], other: Mapping[str, str]) -> list[str]:

@@ -12,6 +12,7 @@ import struct
 import msgspec
 
 from flow.ids import Token
+from flow.messages import codec
 from flow.messages.shared import Grant, Program, Report, Stub
 from flow.messages.speech import Fate, Letter, Words
 
@@ -187,14 +188,13 @@ ToProcess = (
 )
 FromProcess = Up | Finished | Parked | Chunk | Says | Taken | Removed | Loaded | Dirty
 
-_encoder = msgspec.msgpack.Encoder()
 _at_process: msgspec.msgpack.Decoder[ToProcess] = msgspec.msgpack.Decoder(ToProcess)
 _at_agent: msgspec.msgpack.Decoder[FromProcess] = msgspec.msgpack.Decoder(FromProcess)
 
 
 def pack(frame: Frame) -> bytes:
     """Spell one frame with its length."""
-    body = _encoder.encode(frame)
+    body = codec.spell(frame)
     return _LENGTH.pack(len(body)) + body
 
 

@@ -14,6 +14,7 @@ from bdb import BdbQuit
 from collections import deque
 
 from flow import ids
+from flow.messages import codec
 from flow.messages import worker as wire
 from flow.messages.shared import PROTOCOL, Grant, Outcome, Report
 from flow_worker.process import channel
@@ -113,7 +114,7 @@ class InlineWorker:
     # ------------------------------------------------------------ inside
 
     def _say(self, message: wire.ToCoordinator) -> None:
-        self._said.append(message)
+        self._said.append(codec.told(message))
 
     def _report(self, report: Report) -> None:
         self._say(wire.Results(self._session, [report]))

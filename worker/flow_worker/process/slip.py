@@ -20,6 +20,7 @@ from typing import NamedTuple
 
 import msgspec
 
+from flow.messages import codec
 from flow.messages.shared import Report
 from flow_worker.process.kill import own_pid
 
@@ -31,7 +32,6 @@ _BEGAN_AT = _NAME_BYTES
 _COUNT_AT = _BEGAN_AT + _BEGAN.size
 _REPORTS_AT = _COUNT_AT + _COUNT.size
 
-_encode = msgspec.msgpack.Encoder().encode
 _decode = msgspec.msgpack.Decoder(Report).decode
 
 
@@ -68,7 +68,7 @@ class Slip:
 
     def hold(self, report: Report) -> bool:
         """Note a report that is not sent yet; False when there is no room."""
-        data = _encode(report)
+        data = codec.spell(report)
         end = self._end + _COUNT.size + len(data)
         if end > SLIP_BYTES:
             return False

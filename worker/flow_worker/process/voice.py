@@ -13,6 +13,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from flow.ids import Token
+from flow.messages.shared import unicode
 from flow.messages.speech import (
     DECREASED_NAMES_MAX,
     REPLY_CHARACTERS_MAX,
@@ -195,5 +196,5 @@ class Speech:
 
 def _text(value: object, characters_max: int) -> str:
     text = "" if value is None else str(value)
-    text = text.encode("utf-8", "replace").decode()
+    text = unicode(text)
     return text if len(text) <= characters_max else text[: characters_max - 1] + "…"
