@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterator
 from typing import Any
 
 
@@ -15,9 +15,23 @@ def flatten(struct: Any) -> list[Any]:
         return []
     if isinstance(struct, dict):
         return [leaf for value in struct.values() for leaf in flatten(value)]
-    if isinstance(struct, str) or not isinstance(struct, Iterable):
-        return [struct]
-    return [leaf for value in struct for leaf in flatten(value)]
+    items = items_of(struct)
+    return [struct] if items is None else [leaf for value in items for leaf in flatten(value)]
+
+
+def items_of(struct: Any) -> Iterator[Any] | None:
+    """Begin to go through what is within a value; None: it is one thing, as a string is.
+
+    As with Luigi, ``iter()`` itself is asked: an output of a class whose ``__iter__`` raises
+    ``TypeError`` is one, and so iterates what has only ``__getitem__``.
+    """
+    if isinstance(struct, str):
+        return None
+    try:
+        items: Iterator[Any] = iter(struct)
+    except TypeError:
+        return None
+    return items
 
 
 def getpaths(struct: Any) -> Any:
@@ -34,6 +48,7 @@ def getpaths(struct: Any) -> Any:
         if hasattr(struct, "_make"):
             return struct._make(paths)
         return struct.__class__(paths)
-    if isinstance(struct, Iterable) and not isinstance(struct, str):
-        return [getpaths(value) for value in struct]
+    items = items_of(struct)
+    if items is not None:
+        return [getpaths(value) for value in items]
     raise TypeError(f"cannot map {struct!r} to tasks: expected a task, list, tuple or dict")

@@ -335,6 +335,45 @@ def test_wrapper_is_complete_when_its_requirements_are():
     assert WrapsTwo().complete()
 
 
+class Unwilling:
+    """An output that is one, and says so when it is asked for its parts."""
+
+    def __iter__(self):
+        raise TypeError("one thing")
+
+    def exists(self):
+        return True
+
+
+class Sequence:
+    """What has its parts by number only."""
+
+    def __getitem__(self, at):
+        return ["a", "b"][at]
+
+
+class MakesUnwilling(flow.Task):
+    def output(self):
+        return Unwilling()
+
+
+def broken():
+    yield "a"
+    raise TypeError("a bug while it is gone through")
+
+
+def test_flatten_asks_iter_itself_as_luigi_does():
+    one = Unwilling()
+    assert flow.flatten([one, {"x": one}]) == [one, one]
+    assert flow.flatten(Sequence()) == ["a", "b"]
+    assert MakesUnwilling().complete()
+    assert len(flatten_output(MakesUnwilling())) == 1
+    with pytest.raises(TypeError, match="a bug"):
+        flow.flatten(broken())
+    with pytest.raises(TypeError, match="expected a task"):
+        flow.getpaths(one)
+
+
 def test_flatten_output_looks_through_wrappers():
     assert [target.path for target in flatten_output(WrapsTwo())] == ["leaf-1", "leaf-2", "leaf-3"]
 

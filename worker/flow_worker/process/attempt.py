@@ -11,7 +11,7 @@ import os
 import sys
 import time
 import traceback
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from typing import Any
 
 import msgspec
@@ -25,6 +25,7 @@ from flow.loading import home_of
 from flow.messages.shared import Grant, Outcome, Stub
 from flow.parameters import defaults
 from flow.speech import bind, unbind
+from flow.structure import items_of
 from flow.task import Task, flatten, getpaths, is_external
 from flow_worker.process.context import Around
 from flow_worker.process.failure import Complaint, Failure, Terminated, failure_of
@@ -324,9 +325,8 @@ def _settled(shape: Any) -> Any:
     if isinstance(shape, list | tuple):
         parts = [_settled(value) for value in shape]
         return shape._make(parts) if hasattr(shape, "_make") else shape.__class__(parts)
-    if isinstance(shape, Iterable) and not isinstance(shape, str) and not is_task(shape):
-        return [_settled(value) for value in shape]
-    return shape
+    items = None if is_task(shape) else items_of(shape)
+    return shape if items is None else [_settled(value) for value in items]
 
 
 def _tasks_of(shape: Any) -> list[Task]:
