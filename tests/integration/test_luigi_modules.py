@@ -199,7 +199,7 @@ def test_missing_output_fails_unless_luigi_cfg_says_otherwise(place: Path) -> No
         "    def output(self):\n"
         "        return luigi.LocalTarget('never')\n"
     )
-    assert "its output is missing" in flow_run(place, "forgetful", "Forgetful", code=30)
+    assert "its output is missing: never" in flow_run(place, "forgetful", "Forgetful", code=30)
     (place / "luigi.cfg").write_text("[worker]\ncheck_complete_on_run: false\n")
     flow_run(place, "forgetful", "Forgetful")
 

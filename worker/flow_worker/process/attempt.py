@@ -28,7 +28,7 @@ from flow.speech import bind, unbind
 from flow.structure import items_of
 from flow.task import Task, flatten, getpaths, is_external
 from flow_worker.process.context import Around
-from flow_worker.process.failure import Complaint, Failure, Terminated, failure_of
+from flow_worker.process.failure import Complaint, Failure, Terminated, failure_of, spelled
 from flow_worker.process.joining import members_of
 from flow_worker.process.kill import Entry, own_pid
 from flow_worker.process.voice import Speech, Voice
@@ -247,7 +247,7 @@ class Attempt:
             missing = [target for target in targets if not target.exists()]
             # A complete() of its own may be content without some output.
             if missing and (type(task).complete is base.complete or not ask(task)):
-                named = ", ".join(f"{target!r:.300}" for target in missing[:NAMED_OUTPUTS_MAX])
+                named = ", ".join(map(spelled, missing[:NAMED_OUTPUTS_MAX]))
                 more = len(missing) - NAMED_OUTPUTS_MAX
                 named += f" and {more:,} more" if more > 0 else ""
                 raise Complaint(f"said it ran, but its output is missing: {named}")

@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import os
+from typing import Any
+
 import msgspec
 
 from flow import blame
 from flow.errors import FlowError
 from flow.messages.shared import Missing
+
+#: Characters of an output that is named in an error.
+NAMED_CHARS_MAX = 300
 
 
 class Terminated(BaseException):
@@ -33,6 +39,17 @@ def failure_of(error: BaseException) -> Failure:
         return _describe(error)
     except BaseException as second:  # even __str__ may call sys.exit()
         return Failure(f"{type(error).__name__}: (no text: {type(second).__name__})")
+
+
+def spelled(target: Any) -> str:
+    """Name a target for people: by its path, or as it spells itself where it has none."""
+    try:
+        path = getattr(target, "path", None)
+        text = os.fspath(path) if isinstance(path, str | os.PathLike) else repr(target)
+        text = text if isinstance(text, str) and text else repr(target)
+        return text if len(text) <= NAMED_CHARS_MAX else f"{text[: NAMED_CHARS_MAX - 1]}…"
+    except Exception:  # both are user code
+        return f"a {type(target).__name__} that cannot be named"
 
 
 def _describe(error: BaseException) -> Failure:
