@@ -286,7 +286,13 @@ def test_output_directory_over_its_bounds_loses_the_oldest_files(tmp_path: Path)
         path.write_bytes(b"x" * 4096)
         os.utime(path, (n, n))
     (tmp_path / "current.1").write_text("")
-    assert output.sweep(tmp_path, bytes_max=1 << 20, files_max=4) == 6
+    surplus = output.surplus(tmp_path, bytes_max=1 << 20, files_max=4)
+    assert len(surplus) == 6
+    output.remove(surplus, 0.0)
+    assert [os.path.basename(path) for path in surplus] == [f"T.{n}.log" for n in range(5, 0, -1)]
+    output.remove(surplus, 60.0)
+    assert not surplus
+    assert len(output.surplus(tmp_path, bytes_max=3 * 4096)) == 1
     assert sorted(p.name for p in tmp_path.iterdir()) == [
         "T.6.log",
         "T.7.log",

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
+
 from flow.cli.attempts import LINES_MAX, Attempts
 from flow.cli.views import PlainView
 from tests.support.task_process import wait_until
@@ -52,6 +54,21 @@ def test_attempts_long_output_loses_its_middle_with_a_count(tmp_path: Path) -> N
     assert len(lines) == LINES_MAX + 1
     assert lines[0] == "0" and lines[-1] == str(LINES_MAX + 49)
     assert lines[LINES_MAX // 2] == "... 50 lines not shown ..."
+
+
+def test_attempts_of_more_tasks_than_are_shown_are_not_looked_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("flow.cli.attempts.ATTEMPTS_MAX", 2)
+    attempts, view = Attempts(str(tmp_path)), Seen()
+    for number in range(5):
+        (tmp_path / f"Load_{number}.1.{number}.log").write_text("x\n")
+    attempts.show(view, all_now=True)
+    assert len(view.shown) == 2
+    monkeypatch.setattr("os.scandir", None)
+    (tmp_path / "Load_9.1.9.log").write_text("x\n")
+    attempts.show(view, all_now=True)
+    assert len(view.shown) == 2
 
 
 def test_attempts_without_a_directory_show_nothing(tmp_path: Path) -> None:

@@ -40,7 +40,12 @@ class Attempts:
         self.failed: set[tuple[str, int]] = set()
 
     def show(self, view: View, *, all_now: bool = False) -> None:
-        """Show what ended a moment ago; ``all_now``: no more news comes. Cost: one ``stat``."""
+        """Show what ended a moment ago; ``all_now``: no more news comes. Cost: one ``stat``.
+
+        Once as many were shown as may be, nothing is looked for any more.
+        """
+        if self._shown > ATTEMPTS_MAX:
+            return
         self._look()
         until = time.monotonic() - HOLD_S
         while self._waiting and (all_now or self._waiting[0][1] <= until):

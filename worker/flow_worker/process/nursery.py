@@ -86,6 +86,8 @@ class Nursery:
             self._children[ADOPTED_PROCESS] = _Child(ADOPTED_PROCESS)
         self._outbox: collections.deque[tuple[control.Fork, socket.socket]] = collections.deque()
         self._trim_at = self._sweep_at = control.boottime()
+        #: files of attempts that are to be deleted, some each time
+        self._surplus: list[str] = []
 
     # ------------------------------------------------------------ the loop
 
@@ -139,9 +141,10 @@ class Nursery:
             for child in self._children.values():
                 if child.entry is not None:
                     output.trim(output.current_path(self.log_dir, child.entry.pid))
+            output.remove(self._surplus)
         if now >= self._sweep_at:
             self._sweep_at = now + SWEEP_S
-            output.sweep(self.log_dir)
+            self._surplus = output.surplus(self.log_dir)
         return events
 
     # ------------------------------------------------------------ what the core asks

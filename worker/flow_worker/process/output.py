@@ -16,6 +16,7 @@ import contextlib
 import ctypes
 import os
 import re
+import time
 from pathlib import Path
 
 #: An attempt's file keeps this much of its head and as much of its tail.
@@ -28,6 +29,8 @@ TAIL_LINES_MAX = 20
 #: The log directory as a whole.
 DIR_BYTES_MAX = 1 << 30
 DIR_FILES_MAX = 10_000
+#: How long an agent deletes them before it looks after its tasks again.
+REMOVE_S = 0.02
 #: The part of a task id that is used in a file name (255 is the limit of file systems).
 NAME_CHARS_MAX = 180
 #: The mapped file that holds the name the current output will get, and the last begun token.
@@ -136,8 +139,13 @@ def adopt(log_dir: Path, pid: int, name: str) -> str:
     return tail
 
 
-def sweep(log_dir: Path, bytes_max: int = DIR_BYTES_MAX, files_max: int = DIR_FILES_MAX) -> int:
-    """Delete the oldest attempts' files until the directory is within bounds; return how many."""
+def surplus(
+    log_dir: Path, bytes_max: int = DIR_BYTES_MAX, files_max: int = DIR_FILES_MAX
+) -> list[str]:
+    """List the attempts' files beyond the bounds of the directory, the oldest last.
+
+    They may be so many that deleting them takes longer than an agent may stand still.
+    """
     found = []
     with contextlib.suppress(OSError), os.scandir(log_dir) as entries:
         for item in entries:
@@ -146,11 +154,19 @@ def sweep(log_dir: Path, bytes_max: int = DIR_BYTES_MAX, files_max: int = DIR_FI
                     status = item.stat()
                     found.append((status.st_mtime, status.st_blocks * 512, item.path))
     found.sort(reverse=True)
-    used = kept = removed = 0
-    for _, size, path in found:
-        used, kept = used + size, kept + 1
-        if used > bytes_max or kept > files_max:
-            with contextlib.suppress(OSError):
-                os.unlink(path)
-                removed += 1
-    return removed
+    used = 0
+    for kept, (_, size, _) in enumerate(found):
+        used += size
+        if used > bytes_max or kept >= files_max:
+            return [path for _, _, path in found[kept:]]
+    return []
+
+
+def remove(paths: list[str], for_s: float = REMOVE_S) -> None:
+    """Delete files from the end of this list, at least one, and take them off it."""
+    until = time.monotonic() + for_s
+    while paths:
+        with contextlib.suppress(OSError):
+            os.unlink(paths.pop())
+        if time.monotonic() >= until:
+            return
