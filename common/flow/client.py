@@ -23,6 +23,7 @@ from flow.errors import (
 )
 from flow.ids import new_uid
 from flow.messages.client import (
+    ROOTS_MAX,
     AttemptFound,
     Failed,
     FindAttempt,
@@ -34,12 +35,17 @@ from flow.messages.client import (
     Request,
     ResourceRow,
     Resources,
+    RootTask,
     RunUpdate,
     SendLetter,
+    Submit,
+    SubmitTaken,
+    Submitted,
     Unwatch,
     Watch,
     WorkerRow,
     Workers,
+    check_root_count,
 )
 from flow.messages.codec import decode_at_client, encode
 from flow.transport import Dealer, Poller
@@ -58,6 +64,11 @@ SILENT_S = 8.0
 LOST_S = 900.0
 #: How often ``watch`` hands control back while nothing arrives.
 TICK_S = 0.2
+#: Roots in one message, and their bytes; the rest of them follows in others.
+SUBMIT_ROOTS_MAX = 1_000
+SUBMIT_BYTES_MAX = 256 << 10
+#: Messages of one submission: all its parts with one root each, and once more.
+SUBMITS_MAX = 2 * ROOTS_MAX
 #: Messages taken from the socket at once.
 BATCH_MAX = 256
 
@@ -101,11 +112,33 @@ class Client:
             Unreachable: Nobody answered in time.
             FlowError: The coordinator refused; the error has the exit code it asks for.
         """
+        return _expect(self._answer_to(request, timeout_s), kind)
+
+    def submit(self, run: Submit) -> Submitted:
+        """Start a run, in as many messages as its roots need; raises as ``ask``.
+
+        A coordinator that restarts in between has forgotten the parts it had: they are sent again.
+        """
+        check_root_count(len(run.roots))
+        at = 0
+        for _ in range(SUBMITS_MAX):
+            some = _fitting(run.roots, at)
+            part = msgspec.structs.replace(run, roots=some, at=at, total=len(run.roots))
+            answer = self._answer_to(part)
+            if not isinstance(answer, SubmitTaken):
+                return _expect(answer, Submitted)
+            at = answer.count if 0 <= answer.count < len(run.roots) else 0
+        raise SchedulingError(
+            f"the coordinator at {self.address} forgets the parts of this run again and again",
+            hint="it restarts, or too many large runs are submitted at once: try later",
+        )
+
+    def _answer_to(self, request: Request, timeout_s: float | None = None) -> Reply:
         if timeout_s is None:
             timeout_s = self.connect_timeout_s if self._heard_at is None else REPLY_TIMEOUT_S
         number = self._next()
         data = encode(msgspec.structs.replace(request, request=number))
-        answer: R | None = None
+        answer: Reply | None = None
         deadline = time.monotonic() + timeout_s
         while (now := time.monotonic()) < deadline:
             again_at = min(deadline, now + ASK_AGAIN_S)
@@ -115,7 +148,7 @@ class Client:
                     if isinstance(reply, RunUpdate):
                         self._aside.append(reply)
                     elif reply.request == number:
-                        answer = _expect(reply, kind)
+                        answer = reply
                 if answer is not None:
                     return answer
         raise self._no_answer(timeout_s)
@@ -242,6 +275,16 @@ class Client:
                 hint="Is it a flow coordinator of the same version?",
             )
         return Unreachable(f"no coordinator at {self.address} (waited {timeout_s:.0f} s)")
+
+
+def _fitting(roots: list[RootTask], at: int) -> list[RootTask]:
+    """Return the roots from one on that fit into one message; at least one."""
+    size = 0
+    for index in range(at, min(at + SUBMIT_ROOTS_MAX, len(roots))):
+        size += len(msgspec.msgpack.encode(roots[index]))
+        if size > SUBMIT_BYTES_MAX:
+            return roots[at : max(index, at + 1)]
+    return roots[at : at + SUBMIT_ROOTS_MAX]
 
 
 def _expect(reply: Reply, kind: type[R]) -> R:

@@ -98,6 +98,15 @@ def _nothing() -> Ended:
     return Ended(0, RunSummary("", "", "", "succeeded", 0, 0.0, 0, 0, 0, [], []), [])
 
 
+def _refused(count: int) -> Ended:
+    """Say that these are too many tasks, as a command would."""
+    from flow.cli.errors import guarded
+    from flow.cli.follow import Ended
+    from flow.messages.client import check_root_count
+
+    return Ended(guarded(lambda: check_root_count(count)), None, [])
+
+
 def build(
     tasks: Iterable[Task],
     *,
@@ -110,7 +119,8 @@ def build(
     """Run tasks to their end on this machine; the result is true if they are complete.
 
     Args:
-        tasks: What to run; their requirements run too. None at all: that succeeds.
+        tasks: What to run; their requirements run too. None at all: that succeeds. More than
+            100,000 are refused, with a sentence.
         workers: Tasks at the same time; None: as many as there are CPUs.
         local_scheduler: For programs written for Luigi; the scheduler is always local here.
         detailed_summary: The same: the result is always the detailed one.
@@ -127,6 +137,7 @@ def build(
     from flow import luigi_options, origins, scripts
     from flow.dialects import module_of, others, strings_of
     from flow.execution import Root, Work, execute
+    from flow.messages.client import ROOTS_MAX
 
     _refuse_while_loading("build")
     scripts.alias_main()
@@ -135,6 +146,8 @@ def build(
     luigi_options.check("flow.build", keywords, known, local=local_scheduler)
     if not wanted:
         return RunResult(_nothing())
+    if len(wanted) > ROOTS_MAX:
+        return RunResult(_refused(len(wanted)))
     options = {name: keywords[name] for name in known if keywords.get(name) is not None}
     if workers is not None:
         if type(workers) is not int or workers < 1:

@@ -156,7 +156,6 @@ def _submit_and_follow(
     # The children load meanwhile: everything heavy is imported only now.
     from flow.cli.follow import follow
     from flow.client import Client
-    from flow.messages.client import Submitted
 
     view = view_of(work)
     children.wait_ready()
@@ -166,7 +165,7 @@ def _submit_and_follow(
         if sentence:
             view.say(sentence)
         try:
-            submitted = client.ask(submission(work), Submitted)
+            submitted = client.submit(submission(work))
         except Unreachable:
             children.check()  # says more, if that is why
             raise

@@ -79,6 +79,7 @@ def test_commit_of_every_kind_comes_back_unchanged(shelf: Shelf) -> None:
             (2, int(TaskState.PENDING), 0, 0, 0, None, None, 1.7e9, None),
         ],
         runs=[(1, "key", "default", int(RunState.RUNNING), 1.7e9, None, packed(2), b"opaque")],
+        roots=[(1, 1, packed(1), b"more"), (1, 2, packed(), b"rest")],
         workers=[("f" * 32, "node1", "host", "boot", 1.7e9)],
         resources=[("db", 4.0)],
         meta={"term_s": "62.6"},
@@ -86,7 +87,8 @@ def test_commit_of_every_kind_comes_back_unchanged(shelf: Shelf) -> None:
     shelf.store.load()
     shelf.store.commit(batch)
     snapshot = shelf.reopen().load()
-    for field in ("families", "policies", "tasks", "progress", "runs", "workers", "resources"):
+    fields = ("families", "policies", "tasks", "progress", "runs", "roots", "workers", "resources")
+    for field in fields:
         assert getattr(snapshot, field) == getattr(batch, field), field
     assert snapshot.meta == batch.meta
     assert (snapshot.next_task, snapshot.next_run) == (3, 2)
@@ -164,6 +166,24 @@ def test_load_follows_upstream_of_active_runs_only(shelf: Shelf) -> None:
     assert [row[0] for row in snapshot.progress] == [1, 3, 4]
     assert [row[0] for row in snapshot.policies] == [1, 3]
     assert (snapshot.next_task, snapshot.next_policy) == (6, 4)
+
+
+def test_load_begins_at_all_roots_of_active_runs(shelf: Shelf) -> None:
+    shelf.store.load()
+    shelf.store.commit(
+        Batch(
+            tasks=[task_row(1), task_row(2, 1, 1), task_row(3)],
+            runs=[run_row(1), run_row(2, state=RunState.SUCCEEDED)],
+            roots=[(1, 2, packed(2), b"b"), (1, 1, packed(), b"a"), (2, 1, packed(3), b"c")],
+        )
+    )
+    snapshot = shelf.reopen().load()
+    assert [row[0] for row in snapshot.tasks] == [1, 2]
+    assert [row[:2] for row in snapshot.roots] == [(1, 1), (1, 2)]
+    shelf.store.commit(Batch(roots=[(1, 1, packed(3), b"new")]))
+    snapshot = shelf.reopen().load()
+    assert [row[0] for row in snapshot.tasks] == [1, 2, 3]
+    assert snapshot.roots[0] == (1, 1, packed(3), b"new")
 
 
 def test_load_keeps_task_with_token_of_an_ended_run_and_its_upstream(shelf: Shelf) -> None:
@@ -291,6 +311,24 @@ def test_prune_spares_what_an_active_run_needs_until_it_ends(shelf: Shelf) -> No
     shelf.store.commit(Batch(runs=[run_row(2, 4, state=RunState.SUCCEEDED)]))
     assert sum(prune_all(shelf.store, 0, 10)) == 3
     assert shelf.store.runs_ended(10) == []
+
+
+def test_prune_deletes_the_roots_of_a_run_with_it(shelf: Shelf) -> None:
+    shelf.store.load()
+    shelf.store.commit(
+        Batch(
+            tasks=[task_row(1)],
+            progress=[progress_row(1, TaskState.DONE)],
+            runs=[run_row(1, state=RunState.SUCCEEDED)],
+            roots=[(1, 1, packed(1), b"a")],
+        )
+    )
+    for _ in range(PRUNE_CALLS_MAX):
+        shelf.store.prune(0, 10)
+    assert not shelf.store.runs_ended(10)
+    # a run of this number, if there ever were one, would not get them
+    shelf.store.commit(Batch(runs=[run_row(1)]))
+    assert not shelf.reopen().load().roots
 
 
 def test_prune_of_the_highest_numbers_never_gives_them_again(shelf: Shelf) -> None:

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import msgspec
+
 from flow.messages.client import (
     Cancel,
     Changed,
@@ -18,6 +20,7 @@ from flow.messages.client import (
     RunUpdate,
     Submit,
     SubmitOptions,
+    SubmitTaken,
     Submitted,
     Watch,
 )
@@ -49,6 +52,8 @@ class Client:
         self.retried = False
         self._request = 0
         self._seen = 0
+        #: how many of its roots the coordinator holds
+        self._held = 0
         self._order: Message | None = None
         self._heard_at = self.kernel.now
         self.link = world.network.connect(self.name, self._arrived)
@@ -93,14 +98,21 @@ class Client:
             self.link = self.world.network.connect(self.name, self._arrived)
             self._heard_at = self.kernel.now
         if not self.run:
-            roots = [RootTask(MODULE, top.family, top.params) for top in self.tops]
-            self._say(Submit(self._next(), self.key, "default", roots, self.options))
+            self._submit()
         else:
             if self._order is not None:
                 self._say(self._order)
             if silent >= ASK_AGAIN_S:
                 self._say(Watch(self._next(), self.run, self._seen))
         self.kernel.after(ASK_AGAIN_S * (0.9 + 0.2 * self.kernel.rng.random()), self._ask)
+
+    def _submit(self) -> None:
+        """Say the run, or its next part: one root each."""
+        roots = [RootTask(MODULE, top.family, top.params) for top in self.tops]
+        at = self._held if self._held < len(roots) else 0
+        part = roots[at : at + 1]
+        submit = Submit(self._next(), self.key, "default", part, self.options)
+        self._say(msgspec.structs.replace(submit, at=at, total=len(roots)))
 
     def _arrived(self, data: bytes) -> None:
         message: Reply = decode_at_client(data)
@@ -117,6 +129,10 @@ class Client:
                 self.run = message.run
                 self.world.submitted(self)
                 self._say(Watch(self._next(), self.run, self._seen))
+        elif isinstance(message, SubmitTaken):
+            if not self.run and message.count != self._held:
+                self._held = message.count
+                self._submit()
         elif isinstance(message, RunUpdate):
             if message.failures:
                 self._seen = max(self._seen, message.failures[-1].number)

@@ -18,6 +18,7 @@ from flow_coordinator.store.base import (
     FamilyRow,
     PolicyRow,
     ProgressRow,
+    RootsRow,
     RunRow,
     Snapshot,
     TaskRow,
@@ -35,6 +36,7 @@ class Disk(msgspec.Struct):
     tasks: dict[int, TaskRow] = {}
     progress: dict[int, ProgressRow] = {}
     runs: dict[int, RunRow] = {}
+    roots: dict[tuple[int, int], RootsRow] = {}
     workers: dict[str, WorkerRow] = {}
     resources: dict[str, float] = {}
     meta: dict[str, str] = {}
@@ -88,6 +90,8 @@ class MemoryStore:
             disk.progress.update({row[0]: row for row in batch.progress})
         if batch.runs:
             disk.runs.update({row[0]: row for row in batch.runs})
+        if batch.roots:
+            disk.roots.update({row[:2]: row for row in batch.roots})
         if batch.workers:
             disk.workers.update({row[0]: row for row in batch.workers})
         for uid in batch.workers_gone:
@@ -113,6 +117,7 @@ class MemoryStore:
                 disk.policies[n] for n in sorted({t[3] for t in tasks}) if n in disk.policies
             ],
             runs=[disk.runs[n] for n in sorted(disk.runs) if _is_active(disk.runs[n])],
+            roots=[row for _, row in sorted(self._roots().items())],
             tasks=tasks,
             progress=[disk.progress[n] for n in numbers if n in disk.progress],
             workers=[disk.workers[uid] for uid in sorted(disk.workers)],
@@ -122,6 +127,11 @@ class MemoryStore:
             next_family=max(disk.families, default=0) + 1,
             next_policy=max(disk.policies, default=0) + 1,
         )
+
+    def _roots(self) -> dict[tuple[int, int], RootsRow]:
+        """Return the further roots of active runs."""
+        runs = self.disk.runs
+        return {key: row for key, row in self.disk.roots.items() if _is_active(runs[key[0]])}
 
     def _note_used(self) -> None:
         self.disk.next_task = max(self.disk.next_task, max(self.disk.tasks, default=0) + 1)
@@ -133,6 +143,8 @@ class MemoryStore:
         for row in disk.runs.values():
             if _is_active(row):
                 ahead.extend(_numbers(row[6]))
+        for roots in self._roots().values():
+            ahead.extend(_numbers(roots[2]))
         active = {number for number, row in disk.runs.items() if _is_active(row)}
         ahead += [n for n in disk.progress if n in disk.tasks and disk.tasks[n][1] in active]
         seen = set(ahead)
@@ -176,6 +188,8 @@ class MemoryStore:
                 deleted += 1
             if not any(row[1] == run for row in self.disk.tasks.values()):
                 del self.disk.runs[run]
+                for key in [key for key in self.disk.roots if key[0] == run]:
+                    del self.disk.roots[key]
         return deleted
 
     def close(self) -> None:

@@ -6,7 +6,19 @@ import pytest
 
 from flow.client import Client
 from flow.errors import FlowError, Refused, SchedulingError, Unreachable, UsageError
-from flow.messages.client import About, AboutShown, Failed, Request, Unwatch, Watch
+from flow.messages.client import (
+    About,
+    AboutShown,
+    Failed,
+    Request,
+    RootTask,
+    Submit,
+    SubmitOptions,
+    SubmitTaken,
+    Submitted,
+    Unwatch,
+    Watch,
+)
 from flow.messages.worker import Message
 from tests.support.fake_coordinator import FakeCoordinator
 from tests.support.run_messages import failure, summary, update
@@ -127,3 +139,71 @@ def test_watch_silence_too_long_is_unreachable() -> None:
         fake.answers[Watch] = lambda _: []
         with pytest.raises(Unreachable):
             list(client.watch("r-1", lost_s=0.5))
+
+
+def _run_of(count: int, text: str = "x") -> Submit:
+    roots = [RootTask("mod", "T", {"n": str(number), "text": text}) for number in range(count)]
+    return Submit(0, "key", "default", roots, SubmitOptions())
+
+
+class _Intake:
+    """What a coordinator holds; ``forgets``: once, when so many parts came."""
+
+    def __init__(self, forgets: int = 0) -> None:
+        self.roots: list[RootTask] = []
+        self.parts: list[int] = []
+        self.forgets = forgets
+
+    def __call__(self, request: Request) -> list[Message]:
+        assert isinstance(request, Submit)
+        self.parts.append(len(request.roots))
+        if len(self.parts) == self.forgets:
+            self.roots = []
+        elif request.at == len(self.roots):
+            self.roots += request.roots
+        if len(self.roots) == request.total:
+            return [Submitted(request.request, "r-1", "calm-elk")]
+        return [SubmitTaken(request.request, len(self.roots))]
+
+
+@pytest.mark.parametrize("forgets", [0, 2, 3])
+def test_submit_of_many_roots_comes_in_parts(forgets: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("flow.client.SUBMIT_ROOTS_MAX", 10)
+    run, held = _run_of(25), _Intake(forgets)
+    with FakeCoordinator() as fake, Client(fake.address) as client:
+        fake.answers[Submit] = held
+        assert client.submit(run).run == "r-1"
+    assert held.roots == run.roots
+    assert (
+        held.parts == {0: [10, 10, 5], 2: [10, 10, 10, 10, 5], 3: [10, 10, 5, 10, 10, 5]}[forgets]
+    )
+
+
+def test_submit_of_large_roots_comes_in_parts_that_can_be_sent() -> None:
+    run, held = _run_of(5, "x" * 200_000), _Intake()
+    with FakeCoordinator() as fake, Client(fake.address) as client:
+        fake.answers[Submit] = held
+        assert client.submit(run).run == "r-1"
+    assert held.roots == run.roots and held.parts == [1] * 5
+
+
+def test_submit_of_too_many_roots_says_what_to_do(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("flow.messages.client.ROOTS_MAX", 3)
+    with (
+        FakeCoordinator() as fake,
+        Client(fake.address) as client,
+        pytest.raises(UsageError, match=r"at most 3 root tasks, these are 4: .*WrapperTask"),
+    ):
+        client.submit(_run_of(4))
+    assert not fake.seen
+
+
+def test_submit_to_one_who_forgets_for_ever_ends(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("flow.client.SUBMITS_MAX", 3)
+    with (
+        FakeCoordinator() as fake,
+        Client(fake.address) as client,
+        pytest.raises(SchedulingError, match="again and again"),
+    ):
+        fake.answers[Submit] = lambda r: [SubmitTaken(r.request, 0)]
+        client.submit(_run_of(2))

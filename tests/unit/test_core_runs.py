@@ -220,12 +220,17 @@ def test_submit_is_answered_only_when_it_is_durable() -> None:
 
 def test_submit_without_roots_or_with_another_protocol_is_refused() -> None:
     env = Env()
-    for roots, protocol, code in (
-        ([], PROTOCOL, 2),
-        ([client.RootTask("m", "T", {})], (PROTOCOL[0] + 1, 0), 61),
-        ([client.RootTask("m", "T", {})] * (runs.ROOTS_MAX + 1), PROTOCOL, 2),
+    root = client.RootTask("m", "T", {})
+    for roots, protocol, at, total, code in (
+        ([], PROTOCOL, 0, 0, 2),
+        ([root], (PROTOCOL[0] + 1, 0), 0, 0, 61),
+        ([root], PROTOCOL, 0, client.ROOTS_MAX + 1, 2),
+        ([root, root], PROTOCOL, 0, 1, 2),
+        ([root, root], PROTOCOL, 4, 5, 2),
+        ([root], PROTOCOL, -1, 5, 2),
     ):
-        message = client.Submit(1, "k", "default", roots, client.SubmitOptions(), protocol)
+        options = client.SubmitOptions()
+        message = client.Submit(1, "k", "default", roots, options, protocol, at, total)
         env.say(b"client", message)
         assert env.heard(b"client", client.Failed)[-1].code == code
     assert not env.core.state.runs

@@ -291,3 +291,32 @@ def test_generator_that_yields_years_of_days_one_by_one_comes_to_its_end() -> No
             self.ran_in = threading.current_thread()
 
     assert testing.run(InlineYears())
+
+
+class Numbered(flow.Task):
+    n = flow.IntParameter()
+
+    def output(self) -> Any:
+        return MockTarget(f"numbered-{self.n}")
+
+    def run(self) -> Any:
+        with self.output().open("w") as out:
+            out.write(str(self.n))
+
+
+def test_build_of_more_roots_than_a_question_has_runs_all() -> None:
+    result = flow.build([Numbered(n=n) for n in range(1_234)], in_process=True, quiet=True)
+    assert result and result.summary is not None
+    assert result.summary.scheduled == 1_234
+    assert all(Numbered(n=n).complete() for n in range(1_234))
+
+
+def test_build_of_too_many_roots_says_so_in_a_sentence(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("flow.messages.client.ROOTS_MAX", 3)
+    result = flow.build([Numbered(n=n) for n in range(4)])
+    assert not result and result.exit_code == ExitCode.USAGE
+    told = capsys.readouterr().err
+    assert told.startswith("error: a run has at most 3 root tasks, these are 4: ")
+    assert "WrapperTask" in told and "Traceback" not in told

@@ -64,7 +64,7 @@ def _typed(line: TaskLine) -> str:
 def _submit(client: Client, line: TaskLine, address: Address) -> int:
     from flow.cli.views import choose
     from flow.ids import new_uid
-    from flow.messages.client import About, AboutShown, RootTask, Submit, Submitted
+    from flow.messages.client import About, AboutShown, RootTask, Submit
 
     options = {"strict_code": address.strict_code, **line.options}
     quiet = options.get("quiet", False)
@@ -85,7 +85,7 @@ def _submit(client: Client, line: TaskLine, address: Address) -> int:
     package = packed.digest if packed is not None else ""
     with_options = submit_options(options, line.qualified, package=package)
     submit = Submit(0, new_uid(), project, [root], with_options)
-    submitted = client.ask(submit, Submitted)
+    submitted = client.submit(submit)
     if options.get("detach"):
         _detached(submitted, json=options.get("json", False))
         return int(ExitCode.OK)

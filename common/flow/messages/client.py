@@ -7,12 +7,25 @@ one run; they end with ``RunUpdate.ended``.
 
 from __future__ import annotations
 
+from flow.errors import UsageError
 from flow.ids import RunId, Token, WorkerUid
 from flow.messages.shared import PROTOCOL, Value
 from flow.messages.worker import Message
 
 #: What one command line may give to tasks besides its root, packed: it travels with each grant.
 GIVEN_BYTES_MAX = 16 << 10
+#: Roots of one run.
+ROOTS_MAX = 100_000
+
+
+def check_root_count(count: int) -> None:
+    """Raise ``UsageError`` for more roots than one run may have."""
+    if count > ROOTS_MAX:
+        raise UsageError(
+            f"a run has at most {ROOTS_MAX:,} root tasks, these are {count:,}: let one task, such "
+            "as a WrapperTask, require them"
+        )
+
 
 # ---------------------------------------------------------------- values
 
@@ -206,7 +219,11 @@ class GraphNode(Value, frozen=True):
 
 
 class Submit(Message, frozen=True, tag=64):
-    """Start a run. The same ``key`` never starts a second one."""
+    """Start a run. The same ``key`` never starts a second one.
+
+    One with many roots comes in parts, each after the answer to the one before. It starts with the
+    last part; until then nothing of it is durable.
+    """
 
     request: int
     key: str
@@ -214,6 +231,8 @@ class Submit(Message, frozen=True, tag=64):
     roots: list[RootTask]
     options: SubmitOptions
     protocol: tuple[int, int] = PROTOCOL
+    at: int = 0  #: how many roots came before these
+    total: int = 0  #: how many the run has; 0: these are all
 
 
 class Watch(Message, frozen=True, tag=65):
@@ -386,6 +405,13 @@ class Printed(Value, frozen=True):
     text: str  #: whole lines
 
 
+class SubmitTaken(Message, frozen=True, tag=115):
+    """A part of a run is held in memory: send the rest, from ``count`` on."""
+
+    request: int
+    count: int  #: roots that are held; fewer than were sent where it has to be said again
+
+
 class RunUpdate(Message, frozen=True, tag=98):
     """News of a watched run, at most a few a second; ``ended`` comes last."""
 
@@ -541,6 +567,7 @@ Request = (
 Reply = (
     Failed
     | Submitted
+    | SubmitTaken
     | RunUpdate
     | Runs
     | RunShown

@@ -22,6 +22,7 @@ from flow_coordinator.core import (
     ended,
     explain,
     graphs,
+    intake,
     letters,
     outcomes,
     runs,
@@ -112,8 +113,8 @@ def _submit(s: State, peer: Peer, message: client.Submit) -> None:
     if message.protocol[0] != PROTOCOL[0]:
         error = f"the coordinator speaks protocol {PROTOCOL[0]}, this flow {message.protocol[0]}"
         s.send(peer, Failed(message.request, int(ExitCode.REFUSED), error, "install the same flow"))
-    elif not message.roots or len(message.roots) > runs.ROOTS_MAX:
-        _fail(s, peer, message.request, f"a run has 1 to {runs.ROOTS_MAX} root tasks")
+    elif not _is_part(message):
+        _fail(s, peer, message.request, f"a run has 1 to {client.ROOTS_MAX:,} root tasks")
     elif not _is_readable(message.options.given):
         error = (
             f"values for other tasks are a map of texts, {client.GIVEN_BYTES_MAX:,} bytes at most"
@@ -121,8 +122,18 @@ def _submit(s: State, peer: Peer, message: client.Submit) -> None:
         _fail(s, peer, message.request, error)
     elif message.key not in s.keys and not shipping.has(s, message.options.package):
         _fail(s, peer, message.request, *_no_code(message.options.package))
-    else:
+    elif message.key in s.keys or message.total <= len(message.roots):
         runs.submit(s, peer, message)
+    else:
+        roots = intake.take(s, peer, message)
+        if roots is not None:
+            runs.submit(s, peer, msgspec.structs.replace(message, roots=roots))
+
+
+def _is_part(message: client.Submit) -> bool:
+    """Tell whether these may be roots of one run."""
+    count, total = len(message.roots), message.total or len(message.roots)
+    return count > 0 and 0 <= message.at <= total - count and total <= client.ROOTS_MAX
 
 
 def _no_code(package: str) -> tuple[str, str]:
@@ -408,6 +419,9 @@ def _retry(s: State, peer: Peer, message: client.Retry) -> None:
         s.send(peer, Changed(message.request, text, count))
     elif len(found) == 1 and not shipping.has(s, found[0].options.package):
         _fail(s, peer, message.request, *_no_code(found[0].options.package))
+    elif len(found) == 1 and len(found[0].root_tasks) < found[0].root_count:
+        error = f"of the {found[0].root_count:,} roots of {found[0].id} not all are kept any more"
+        _fail(s, peer, message.request, error, "submit it again: what is complete does not run")
     elif len(found) == 1:
         key = f"retry of {found[0].key} {s.nonce()}"
         again = runs.resubmit(s, found[0], key)

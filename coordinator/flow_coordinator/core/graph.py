@@ -22,6 +22,8 @@ from flow_coordinator.core.transitions import TaskEvent
 
 #: Edges released in one go; a wider task releases the rest in later turns.
 RELEASE_MAX = 2_000
+#: Rough size of what a question has besides the text of a task.
+STUB_BYTES = 64
 #: Requirements that are done and still known of a task that yields more often than this.
 DONE_KEPT_MAX = 1_000
 
@@ -76,6 +78,19 @@ def in_force(s: State, runs: tuple[RunRecord, ...], deps: list[TaskRecord]) -> l
 def root_stub(root: RootTask) -> Stub:
     """Say a root as the planner reads it: its task id is not known yet."""
     return Stub("", root.module, root.family, pack_params(root.params))
+
+
+def root_stubs(run: RunRecord, first: int, count_max: int, bytes_max: int) -> list[Stub]:
+    """Say the roots of a run from one on, as many as fit into a question; at least one."""
+    stubs: list[Stub] = []
+    size = 0
+    for root in run.root_tasks[first : first + count_max]:
+        stub = root_stub(root)
+        size += len(stub.params) + len(stub.module) + STUB_BYTES
+        if stubs and size > bytes_max:
+            break
+        stubs.append(stub)
+    return stubs
 
 
 def root_name(root: RootTask) -> str:

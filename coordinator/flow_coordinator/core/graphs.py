@@ -127,7 +127,8 @@ def _answer_families(s: State, peer: Peer, message: ShowGraph, run: RunRecord) -
 
 def _tops(run: RunRecord) -> list[str]:
     """List the families of the roots, then those that nothing leads to, then all others."""
-    named = [root.family for root in run.root_tasks if root.family in run.tallies]
+    families = dict.fromkeys(root.family for root in run.root_tasks)
+    named = [family for family in families if family in run.tallies]
     required = {lower for upper, lower in run.links if upper != lower}
     free = [family for family in run.tallies if family not in required]
     return [*named, *free, *run.tallies]

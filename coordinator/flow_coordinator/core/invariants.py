@@ -138,6 +138,9 @@ def _check_runs(s: State) -> None:
                 _expect(count >= 0, "counts", run.id, numbers)
                 totals[state] += count
         _expect(sum(totals) == len(run.tasks), "tasks of a run", run.id, sum(totals))
+        _expect({*run.roots} == {*run.rooted}, "places of the roots", run.id, len(run.roots))
+        left = run.unresolved if not run.cancelled else len(run.root_tasks) - len(run.roots)
+        _expect(len(run.roots) + left == run.root_count, "roots of a run", run.id, run.unresolved)
         still = sum(count for state, count in enumerate(totals) if TaskState(state) not in TERMINAL)
         _expect(still == run.open, "open tasks", run.id, still, run.open)
         _expect(totals[TaskState.UNPLANNED] == run.unplanned, "unplanned tasks", run.id)

@@ -23,8 +23,9 @@ from flow.messages.speech import (
 from flow.messages.worker import Letters, LettersAck
 from flow.states import TaskState
 from flow_coordinator.core.events import Peer
-from flow_coordinator.core.records import SenderRecord, WorkerRecord
+from flow_coordinator.core.records import WorkerRecord
 from flow_coordinator.core.state import State
+from flow_coordinator.core.waiting import SenderRecord
 
 #: Senders that wait because of one attempt.
 WAITING_MAX = 1_000

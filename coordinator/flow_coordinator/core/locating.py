@@ -19,8 +19,9 @@ from flow.ids import Token
 from flow.messages.shared import Missing, PlanChunk, Report, Stub
 from flow.messages.worker import Plan, PlanEnd, Planned
 from flow_coordinator.core import bounds, programs
-from flow_coordinator.core.records import LeaseRecord, Question, RunRecord, WorkerRecord
+from flow_coordinator.core.records import LeaseRecord, RunRecord, WorkerRecord
 from flow_coordinator.core.state import State
+from flow_coordinator.core.waiting import Question
 
 #: How long a report waits for the answer, seconds.
 WAIT_S = 5.0

@@ -21,6 +21,7 @@ from flow_coordinator.core import (
     cleaning,
     dispatch,
     graph,
+    intake,
     leases,
     letters,
     locating,
@@ -216,6 +217,8 @@ def _fire(s: State, kind: str, what: object) -> None:
         s.ready.open_parked(leases.WORKER_ROOM)
     elif kind == "twins":
         graph.part_twins(s)
+    elif kind == "intake" and isinstance(what, str):
+        intake.overdue(s, what)
     elif kind == "letter" and isinstance(what, tuple):
         letters.overdue(s, *what)
 

@@ -64,16 +64,19 @@ def turn(s: State) -> None:
         return
     for worker in sorted(s.workers.values(), key=_openness):
         while worker.accepting and len(worker.plans) < max(1, worker.planners):
-            if s.unresolved:
+            others_first, s.roots_asked = s.roots_asked and bool(s.frontier), False
+            if s.unresolved and not others_first:
                 run = _next_unresolved(s, worker)
                 if run is not None:
                     if _may_answer(s, worker, run):
                         _ask_roots(s, worker, run)
                     else:
-                        _fail_roots(s, run, programs.why_strict(run))
+                        _fail_roots(s, run, programs.why_strict(run), len(run.root_tasks))
                     continue
             items = _take_items(s, worker)
             if not items:
+                if others_first:
+                    continue
                 break
             program = programs.run_for(items[0]) or items[0].runs[0]
             if _may_answer(s, worker, program):
@@ -131,7 +134,7 @@ def _take_items(s: State, worker: WorkerRecord) -> list[TaskRecord]:
         items[task] = None
         if alone:
             break
-        size += len(task.params) + len(task.task_id) + 64
+        size += len(task.params) + len(task.task_id) + graph.STUB_BYTES
     s.frontier.extendleft(reversed(later))
     return list(items)
 
@@ -192,11 +195,11 @@ def _ask(s: State, worker: WorkerRecord, items: list[TaskRecord], program: RunRe
 def _ask_roots(s: State, worker: WorkerRecord, run: RunRecord) -> None:
     plan = _open(s, worker, [], run, run)
     run.asking = plan.number
-    _say(s, worker, plan, _root_stubs(run))
-
-
-def _root_stubs(run: RunRecord) -> list[Stub]:
-    return [graph.root_stub(root) for root in run.root_tasks]
+    plan.first = len(run.roots)
+    stubs = graph.root_stubs(run, plan.first, ASK_TASKS_MAX, ASK_BYTES_MAX)
+    plan.root_count = len(stubs)
+    s.roots_asked = plan.first + plan.root_count < len(run.root_tasks)
+    _say(s, worker, plan, stubs)
 
 
 def _open(
@@ -218,7 +221,7 @@ def _open(
 
 def _say(s: State, worker: WorkerRecord, plan: PlanRecord, stubs: list[Stub]) -> None:
     expand_max = EXPAND_MAX if len(s.workers) < 2 else EXPAND_SHARED_MAX
-    if _is_alone(s, plan):
+    if _is_alone(s, plan) or _is_one_of_several(plan):
         expand_max = len(stubs)
     # not at once: it must not overtake the WELCOME of the session it is part of
     programs.define(s, worker, [plan.program])
@@ -239,7 +242,12 @@ def ask_again(s: State, number: int) -> None:
         if plan.chunk:
             s.send_now(worker.peer, PlanNext(worker.session, number, plan.chunk))
         elif plan.run is not None:
-            _say(s, worker, plan, _root_stubs(plan.run))
+            _say(
+                s,
+                worker,
+                plan,
+                graph.root_stubs(plan.run, plan.first, ASK_TASKS_MAX, ASK_BYTES_MAX),
+            )
         else:
             items = plan.items
             stubs = [Stub(t.task_id, t.family.module, t.family.family, t.params) for t in items]
@@ -254,6 +262,11 @@ def lose(s: State, plan: PlanRecord) -> None:
         plan.run.asking = 0
         s.unresolved.append(plan.run)
     _return_rest(s, plan)
+
+
+def _is_one_of_several(plan: PlanRecord) -> bool:
+    """Tell whether the roots of a run take several questions: what they share is asked once."""
+    return plan.run is not None and plan.root_count < len(plan.run.root_tasks)
 
 
 def _is_alone(s: State, plan: PlanRecord) -> bool:
@@ -277,14 +290,14 @@ def _planner_died(s: State, plan: PlanRecord, told: PlanError) -> None:
         del s.planner_deaths[blamed]
         text = f"{deaths} planner processes died over it: {told.text}"
         if isinstance(one, RunRecord):
-            _fail_roots(s, one, text, told.tail)
+            _fail_roots(s, one, text, plan.first + plan.root_count, told.tail)
         elif one.state == TaskState.UNPLANNED:
             plan_failed(s, one, text, "", tail=told.tail)
 
 
-def _fail_roots(s: State, run: RunRecord, text: str, tail: str = "") -> None:
-    """End the roots of a run that have no name yet: no planner can make it."""
-    for index in range(len(run.roots), len(run.root_tasks)):
+def _fail_roots(s: State, run: RunRecord, text: str, stop: int, tail: str = "") -> None:
+    """End the roots of a run before one that have no name yet: no planner can make them."""
+    for index in range(len(run.roots), stop):
         stub = graph.root_stub(run.root_tasks[index])
         plan_failed(s, _name_root(s, run, stub, index), text, "", tail=tail)
 
@@ -356,7 +369,7 @@ def _is_wanted(plan: PlanRecord) -> bool:
 
 def _asked(plan: PlanRecord) -> list[TaskRecord]:
     """List the tasks a question is about; of roots, those that have a name by now."""
-    return plan.items if plan.run is None else plan.refs[: len(plan.run.root_tasks)]
+    return plan.items if plan.run is None else plan.refs[: plan.root_count]
 
 
 def _apply(s: State, plan: PlanRecord, chunk: PlanChunk) -> None:
@@ -387,8 +400,8 @@ def _name_stubs(s: State, plan: PlanRecord, stubs: list[Stub]) -> None:
         index = len(plan.refs)
         if index < len(plan.items):
             task = _identify(s, plan, index, stub)
-        elif plan.run is not None and index < len(plan.run.root_tasks):
-            task = _name_root(s, plan.run, stub, index)
+        elif plan.run is not None and index < plan.root_count:
+            task = _name_root(s, plan.run, stub, plan.first + index)
         else:
             task = _name_requirement(s, plan, stub)
         plan.refs.append(task)
@@ -407,9 +420,10 @@ def _name_root(s: State, run: RunRecord, stub: Stub, index: int) -> TaskRecord:
     if not stub.task_id:
         stub = Stub(f"{stub.family}{_NAMELESS}{run.number}.{index}", *_rest(stub))
     task = graph.name_task(s, run.project, stub, (run,), run.options.priority)
+    run.rooted.setdefault(task, index)
     run.roots.append(task)
     run.unresolved -= 1
-    s.changes.runs[run] = None
+    s.roots_changed(run, index)
     return task
 
 
@@ -431,8 +445,10 @@ def _identify(s: State, plan: PlanRecord, index: int, stub: Stub) -> TaskRecord:
     for run in task.runs:
         tally.withdraw(task, run)
         graph.name_task(s, run.project, stub, (run,), run.options.priority)
-        run.roots = [known if root is task else root for root in run.roots]
-        s.changes.runs[run] = None
+        place = run.rooted.pop(task)  # nothing else has a made-up id, so there is only one
+        run.roots[place] = known
+        run.rooted[known] = min(place, run.rooted.get(known, place))
+        s.roots_changed(run, place)
     task.runs = ()
     task.asked = 0
     plan.items[index] = known
@@ -540,7 +556,7 @@ def _apply_error(s: State, plan: PlanRecord, error: PlanError) -> None:
         return
     if error.kind == "import" and _elsewhere(s, plan, task):
         return
-    is_root = any(task in run.roots for run in task.runs)
+    is_root = any(task in run.rooted for run in task.runs)
     code = ExitCode.USAGE if error.kind in _USAGE_KINDS and is_root else 0
     worker = s.workers.get(plan.uid)
     name = worker.name if worker is not None else ""

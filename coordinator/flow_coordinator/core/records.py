@@ -12,12 +12,14 @@ import msgspec
 
 from flow.ids import Session, Token, WorkerUid
 from flow.messages.client import Failure, Printed, RootTask, RunSummary, SubmitOptions
-from flow.messages.shared import Missing, Policy, ProgramSeen, Stub, display
+from flow.messages.shared import Policy, ProgramSeen, Stub, display
 from flow.messages.speech import Words
 from flow.messages.worker import Join
 from flow.states import HELD, RunState, TaskState
 from flow_coordinator.core.events import Peer
 
+#: Roots of a run in one row of the store.
+ROOTS_A_ROW = 1_000
 #: Times are seconds of the shell's monotonic clock; never stored.
 Instant = float
 
@@ -302,7 +304,9 @@ class RunRecord:
         "project",
         "relative",
         "retried",
+        "root_count",
         "root_tasks",
+        "rooted",
         "roots",
         "started_at",
         "state",
@@ -329,13 +333,18 @@ class RunRecord:
         self.number = number
         self.key = key
         self.project = project
+        #: as they were submitted; of an ended run that had many perhaps only the first row
         self.root_tasks = roots
+        self.root_count = len(roots)
         self.options = options
         self.name = options.name
         self.state = RunState.RUNNING
         self.started_at = now
         self.ended_at: Instant | None = None
+        #: those whose task id is known, in order; two may be one task
         self.roots: list[TaskRecord] = []
+        #: the same, with the place of each
+        self.rooted: dict[TaskRecord, int] = {}
         #: roots whose task id is not known yet
         self.unresolved = len(roots)
         #: the planning request that resolves them; 0: none under way
@@ -365,6 +374,10 @@ class RunRecord:
         self.summary: RunSummary | None = None
         #: last words of its tasks by their display; bounded
         self.words: dict[str, Words] = {}
+        self._begin_program()
+
+    def _begin_program(self) -> None:
+        """Know nothing yet of what its tasks are executed in."""
         #: the worker that plans it while it is small: what its program computes when it is
         #: imported has one value then
         self.home: WorkerUid = ""
@@ -401,11 +414,13 @@ class PlanRecord:
         "asked_at",
         "chunk",
         "edges",
+        "first",
         "items",
         "number",
         "policies",
         "program",
         "refs",
+        "root_count",
         "run",
         "runs",
         "uid",
@@ -424,8 +439,10 @@ class PlanRecord:
         self.number = number
         self.uid = uid
         self.items = items
-        #: set when it resolves the roots of this run
+        #: set when it resolves roots of this run: so many, from this one on
         self.run = run
+        self.first = 0
+        self.root_count = 0
         #: what the question was for: what its answer names is counted in these
         self.runs = (run,) if run is not None else items[0].runs
         #: in whose program it is answered
@@ -554,36 +571,3 @@ class Entry(NamedTuple):
     ticket: int
     task: TaskRecord
     since: Instant
-
-
-class SenderRecord:
-    """A sender that is owed an answer."""
-
-    __slots__ = ("asked_at", "peer", "request", "session", "taken", "until")
-
-    def __init__(self, now: Instant, wait_s: float) -> None:
-        self.peer: Peer = b""
-        self.request = 0
-        self.asked_at = now
-        #: it waits for a reply until then; 0: only for the delivery
-        self.until = now + wait_s if wait_s > 0 else 0.0
-        #: session in which the letter was taken: it need not be passed on again in it
-        self.session = ""
-        self.taken = False
-
-
-class Question:
-    """A worker is asked where an output is that it made. See ``locating``."""
-
-    __slots__ = ("answer", "missing", "name", "number", "uid", "until")
-
-    def __init__(self, number: int, maker: WorkerRecord, missing: Missing, until: Instant) -> None:
-        #: of the request; 0: nobody is asked any more
-        self.number = number
-        self.uid = maker.uid
-        self.name = maker.name
-        self.missing = missing
-        #: when the report that waits for it counts all the same
-        self.until = until
-        #: an absolute path; empty: nobody knows
-        self.answer = ""

@@ -21,7 +21,7 @@ from flow_coordinator.core import (
 )
 from flow_coordinator.core.events import Peer
 from flow_coordinator.core.ready import UNMET, GroupKey
-from flow_coordinator.core.records import RunRecord, TaskRecord, Watcher
+from flow_coordinator.core.records import ROOTS_A_ROW, RunRecord, TaskRecord, Watcher
 from flow_coordinator.core.state import State
 from flow_coordinator.core.transitions import TaskEvent
 
@@ -30,8 +30,8 @@ UPDATE_S = 0.25
 #: Failures and families in one update; the rest follows in the next one.
 UPDATE_FAILURES_MAX = 20
 UPDATE_FAMILIES_MAX = 200
-#: Roots of one run.
-ROOTS_MAX = 1_000
+#: Roots kept of ended runs, to run them again; of older ones the first row stays.
+ENDED_ROOTS_MAX = 200_000
 #: Tasks of ended runs dropped from memory in one turn.
 FORGET_MAX = 2_000
 # fmt: off
@@ -58,12 +58,18 @@ def submit(s: State, peer: Peer, message: Submit) -> None:
         s.runs[run.number] = run
         s.keys[message.key] = run.number
         s.unresolved.append(run)
-        s.changes.runs[run] = None
+        _store_roots(s, run)
         shipping.use(s, message.options.package)
         s.note("run submitted", run=run.id, root=summaries.root_text(run))
     else:
         run = s.runs.get(number) or s.ended[number]
     s.send(peer, Submitted(message.request, run.id, run.name))
+
+
+def _store_roots(s: State, run: RunRecord) -> None:
+    """Mark a new run, and all rows of its roots."""
+    for index in range(0, len(run.root_tasks), ROOTS_A_ROW):
+        s.roots_changed(run, index)
 
 
 def _made_up_name(s: State) -> str:
@@ -194,6 +200,17 @@ def finish(s: State, run: RunRecord) -> None:
     while len(s.ended) > s.config.ended_runs_max:
         oldest = s.ended.pop(next(iter(s.ended)))
         s.keys.pop(oldest.key, None)
+    if len(run.root_tasks) > ROOTS_A_ROW:
+        _drop_roots(s)
+
+
+def _drop_roots(s: State) -> None:
+    """Keep the roots of the newest ended runs. Cost: O(ended runs)."""
+    left = ENDED_ROOTS_MAX
+    for run in reversed(s.ended.values()):
+        left -= len(run.root_tasks)
+        if left < 0 and len(run.root_tasks) > ROOTS_A_ROW:
+            run.root_tasks = run.root_tasks[:ROOTS_A_ROW]
 
 
 def verdict(run: RunRecord) -> ExitCode:
@@ -299,7 +316,7 @@ def resubmit(s: State, run: RunRecord, key: str) -> RunRecord:
     s.keys[key] = again.number
     s.unresolved.append(again)
     shipping.use(s, run.options.package)
-    s.changes.runs[again] = None
+    _store_roots(s, again)
     return again
 
 
@@ -317,6 +334,7 @@ def forget(s: State) -> None:
         else:
             run.tasks = []
             run.roots = []
+            run.rooted = {}
             run.left = {}
 
 

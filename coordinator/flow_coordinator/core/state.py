@@ -21,20 +21,20 @@ from flow_coordinator.core.events import Peer
 from flow_coordinator.core.packages import Packages
 from flow_coordinator.core.ready import ReadyQueue
 from flow_coordinator.core.records import (
+    ROOTS_A_ROW,
     FamilyRecord,
     Instant,
     LeaseRecord,
     PlanRecord,
     PolicyRecord,
-    Question,
     RunRecord,
-    SenderRecord,
     TaskRecord,
     WorkerRecord,
 )
 from flow_coordinator.core.resources import Resources
 from flow_coordinator.core.temporary import Temporary
 from flow_coordinator.core.twins import Twins
+from flow_coordinator.core.waiting import Intake, Question, SenderRecord
 
 
 class Changes:
@@ -46,6 +46,7 @@ class Changes:
         "policies",
         "progress",
         "resources",
+        "roots",
         "runs",
         "tasks",
         "workers",
@@ -58,6 +59,8 @@ class Changes:
         self.tasks: dict[TaskRecord, None] = {}
         self.progress: dict[TaskRecord, None] = {}
         self.runs: dict[RunRecord, None] = {}
+        #: (run, row) of roots that are not in the run's own row
+        self.roots: dict[tuple[RunRecord, int], None] = {}
         self.workers: dict[WorkerUid, WorkerRecord] = {}
         self.workers_gone: dict[WorkerUid, None] = {}
         self.resources: dict[str, float] = {}
@@ -107,6 +110,8 @@ class State:
         #: ended runs for display, oldest first, bounded
         self.ended: dict[int, RunRecord] = {}
         self.keys: dict[str, int] = {}
+        #: half-said runs by submit key, the oldest first
+        self.intakes: dict[str, Intake] = {}
         self.workers: dict[WorkerUid, WorkerRecord] = {}
         self.by_peer: dict[Peer, WorkerRecord] = {}
         #: uid -> latest nonce given out (rule C6); bounded
@@ -150,6 +155,8 @@ class State:
         self.token_seq = 0
         self.session_seq = 0
         self.plan_seq = 0
+        #: roots of a run that has more were asked about last: it is the turn of other tasks
+        self.roots_asked = False
         self.failure_seq = 0
         self.timer_seq = 0
         self.next_task = 1
@@ -175,6 +182,14 @@ class State:
         """Tell people that a task of a run failed for good."""
         owners = task.policy.policy.owners if task.policy is not None else []
         self.effects.append(Alert(run.id, run.name, failure, owners))
+
+    def roots_changed(self, run: RunRecord, index: int) -> None:
+        """Mark the row in which one root of a run is."""
+        row = index // ROOTS_A_ROW
+        if row:
+            self.changes.roots[run, row] = None
+        else:
+            self.changes.runs[run] = None
 
     def timer(self, at: Instant, kind: str, what: object) -> None:
         """Ask to be woken."""

@@ -96,7 +96,7 @@ def summarise(s: State, run: RunRecord, code: int) -> RunSummary:
 def root_text(run: RunRecord) -> str:
     """Name the roots of a run for people."""
     names = [graph.root_name(root) for root in run.root_tasks[:ROOTS_MAX]]
-    more = len(run.root_tasks) - len(names)
+    more = run.root_count - len(names)
     return ", ".join(names) + (f" and {more} more" if more > 0 else "")
 
 

@@ -148,4 +148,4 @@ def is_due(task: TaskRecord, need: Need) -> bool:
     if need.needers or need.kept or not need.was_needed or task.state not in SATISFIED:
         return False
     # whoever asked for the task itself wants to have it
-    return not any(task in run.roots for run in task.runs if run.state == RunState.RUNNING)
+    return not any(task in run.rooted for run in task.runs if run.state == RunState.RUNNING)

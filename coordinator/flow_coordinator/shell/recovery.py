@@ -34,7 +34,7 @@ from flow_coordinator.core.records import (
 )
 from flow_coordinator.core.state import State
 from flow_coordinator.shell import rows
-from flow_coordinator.store.base import RunRow, Snapshot
+from flow_coordinator.store.base import RootsRow, RunRow, Snapshot
 
 #: Stored states that a start derives: planned if it has a policy, ready if it waits for nothing.
 _DERIVED = frozenset({TaskState.UNPLANNED, TaskState.PENDING, TaskState.READY})
@@ -72,8 +72,11 @@ def restore(
     _order(s, list(tasks.values()))
     for row in reversed(ended):
         _ended_run(s, row, utc_s)
+    roots: dict[int, list[RootsRow]] = {}
+    for more in snapshot.roots:
+        roots.setdefault(more[0], []).append(more)
     for row in snapshot.runs:
-        _run(s, row, tasks, utc_s)
+        _run(s, row, roots.get(row[0], []), tasks, utc_s)
     _unreached(s, snapshot, tasks)
     _programs(s, snapshot, tasks)
     for run in s.runs.values():
@@ -198,6 +201,7 @@ def _run_record(s: State, row: RunRow, utc_s: float) -> RunRecord:
     number, key, project, state, submitted, _ended, _roots, _blob = row
     blob = rows.read_run(row)
     run = RunRecord(number, key, project, blob.roots, blob.options, s.now - (utc_s - submitted))
+    run.root_count = blob.root_count or len(blob.roots)
     run.name, run.cancelled, run.summary = blob.name, blob.cancelled, blob.summary
     run.failures, run.words = blob.failures, blob.words
     run.code, run.notes, run.codes = blob.code, blob.notes, blob.codes
@@ -205,9 +209,17 @@ def _run_record(s: State, row: RunRow, utc_s: float) -> RunRecord:
     return run
 
 
-def _run(s: State, row: RunRow, tasks: dict[int, TaskRecord], utc_s: float) -> None:
+def _run(
+    s: State, row: RunRow, more: list[RootsRow], tasks: dict[int, TaskRecord], utc_s: float
+) -> None:
     run = _run_record(s, row, utc_s)
-    run.roots = [tasks[number] for number in rows.unpack_numbers(row[6]) if number in tasks]
+    for one in more:
+        run.root_tasks += rows.read_roots(one)
+    packed = (row[6], *(one[2] for one in more))
+    numbers = [number for each in packed for number in rows.unpack_numbers(each)]
+    run.roots = [tasks[number] for number in numbers if number in tasks]
+    for index, task in enumerate(run.roots):
+        run.rooted.setdefault(task, index)
     run.unresolved = 0 if run.cancelled else len(run.root_tasks) - len(run.roots)
     s.runs[run.number] = run
     s.keys[run.key] = run.number

@@ -13,9 +13,9 @@ from flow.messages.shared import Policy
 from flow.messages.speech import Words
 from flow.states import TaskState
 from flow_coordinator.core import programs
-from flow_coordinator.core.records import Instant, OtherCode, RunRecord, TaskRecord
+from flow_coordinator.core.records import ROOTS_A_ROW, Instant, OtherCode, RunRecord, TaskRecord
 from flow_coordinator.core.state import Changes
-from flow_coordinator.store.base import Batch, ProgressRow, RunRow, TaskRow
+from flow_coordinator.store.base import Batch, ProgressRow, RootsRow, RunRow, TaskRow
 
 #: Characters of a failure's text kept with its task.
 ERROR_MAX = 1_000
@@ -40,6 +40,7 @@ class RunBlob(msgspec.Struct, array_like=True):
     code: str = ""  #: identity of the code that it was planned with
     notes: list[str] = []
     codes: dict[str, OtherCode] = {}
+    root_count: int = 0  #: with those in rows of their own; 0: there are none
 
 
 class ExtraBlob(msgspec.Struct, array_like=True):
@@ -85,6 +86,7 @@ def batch_of(changes: Changes, now: Instant, utc_s: float) -> Batch:
         [_task_row(task) for task in changes.tasks],
         [_progress_row(task, utc_s) for task in changes.progress],
         [_run_row(run, now, utc_s) for run in changes.runs],
+        [_roots_row(run, row) for run, row in changes.roots],
         [(w.uid, w.name, w.host_key, w.boot_id, utc_s) for w in changes.workers.values()],
         list(changes.workers_gone),
         list(changes.resources.items()),
@@ -147,7 +149,7 @@ def _run_row(run: RunRecord, now: Instant, utc_s: float) -> RunRow:
     has_ended = run.summary is not None
     blob = RunBlob(
         run.name,
-        run.root_tasks,
+        run.root_tasks[:ROOTS_A_ROW],
         run.options,
         run.cancelled,
         run.summary,
@@ -158,6 +160,7 @@ def _run_row(run: RunRecord, now: Instant, utc_s: float) -> RunRow:
         run.code,
         run.notes,
         run.codes,
+        run.root_count,
     )
     return (
         run.number,
@@ -166,14 +169,25 @@ def _run_row(run: RunRecord, now: Instant, utc_s: float) -> RunRow:
         int(run.state),
         utc_s - (now - run.started_at),
         ended,
-        pack_numbers(task.number for task in run.roots),
+        pack_numbers(task.number for task in run.roots[:ROOTS_A_ROW]),
         _encode(blob),
     )
+
+
+def _roots_row(run: RunRecord, row: int) -> RootsRow:
+    some = slice(row * ROOTS_A_ROW, (row + 1) * ROOTS_A_ROW)
+    numbers = pack_numbers(task.number for task in run.roots[some])
+    return (run.number, row, numbers, _encode(run.root_tasks[some]))
 
 
 def read_run(row: RunRow) -> RunBlob:
     """Read the blob of a stored run. Raises ``msgspec.MsgspecError``."""
     return msgspec.msgpack.decode(row[7], type=RunBlob)
+
+
+def read_roots(row: RootsRow) -> list[RootTask]:
+    """Read the blob of stored roots."""
+    return msgspec.msgpack.decode(row[3], type=list[RootTask])
 
 
 def read_counts(counts: list[int]) -> list[int]:

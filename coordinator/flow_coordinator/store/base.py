@@ -24,18 +24,25 @@ ProgressRow = tuple[int, int, int, int, int, str | None, str | None, float, byte
 #: (number, submit key, project, state, submitted UTC seconds, ended UTC seconds or None,
 #:  root task numbers as packed little-endian uint64, blob opaque to the store)
 RunRow = tuple[int, str, str, int, float, float | None, bytes, bytes]
+#: (run number, row from 1, numbers of these root tasks as packed little-endian uint64, blob): the
+#: roots of a run that are not in its own row
+RootsRow = tuple[int, int, bytes, bytes]
 #: (uid, name, host_key, boot_id, UTC seconds of the last JOIN)
 WorkerRow = tuple[str, str, str, str, float]
 
 
 class Batch(msgspec.Struct):
-    """Everything one loop turn changed. Each list is an upsert by its first column."""
+    """Everything one loop turn changed. Each list is an upsert by its first column.
+
+    Roots by their first two. They are deleted with their run.
+    """
 
     families: list[FamilyRow] = []
     policies: list[PolicyRow] = []
     tasks: list[TaskRow] = []
     progress: list[ProgressRow] = []
     runs: list[RunRow] = []
+    roots: list[RootsRow] = []
     workers: list[WorkerRow] = []
     workers_gone: list[str] = []  #: uids to delete
     resources: list[tuple[str, float]] = []  #: limits set live: (name, limit)
@@ -48,6 +55,7 @@ class Batch(msgspec.Struct):
             or self.tasks
             or self.progress
             or self.runs
+            or self.roots
             or self.workers
             or self.workers_gone
             or self.resources
@@ -64,6 +72,7 @@ class Snapshot(msgspec.Struct):
     families: list[FamilyRow]
     policies: list[PolicyRow]
     runs: list[RunRow]  #: runs in state RUNNING, by number
+    roots: list[RootsRow]  #: of those runs, by run and row
     tasks: list[TaskRow]  #: tasks reachable from the roots of those runs, by number
     progress: list[ProgressRow]  #: of those tasks, and of every task that holds a token
     workers: list[WorkerRow]

@@ -90,7 +90,11 @@ def roots_of_active(conn: sqlite3.Connection, running: int) -> list[int]:
     Cost: one scan of ``progress``.
     """
     start: list[int] = []
-    for (packed,) in conn.execute("SELECT roots FROM run WHERE state = ?", (running,)):
-        start.extend(unpack(packed))
+    for query in (
+        "SELECT roots FROM run WHERE state = ?",
+        "SELECT roots.tasks FROM run JOIN roots ON roots.run = run.number WHERE run.state = ?",
+    ):
+        for (packed,) in conn.execute(query, (running,)):
+            start.extend(unpack(packed))
     start.extend(n for (n,) in conn.execute("SELECT number FROM progress WHERE token IS NOT NULL"))
     return start

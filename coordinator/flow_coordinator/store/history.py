@@ -89,6 +89,11 @@ class Pruner:
                 "AND NOT EXISTS (SELECT 1 FROM task WHERE run = ?1)",
                 [(run,) for run in self._runs],
             )
+            self._conn.executemany(
+                "DELETE FROM roots WHERE run = ?1 "
+                "AND NOT EXISTS (SELECT 1 FROM run WHERE number = ?1)",
+                [(run,) for run in self._runs],
+            )
         return len(batch)
 
     def settle(self, keep_runs: int, deleted: int) -> None:

@@ -58,6 +58,7 @@ _PUT_POLICY = "INSERT OR REPLACE INTO policy VALUES (?,?)"
 _PUT_TASK = "INSERT OR REPLACE INTO task VALUES (?,?,?,?,?,?,?)"
 _PUT_PROGRESS = "INSERT OR REPLACE INTO progress VALUES (?,?,?,?,?,?,?,?,?)"
 _PUT_RUN = "INSERT OR REPLACE INTO run VALUES (?,?,?,?,?,?,?,?)"
+_PUT_ROOTS = "INSERT OR REPLACE INTO roots VALUES (?,?,?,?)"
 _PUT_WORKER = "INSERT OR REPLACE INTO worker VALUES (?,?,?,?,?)"
 _PUT_RESOURCE = "INSERT OR REPLACE INTO resource VALUES (?,?)"
 _PUT_META = "INSERT OR REPLACE INTO meta VALUES (?,?)"
@@ -190,6 +191,8 @@ class SqliteStore:
                 many(_PUT_PROGRESS, batch.progress)
             if batch.runs:
                 many(_PUT_RUN, batch.runs)
+            if batch.roots:
+                many(_PUT_ROOTS, batch.roots)
             if batch.workers:
                 many(_PUT_WORKER, batch.workers)
             if batch.workers_gone:
@@ -227,6 +230,11 @@ class SqliteStore:
                 policies=[*select_in(conn, "number, body", "policy", policies)],
                 runs=read(
                     f"SELECT {RUN_COLUMNS} FROM run WHERE state = ? ORDER BY number",
+                    (running,),
+                ).fetchall(),
+                roots=read(
+                    "SELECT roots.* FROM run JOIN roots ON roots.run = run.number "
+                    "WHERE run.state = ? ORDER BY roots.run, roots.page",
                     (running,),
                 ).fetchall(),
                 tasks=tasks,

@@ -7,6 +7,7 @@ from typing import Any
 import msgspec
 from pytest import MonkeyPatch
 
+from flow.messages.client import RootTask, Submit
 from flow.messages.shared import Verdict
 from flow.messages.worker import (
     Dispatch,
@@ -18,8 +19,17 @@ from flow.messages.worker import (
     Rejoin,
     Results,
 )
-from flow_coordinator.core import dispatch, leases, machine, outcomes, planning, workers
+from flow_coordinator.core import (
+    dispatch,
+    intake,
+    leases,
+    machine,
+    outcomes,
+    planning,
+    workers,
+)
 from flow_coordinator.core.effects import Send, SendNow
+from flow_coordinator.core.events import Peer
 from flow_coordinator.core.records import WorkerRecord
 from flow_coordinator.core.state import State
 from flow_coordinator.shell.loop import Loop
@@ -324,3 +334,25 @@ def questions_without_bound(patch: MonkeyPatch) -> None:
 def lost_grant_is_not_repeated(patch: MonkeyPatch) -> None:
     """What a worker has not confirmed is not said again."""
     patch.setattr(dispatch, "repeat", lambda s, worker: None)
+
+
+# ---------------------------------------------------------------- submission in parts
+
+
+@mutant("submit")
+def run_starts_with_its_first_part(patch: MonkeyPatch) -> None:
+    """A run that is said in parts starts with what came first."""
+    patch.setattr(intake, "take", lambda s, peer, message: message.roots)
+
+
+@mutant("submit")
+def part_said_again_counts_again(patch: MonkeyPatch) -> None:
+    """A part is taken wherever it belongs."""
+    real = intake.take
+
+    def mutated(s: State, peer: Peer, message: Submit) -> list[RootTask] | None:
+        held = s.intakes.get(message.key)
+        at = len(held.roots) if held is not None else 0
+        return real(s, peer, msgspec.structs.replace(message, at=at))
+
+    patch.setattr(intake, "take", mutated)
