@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import os
+import sqlite3
 import subprocess
 import sys
 import threading
@@ -467,6 +470,38 @@ def test_sqlite_waits_for_another_writer(tmp_path: Path) -> None:
     with target.engine.connect() as connection:
         busy_ms = connection.exec_driver_sql("PRAGMA busy_timeout").scalar()
     assert busy_ms == sql_engine.SQLITE_BUSY_S * 1000
+
+
+def test_deleted_sqlite_file_is_noticed_by_kept_connections(tmp_path: Path) -> None:
+    file = tmp_path / "database"
+    target = SQLTarget(f"sqlite:///{file}", "cities", "load-1")
+    target.touch()
+    assert target.exists()
+    file.unlink()
+    assert not target.exists()
+    target.touch()
+    target.touch()
+    assert target.exists()
+    assert marked(file) == ["load-1"]  # in the file that others see, not in the deleted one
+
+
+def test_replaced_sqlite_file_is_noticed_by_kept_connections(tmp_path: Path) -> None:
+    file, other = tmp_path / "database", tmp_path / "other"
+    target = SQLTarget(f"sqlite:///{file}", "cities", "load-1")
+    target.touch()
+    SQLTarget(f"sqlite:///{other}", "cities", "load-2").touch()
+    os.replace(other, file)
+    assert not target.exists()
+    assert SQLTarget(f"sqlite:///{file}", "cities", "load-2").exists()
+    target.touch()
+    assert marked(file) == ["load-1", "load-2"]
+
+
+def marked(file: Path) -> list[str]:
+    """Ask another connection for the markers in a SQLite file."""
+    with contextlib.closing(sqlite3.connect(file)) as connection:
+        rows = connection.execute("select update_id from table_updates order by update_id")
+        return [row[0] for row in rows]
 
 
 # ------------------------------------------------------------------ Redis

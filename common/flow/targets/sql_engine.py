@@ -83,7 +83,43 @@ def _make(connection_string: str, connect_args: dict[str, Any], echo: bool) -> E
         raise MissingExtra(
             f"{shown(connection_string)} needs {package}, which is not installed: {command}"
         ) from None
+    if url.get_backend_name() == "sqlite":
+        _watch_file(engine)
     return engine
+
+
+def _watch_file(engine: Engine) -> None:
+    """Have a kept connection to a SQLite file that was deleted or replaced made anew.
+
+    It would go on with a file that nobody else can see, and what it writes would be lost.
+    """
+    sa = sqlalchemy()
+
+    @sa.event.listens_for(engine, "connect")  # type: ignore[untyped-decorator]
+    def connected(connection: Any, record: Any) -> None:
+        rows = connection.execute("PRAGMA database_list").fetchall()
+        record.info["path"] = next((path for _, name, path in rows if name == "main"), "")
+        record.info["file"] = _file_id(record.info["path"])
+
+    @sa.event.listens_for(engine, "checkin")  # type: ignore[untyped-decorator]
+    def returned(_connection: Any, record: Any) -> None:
+        if record.info.get("file") is None:  # it was created by what was done with it
+            record.info["file"] = _file_id(record.info.get("path", ""))
+
+    @sa.event.listens_for(engine, "checkout")  # type: ignore[untyped-decorator]
+    def taken(_connection: Any, record: Any, _fairy: Any) -> None:
+        known = record.info.get("file")
+        if known is not None and known != _file_id(record.info["path"]):
+            raise sa.exc.DisconnectionError(f"{record.info['path']} is another file now")
+
+
+def _file_id(path: str) -> tuple[int, int] | None:
+    """Return device and inode; None: there is no such file, as of a database in memory."""
+    try:
+        found = os.stat(path)
+    except (OSError, ValueError):
+        return None
+    return found.st_dev, found.st_ino
 
 
 def _url(connection_string: str) -> URL:
