@@ -113,6 +113,7 @@ _HOMES = {
 #: Modules that are attributes without having been imported, as Luigi's are.
 _MODULES = frozenset(
     {
+        "cmdline",
         "configuration",
         "contrib",
         "date_interval",
@@ -127,6 +128,7 @@ _MODULES = frozenset(
         "parameter",
         "parameters",
         "registry",
+        "retcodes",
         "target",
         "task",
         "task_register",
@@ -136,6 +138,7 @@ _MODULES = frozenset(
 )
 
 if TYPE_CHECKING:
+    from flow import cmdline as cmdline
     from flow import configuration as configuration
     from flow import contrib as contrib
     from flow import date_interval as date_interval
@@ -150,6 +153,7 @@ if TYPE_CHECKING:
     from flow import parameter as parameter
     from flow import parameters as parameters
     from flow import registry as registry
+    from flow import retcodes as retcodes
     from flow import target as target
     from flow import task as task
     from flow import task_register as task_register

@@ -3,9 +3,9 @@
 ``luigi.cfg`` (or ``luigi.toml`` with ``LUIGI_CONFIG_PARSER=toml``), the machine's file in
 ``/etc/luigi`` and the one that ``LUIGI_CONFIG_PATH`` names; the last one that has an option wins.
 A section named like a task family gives that task's parameters their defaults, behind
-``[task.Family]`` of flow's settings; ``[resources]`` holds limits for ``flow run``. Sections that
-configure luigi's own scheduler and workers (``[core]``, ``[worker]``, ``[scheduler]``, ...) are
-read by nobody: see ``flow.settings`` for what takes their place.
+``[task.Family]`` of flow's settings; ``[resources]`` holds limits for ``flow run``. Of the sections
+that configure luigi itself (``[core]``, ``[worker]``, ``[scheduler]``, ``[retcode]``, ...) counts
+what flow has a setting for: see ``flow.luigi_sections``.
 """
 
 from __future__ import annotations

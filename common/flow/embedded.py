@@ -15,7 +15,6 @@ from flow.errors import ExitCode, UsageError
 
 if TYPE_CHECKING:
     from flow.cli.follow import Ended
-    from flow.cli.taskline import Option
     from flow.messages.client import Failure, RunSummary
     from flow.summary import StatusCode
     from flow.task import Task
@@ -36,6 +35,8 @@ class RunResult:
         self.exit_code = ExitCode(ended.code)
         self.summary: RunSummary | None = ended.summary
         self.failures: list[Failure] = ended.failures
+        #: what a command exits with after it: ``exit_code`` unless ``[retcode]`` says otherwise
+        self.retcode = ended.code
 
     def __bool__(self) -> bool:
         return self.exit_code is ExitCode.OK
@@ -134,13 +135,12 @@ def build(
         UsageError: ``workers`` is no number from 1, or a scheduler is named that is not here.
         KeyboardInterrupt: Ctrl-C; what ran has finished, or was killed at the second press.
     """
-    from flow import luigi_options, origins, scripts
+    from flow import luigi_options, origins
     from flow.dialects import module_of, others, strings_of
     from flow.execution import Root, Work, execute
     from flow.messages.client import ROOTS_MAX
 
-    _refuse_while_loading("build")
-    scripts.alias_main()
+    enter("build")
     wanted = _tasks(tasks)
     known = ("quiet", "summary", "timeout", "retry", "fail_fast", "name", "state_dir")
     luigi_options.check("flow.build", keywords, known, local=local_scheduler)
@@ -159,7 +159,7 @@ def build(
         library.planning_elsewhere()
     roots = [Root(module_of(each), each.task_family, strings_of(each)) for each in wanted]
     here = any(MAIN in each.module.split(origins.SEPARATOR) for each in roots)
-    work = Work(roots, options, path=_search_path(), here=here, forks=True, library=True)
+    work = Work(roots, options, path=search_path(), here=here, forks=True, library=True)
     ended = execute(work, wanted)
     if ended.code == ExitCode.INTERRUPTED:
         raise KeyboardInterrupt  # what a program does next must not go on as if nothing was
@@ -201,11 +201,10 @@ def run(
     Raises:
         TypeError: ``cmdline_args`` is neither a list nor a tuple, or a keyword is unknown.
     """
-    from flow import luigi_options, scripts
-    from flow.cli.errors import guarded
+    from flow import luigi_options
+    from flow.cli.script import run_command, run_line
 
-    _refuse_while_loading("run")
-    scripts.alias_main()
+    enter("run")
     luigi_options.check("flow.run", keywords, (), local=local_scheduler)
     if cmdline_args is not None:
         if not isinstance(cmdline_args, (list, tuple)):
@@ -213,107 +212,25 @@ def run(
                 "cmdline_args is a list of words, as ['MyTask', '--param', 'value'], "
                 f"not {type(cmdline_args).__name__}"
             )
-        return _run(list(cmdline_args), main_task_cls)
+        return run_line(list(cmdline_args), main_task_cls)
     results: list[RunResult] = []
-
-    def command() -> int:
-        results.append(_run(sys.argv[1:], main_task_cls))
-        return int(results[0].exit_code)
-
-    code = guarded(command, json="--json" in sys.argv)
+    code = run_command(sys.argv[1:], main_task_cls, results)
     if code:
         sys.exit(code)
     return results[0]
 
 
-def _run(words: list[str], main_task_cls: type[Task] | None) -> RunResult:
-    from flow import forking, luigi_options
-    from flow.cli.listing import task_text
-    from flow.cli.taskline import parse
-    from flow.execution import Root, Work, execute
+def enter(name: str) -> None:
+    """Get ready to run tasks of this program; a task process that imports it must not do so."""
+    from flow import scripts
 
-    line = parse(words, _options(), named=1)
-    family = line.family or (main_task_cls.get_task_family() if main_task_cls else "")
-    module = line.options.pop("module", "")
-    if line.help:
-        print(task_text(module, family) if module and family else _help(family))
-        raise SystemExit(int(ExitCode.OK))
-    if not family:
-        raise UsageError("no task given", hint=_help(""))
-    if not module:
-        module = _module_of(family)
-    luigi_options.drop(line.options)
-    root = Root(module, family, line.params)
-    work = Work(
-        [root],
-        line.options,
-        path=_search_path(),
-        here=module == MAIN,
-        forks=True,
-        qualified=line.qualified,
-    )
-    if (work.here and forking.why_not()) or line.options.get("in_process"):
-        from flow import tasklogs
-        from flow.parameters.defaults import settings
-
-        tasklogs.configure(settings().logs)  # this is a program's main, and its tasks run in it
-    return RunResult(execute(work))
-
-
-def _refuse_while_loading(name: str) -> None:
-    """A task process that imports a script must not start what the script starts."""
     loading = sys.modules.get("flow.loading")
     if loading is not None and loading.is_loading():
         raise loading.refusal(f"flow.{name}()")
+    scripts.alias_main()
 
 
-def _options() -> tuple[Option, ...]:
-    """flow run's options, and those that command lines written for Luigi have."""
-    from flow import luigi_options
-    from flow.cli.options import RUN
-    from flow.cli.taskline import Option
-
-    return (
-        Option(("--module",), "where TASK is, if not in this script", str, "MODULE"),
-        Option(("--local-scheduler",), "as always here"),
-        *luigi_options.flags(),
-        *RUN,
-    )
-
-
-def _class(family: str) -> Any:
-    from flow.loading import all_families, named_classes
-    from flow.registry import choose, unknown_task
-
-    classes = named_classes(family)
-    if not classes:
-        raise unknown_task("there is no task", family, all_families())
-    return choose(family, classes)
-
-
-def _module_of(family: str) -> str:
-    from flow.dialects import dialect_of
-    from flow.places import wire_name
-
-    cls = _class(family)
-    if dialect_of(cls).is_library(cls):
-        return wire_name(MAIN)  # what it repeats is known there
-    return dialect_of(cls).module(cls)
-
-
-def _help(family: str) -> str:
-    """Describe the tasks of this script."""
-    from flow.cli.listing import describe_task
-    from flow.loading import all_families
-
-    script = os.path.basename(sys.argv[0])
-    if family:
-        return describe_task(_class(family), f"python {script} {family}")
-    names = ", ".join(all_families()) or "none"
-    return f"python {script} TASK [--param VALUE ...]\nIts tasks: {names}"
-
-
-def _search_path() -> list[str]:
+def search_path() -> list[str]:
     """What task processes need to import what this process can: its own additions, in order."""
     own = [os.path.abspath(each) for each in sys.path if os.path.isdir(each or ".")]
     installed = tuple(os.path.join(each, "") for each in (sys.prefix, sys.base_prefix))

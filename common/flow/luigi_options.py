@@ -1,44 +1,34 @@
 """What programs and command lines written for Luigi pass to ``build`` and ``run``.
 
-Everything runs on this machine and no lock file is taken, so most of it means nothing here; it is
-accepted, so that such a program runs as it is.
+Everything runs on this machine and no lock file is taken, so much of it means nothing here; it is
+accepted, so that such a program runs as it is. What the flags mean is in ``flow.luigi_flags``.
 """
 
 from __future__ import annotations
 
+import contextlib
+import math
+import os
+import sys
 import warnings
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from typing import Any, Final
 
-from flow.cli.taskline import Option
+from flow.cli.taskline import Option, one_of
 from flow.errors import UsageError
+from flow.layers import PREFIX, SEPARATOR
+from flow.luigi_flags import CORE, flags
+from flow.parameters import defaults
 from flow.parameters.errors import suggestion
 
-#: Keyword or flag without effect -> the text after the flag; empty: it takes none.
-WITHOUT_EFFECT: Final = {
-    "no_lock": "",
-    "take_lock": "",
-    "lock_size": "N",
-    "lock_pid_dir": "DIR",
-    "log_level": "LEVEL",
-    "logging_conf_file": "FILE",
-    "parallel_scheduling": "",
-    "parallel_scheduling_processes": "N",
-    "assistant": "",
-    "worker_scheduler_factory": "",
-    "use_dynamic_argparse": "",
-    "module": "MODULE",
-    "help": "",
-    "help_all": "",
-    "override_defaults": "",
-}
-#: They name a scheduler to talk to; here none is.
-REMOTE: Final = {"scheduler_host": "HOST", "scheduler_port": "PORT", "scheduler_url": "URL"}
-#: Those that Luigi's command line has, and flow's has not.
-_FLAGS: Final = (
-    *("no_lock", "take_lock", "lock_size", "lock_pid_dir", "log_level", "logging_conf_file"),
-    *("parallel_scheduling", "parallel_scheduling_processes", "assistant", *REMOTE),
+#: Keywords of Luigi's that have no effect, besides its flags.
+_WITHOUT_EFFECT: Final = (
+    *("worker_scheduler_factory", "use_dynamic_argparse", "help", "override_defaults"),
+    *CORE,
 )
+#: They name a scheduler to talk to; here none is.
+_REMOTE: Final = ("scheduler_host", "scheduler_port", "scheduler_url")
+_LEVELS: Final = ("NOTSET", "DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL")
 
 
 def check(
@@ -51,12 +41,12 @@ def check(
         UsageError: It names a scheduler, and not ``local_scheduler=True``: the tasks would run on
             a machine where nobody wants them.
     """
-    allowed = (*known, *WITHOUT_EFFECT, *REMOTE)
+    allowed = (*known, *_WITHOUT_EFFECT)
     for name in keywords:
         if name not in allowed:
             near = suggestion(name, allowed)
             raise TypeError(f"{where}() got an unexpected keyword argument {name!r}.{near}")
-    remote = [name for name in REMOTE if keywords.get(name)]
+    remote = [name for name in _REMOTE if keywords.get(name)]
     if remote and not local:
         raise UsageError(
             f"{where}({remote[0]}={keywords[remote[0]]!r:.100}): it runs tasks on this machine",
@@ -71,21 +61,90 @@ def check(
         )
 
 
-def flags() -> tuple[Option, ...]:
-    """Return the flags of Luigi's command line that have no effect here."""
-    names = {**WITHOUT_EFFECT, **REMOTE}
+def options(without: Collection[str] = ()) -> tuple[Option, ...]:
+    """Return the flags of Luigi's command line, but for those that a task needs for itself."""
     return tuple(
         Option(
             (f"--{name.replace('_', '-')}",),
-            "of Luigi, without effect",
-            str if names[name] else None,
-            names[name],
+            flag.setting or flag.why,
+            _reader(name, flag.metavar),
+            flag.metavar,
         )
-        for name in _FLAGS
+        for name, flag in flags().items()
+        if name not in without
     )
 
 
-def drop(options: dict[str, Any]) -> None:
-    """Forget the flags that have no effect."""
-    for name in ("local_scheduler", *_FLAGS):
-        options.pop(name, None)
+def _reader(name: str, metavar: str) -> Callable[[str], Any] | None:
+    if name == "log_level":
+        return _level
+    return {"": None, "N": _whole, "SECONDS": _seconds}.get(metavar, str)
+
+
+def _level(text: str) -> str:
+    one_of(*_LEVELS)(text.upper())
+    return text.lower() if text.upper() != "NOTSET" else "debug"
+
+
+def _whole(text: str) -> int:
+    number = int(text)
+    if number < 0:
+        raise ValueError("must not be negative")
+    return number
+
+
+def _seconds(text: str) -> float:
+    number = float(text)
+    if not 0 <= number < math.inf:
+        raise ValueError("is no number of seconds")
+    return number
+
+
+def sections_given(given: Mapping[str, Any]) -> dict[str, str]:
+    """Return what flags of Luigi's sections say, as ``--Family-param`` says it to tasks."""
+    return {
+        name: _text(value) for name, value in given.items() if name in flags() and name not in CORE
+    }
+
+
+@contextlib.contextmanager
+def obeyed(given: dict[str, Any]) -> Iterator[None]:
+    """Take Luigi's flags out of the options, and have what they say hold in the block.
+
+    It holds as settings from the environment do, for this process and those it starts. Of what has
+    no effect here a line on stderr says why, unless nobody wants to read it.
+    """
+    known = flags()
+    taken = {name: given.pop(name) for name in list(given) if name in known}
+    before: dict[str, str | None] = {}
+    for name, value in taken.items():
+        section, _, key = known[name].setting.partition(".")
+        if key:
+            variable = f"{PREFIX}{section.upper()}{SEPARATOR}{key.upper()}"
+            before[variable] = os.environ.get(variable)
+            os.environ[variable] = _text(value)
+    if not (given.get("quiet") or given.get("json")):
+        _tell(taken)
+    defaults.settings.cache_clear()
+    try:
+        yield
+    finally:
+        for variable, text in before.items():
+            os.environ.pop(variable, None)
+            if text is not None:
+                os.environ[variable] = text
+        defaults.settings.cache_clear()
+
+
+def _tell(taken: Mapping[str, Any]) -> None:
+    """Say why flags have no effect; not of those that nobody needs to know."""
+    known = flags()
+    for name in taken:
+        silent = name in CORE and (name not in _REMOTE or "local_scheduler" in taken)
+        if not known[name].setting and not silent:
+            flag = f"--{name.replace('_', '-')}"
+            print(f"{flag} has no effect: {known[name].why}", file=sys.stderr, flush=True)
+
+
+def _text(value: Any) -> str:
+    return "true" if value is True else str(value)

@@ -1,6 +1,7 @@
 """What luigi's own configuration files say that settings of flow say too, as their weakest place.
 
-Only what has a counterpart counts: limits of resources, mail, logging, the marks of databases.
+Only what has a counterpart counts: limits of resources, retries, mail, logging, exit codes, the
+marks of databases.
 Parameters of tasks in them are read by ``flow.configuration``, the rest by luigi itself.
 """
 
@@ -13,6 +14,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from flow.layers import Layer
+from flow.luigi_flags import RETCODES
 
 #: (section, option) of luigi -> (section, key) of flow. Of several for one key the first counts.
 _COUNTERPARTS: Final = {
@@ -45,6 +47,12 @@ _COUNTERPARTS: Final = {
     ("core", "log_level"): ("logs", "level"),
     ("core", "logging_conf_file"): ("logs", "config"),
     ("core", "no_configure_logging"): ("logs", "no_configure_logging"),
+    ("scheduler", "retry_count"): ("retry", "count"),
+    ("scheduler", "retry_delay"): ("retry", "delay_s"),
+    ("scheduler", "disable_window"): ("retry", "disable_window_s"),
+    ("worker", "timeout"): ("retry", "timeout_s"),
+    ("worker", "task_process_context"): ("worker", "task_process_context"),
+    **{("retcode", name): ("retcode", name) for name in RETCODES},
     ("sqlalchemy", "marker-table"): ("sql", "marker_table"),
     ("redis", "marker-prefix"): ("redis", "marker_prefix"),
 }

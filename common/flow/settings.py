@@ -34,6 +34,7 @@ SUGGESTION_SIMILARITY = 0.5
 
 Seconds = Annotated[float, Meta(ge=0)]
 Count = Annotated[int, Meta(ge=0)]
+ExitStatus = Annotated[int, Meta(ge=0, le=255)]
 CountFromOne = Annotated[int, Meta(ge=1)]
 
 
@@ -149,6 +150,17 @@ class LogsSettings(Section, frozen=True):
     no_configure_logging: bool = False  #: leave it as Python has it
 
 
+class RetcodeSettings(Section, frozen=True):
+    """``[retcode]``: what commands exit with, if not with flow's own codes. Luigi's names."""
+
+    unhandled_exception: ExitStatus | None = None
+    missing_data: ExitStatus | None = None
+    task_failed: ExitStatus | None = None
+    already_running: ExitStatus | None = None
+    scheduling_error: ExitStatus | None = None
+    not_run: ExitStatus | None = None
+
+
 class SqlSettings(Section, frozen=True):
     """``[sql]``: targets in databases."""
 
@@ -172,6 +184,7 @@ class Settings(Section, frozen=True):
     logs: LogsSettings = LogsSettings()
     email: EmailSettings = EmailSettings()
     smtp: SmtpSettings = SmtpSettings()
+    retcode: RetcodeSettings = RetcodeSettings()
     sql: SqlSettings = SqlSettings()
     redis: RedisSettings = RedisSettings()
     resources: dict[str, float] = {}

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 #: Why something differs: what the README says of it, word by word.
 REASONS = {
-    "failure": "a failure's exit code never 0",
+    "failure": "a failure's exit code 0 only where `[retcode]` says so",
     "external": "`build()` is false (exit code 20) when external data is missing",
     "generators": "generators continue where they stopped",
 }

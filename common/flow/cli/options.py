@@ -54,7 +54,7 @@ SUBMIT = (
 _GIVEN_HEAD_BYTES = 5
 
 EXIT_CODES = """\
-Exit codes:
+Exit codes (others where [retcode] of the settings says so):
     0  TASK is complete (also after retries); with --detach: the run is stored
     2  wrong usage, unknown task, bad parameter
    20  external data is missing

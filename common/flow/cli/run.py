@@ -33,6 +33,8 @@ def main(argv: list[str]) -> int:
         print(task_text(line.module, line.family) if line.family else module_text(line.module))
         return int(ExitCode.OK)
     from flow.execution import Root, Work, execute
+    from flow.retcodes import exit_code
 
     root = Root(line.module, line.family, line.root)
-    return execute(Work([root], line.options, [os.getcwd()], qualified=line.qualified)).code
+    ended = execute(Work([root], line.options, [os.getcwd()], qualified=line.qualified))
+    return exit_code(ended.code, ended.summary)

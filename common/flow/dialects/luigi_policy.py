@@ -9,8 +9,8 @@ The rest of ``[core]``, ``[worker]`` and ``[scheduler]`` is about processes that
 ``keep_alive``, ``wait_interval``, ``max_reschedules``, ``check_unfulfilled_deps`` (no task starts
 before what it requires has ended), ``cache_task_completion``, ``parallel_scheduling`` (always),
 ``retry_external_tasks``, ``task_limit``, ``remove_delay``, ``disable_persist``, and the default of
-``retry_count``, 999999999: one attempt unless something says more. ``[retcode]``, ``[email]`` and
-``[execution_summary]`` have their place in flow's own settings.
+``retry_count``, 999999999: one attempt unless something says more. ``[retcode]`` and ``[email]``
+are read by ``flow.luigi_sections``.
 """
 
 from __future__ import annotations

@@ -1,0 +1,147 @@
+"""``python pipeline.py TASK``: the command line of ``flow.run()``, flow's options and Luigi's."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Collection
+from typing import TYPE_CHECKING, Any
+
+from flow.cli.taskline import Option, TaskLine, parse
+from flow.errors import ExitCode, UsageError
+
+if TYPE_CHECKING:
+    from flow.embedded import RunResult
+    from flow.execution import Work
+    from flow.task import Task
+
+
+def run_command(
+    words: list[str],
+    main_task_cls: type[Task] | None = None,
+    results: list[RunResult] | None = None,
+) -> int:
+    """Run a command line, with errors as sentences; return the exit code.
+
+    ``results``: gets the result, if it came to a run.
+    """
+    from flow import retcodes
+    from flow.cli.errors import guarded
+
+    def command() -> int:
+        result = run_line(words, main_task_cls)
+        if results is not None:
+            results.append(result)
+        return result.retcode
+
+    code = guarded(command, json="--json" in words)
+    return retcodes.exit_code(code, None) if code == ExitCode.INTERNAL else code
+
+
+def run_line(words: list[str], main_task_cls: type[Task] | None) -> RunResult:
+    """Run the task that a command line names. Raises ``FlowError``."""
+    from flow import luigi_options, retcodes
+    from flow.cli.listing import task_text
+    from flow.embedded import MAIN, RunResult, search_path
+    from flow.execution import Root, Work, execute
+
+    line = _parsed(words, main_task_cls)
+    family = line.family or (main_task_cls.get_task_family() if main_task_cls else "")
+    module = line.options.pop("module", "")
+    if line.help:
+        print(task_text(module, family) if module and family else _help(family))
+        raise SystemExit(int(ExitCode.OK))
+    if not family:
+        raise _no_task(line)
+    if not module:
+        module = _module_of(family)
+    given = luigi_options.sections_given(line.options)
+    with luigi_options.obeyed(line.options):
+        work = Work(
+            [Root(module, family, line.root)],
+            line.options,
+            path=search_path(),
+            here=module == MAIN,
+            forks=True,
+            qualified={**given, **line.qualified},
+        )
+        _set_up_logging(work)
+        result = RunResult(execute(work))
+        result.retcode = retcodes.exit_code(result.exit_code, result.summary)
+    return result
+
+
+def _parsed(words: list[str], main_task_cls: type[Task] | None) -> TaskLine:
+    """Read the command line. Flags of Luigi's that the task has as parameters are the task's."""
+    from flow.loading import named_classes
+    from flow.luigi_options import sections_given
+
+    line = parse(words, _options(), named=1)
+    given = sections_given(line.options)
+    if not given or line.options.get("module"):
+        return line
+    classes = named_classes(line.family) if line.family else [main_task_cls]
+    names = [name for cls in classes if cls is not None for name, _ in cls.get_params()]
+    own = given.keys() & set(names)
+    return parse(words, _options(own), named=1) if own else line
+
+
+def _no_task(line: TaskLine) -> UsageError:
+    """Make the error for a command line without a task, as where an option took it for its own."""
+    from flow.luigi_flags import shortened
+
+    for name in line.params:
+        whole = shortened(name)
+        if whole:
+            flag = f"--{name.replace('_', '-')}"
+            return UsageError(f"{flag}: options are written whole: {' or '.join(whole)}")
+    return UsageError("no task given", hint=_help(""))
+
+
+def _set_up_logging(work: Work) -> None:
+    from flow import forking, tasklogs
+    from flow.parameters.defaults import settings
+
+    if (work.here and forking.why_not()) or work.options.get("in_process"):
+        tasklogs.configure(settings().logs)  # this is a program's main, and its tasks run in it
+
+
+def _options(without: Collection[str] = ()) -> tuple[Option, ...]:
+    """flow run's options, and those that command lines written for Luigi have."""
+    from flow import luigi_options
+    from flow.cli.options import RUN
+
+    return (*luigi_options.options(without), *RUN)
+
+
+def _class(family: str) -> Any:
+    from flow.loading import all_families, named_classes
+    from flow.registry import choose, unknown_task
+
+    classes = named_classes(family)
+    if not classes:
+        raise unknown_task("there is no task", family, all_families())
+    return choose(family, classes)
+
+
+def _module_of(family: str) -> str:
+    from flow.dialects import dialect_of
+    from flow.embedded import MAIN
+    from flow.places import wire_name
+
+    cls = _class(family)
+    if dialect_of(cls).is_library(cls):
+        return wire_name(MAIN)  # what it repeats is known there
+    return dialect_of(cls).module(cls)
+
+
+def _help(family: str) -> str:
+    """Describe the tasks of this script."""
+    from flow.cli.listing import describe_task
+    from flow.loading import all_families
+
+    script = os.path.basename(sys.argv[0])
+    if family:
+        return describe_task(_class(family), f"python {script} {family}")
+    names = ", ".join(all_families()) or "none"
+    return f"python {script} TASK [--param VALUE ...]\nIts tasks: {names}"
