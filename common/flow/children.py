@@ -168,11 +168,10 @@ class Children:
 
     def _environment(self) -> dict[str, str]:
         """Return what task processes find besides what this process has."""
-        return {
-            **_storage(),
-            # one for all its task processes, and for the program that builds
-            "FLOW_MOCK_DIR": os.environ.get("FLOW_MOCK_DIR") or f"{self.directory}/mock",
-        }
+        # One for all its task processes, and for the program that builds, if that has one.
+        mock = sys.modules.get("flow.targets.mock")
+        ours = mock.directory() if mock else os.environ.get("FLOW_MOCK_DIR")
+        return {**_storage(), "FLOW_MOCK_DIR": ours or f"{self.directory}/mock"}
 
     def _start(
         self,

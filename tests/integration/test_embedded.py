@@ -308,6 +308,26 @@ def test_build_returns_a_result_that_tells(place: Path) -> None:
     assert_nothing_left(place)
 
 
+def test_build_in_a_program_that_cleared_its_environment_shares_mock_targets(place: Path) -> None:
+    (place / "program.py").write_text(
+        "import os, flow\n"
+        "from flow.targets.mock import MockTarget\n"
+        "class Kept(flow.Task):\n"
+        "    def output(self):\n"
+        "        return MockTarget('kept')\n"
+        "    def run(self):\n"
+        "        self.output().open('w').close()\n"
+        "if __name__ == '__main__':\n"
+        "    tmp = os.environ['TMPDIR']\n"
+        "    os.environ.clear()\n"
+        "    os.environ['TMPDIR'] = tmp\n"
+        "    print(bool(flow.build([Kept()], summary='none')), Kept().complete())\n"
+    )
+    found = python("program.py")
+    assert found.stdout == "True True\n", found.stderr
+    assert_nothing_left(place)
+
+
 def test_build_tasks_of_a_shell_run_in_forks_of_it(place: Path) -> None:
     text = PIPELINE.replace("__file__", "'x'").replace(
         'print("leaf", self.n)', 'print("leaf", self.n, os.getpid() == MAIN)'

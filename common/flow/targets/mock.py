@@ -60,8 +60,12 @@ def _announce() -> str:
 _announced: Final = _announce()
 
 
-def _directory() -> str:
-    """Where the contents are now; a task process forgets variables that a task's import set."""
+def directory() -> str:
+    """Where the contents are now.
+
+    Without the variable too: a task process forgets those that a task's import set, and a program
+    may clear its environment.
+    """
     return os.environ.get(DIRECTORY) or _announced
 
 
@@ -133,7 +137,7 @@ class _Contents(MutableMapping[str, bytes]):
             raise KeyError(name) from None
 
     def __iter__(self) -> Iterator[str]:
-        top = _directory()
+        top = directory()
         found = (os.path.join(at, name) for at, _, files in os.walk(top) for name in files)
         whole = (os.path.relpath(each, top) for each in found if each.endswith(_END))
         names = (each.removesuffix(_END).replace("+/", "") for each in whole)
@@ -196,14 +200,14 @@ class MockTarget(FileSystemTarget):
 
 def _place(path: str) -> str:
     """Return the file for a name: no name leaves the directory, or is too long for one file."""
-    directory = _directory()
-    os.makedirs(directory, mode=0o700, exist_ok=True)
+    at = directory()
+    os.makedirs(at, mode=0o700, exist_ok=True)
     quoted = quote(str(path), safe="", errors=_ODD) + _END
     while len(quoted) > _PIECE_CHARACTERS_MAX:
-        directory = os.path.join(directory, quoted[:_PIECE_CHARACTERS_MAX] + "+")
-        os.makedirs(directory, exist_ok=True)
+        at = os.path.join(at, quoted[:_PIECE_CHARACTERS_MAX] + "+")
+        os.makedirs(at, exist_ok=True)
         quoted = quoted[_PIECE_CHARACTERS_MAX:]
-    return os.path.join(directory, quoted)
+    return os.path.join(at, quoted)
 
 
 def _mirror(written: AtomicFile, name: str) -> None:
