@@ -10,11 +10,9 @@ import os
 import subprocess
 import sys
 import tarfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from importlib.metadata import version
 from pathlib import Path
-
-from tests.pipelines.known import PIPELINES
 
 FOLDER = Path(sys.prefix) / "pipeline-sources"
 #: b2luigi's pyproject.toml is of the kind that flit 4 refuses
@@ -37,14 +35,14 @@ def texts(package: str) -> Iterator[tuple[str, str]]:
                     yield member.name.partition("/")[2], data.decode()
 
 
-def fetch() -> None:
+def fetch(packages: Iterable[str]) -> None:
     """Download what is not there yet."""
     FOLDER.mkdir(exist_ok=True)
     bounds = FOLDER / "build-tools.txt"
     bounds.write_text(BUILD_TOOLS)
     # The second name is that of newer pips.
     env = {**os.environ, "PIP_CONSTRAINT": str(bounds), "PIP_BUILD_CONSTRAINT": str(bounds)}
-    for package in sorted({pipeline.package for pipeline in PIPELINES}):
+    for package in packages:
         if not archive(package).exists():
             wanted = f"{package}=={version(package)}"
             pip = [sys.executable, "-m", "pip", "download", "-q", "--no-deps"]
@@ -53,4 +51,6 @@ def fetch() -> None:
 
 
 if __name__ == "__main__":
-    fetch()
+    from tests.pipelines.known import PIPELINES, SUITES
+
+    fetch(sorted({each.package for each in (*PIPELINES, *SUITES)}))

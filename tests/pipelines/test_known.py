@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from tests.pipelines.known import PIPELINES, REASONS
+from tests.pipelines.known import PIPELINES, REASONS, SUITES
 
 README = Path(__file__).parents[2] / "README.md"
 
@@ -15,5 +15,5 @@ def test_reasons_are_told_by_the_readme() -> None:
 
 
 def test_reasons_are_those_of_the_pipelines() -> None:
-    used = {key for pipeline in PIPELINES for key in pipeline.known.values()}
+    used = {key for each in (*PIPELINES, *SUITES) for key in each.known.values()}
     assert used == REASONS.keys()

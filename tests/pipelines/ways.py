@@ -82,6 +82,7 @@ def prepare(pipeline: Pipeline, root: Path) -> Place:
         path = place.out / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(text)
+        path.chmod(0o755 if text.startswith("#!") else 0o644)
     return place
 
 
@@ -112,7 +113,7 @@ def _run(place: Place, *words: str) -> tuple[int, str]:
 def by_its_own(pipeline: Pipeline, place: Place) -> tuple[int, str]:
     """Run it as its library does."""
     if pipeline.own:
-        return _run(place, "-c", pipeline.own)
+        return _run(place, *pipeline.own)
     luigi = ("-m", "luigi", "--module", DRIVER, "--local-scheduler", "--workers", "2", "--no-lock")
     return _run(place, *luigi, *pipeline.own_words, *pipeline.words)
 
@@ -141,14 +142,11 @@ def outcome(
     code, said = way(pipeline, place)
     found = Outcome(code, said)
     read_ledger(place, found)
-    ignored = (r"^luigi\.cfg$", *pipeline.ignored)
     for path in sorted(place.out.rglob("*")):
         name = str(path.relative_to(place.out))
-        if path.is_file() and not any(re.search(each, name) for each in ignored):
+        if path.is_file() and name != "luigi.cfg":
             content = path.read_bytes().replace(str(root).encode(), b"<root>")
-            for pattern in pipeline.varying:
-                content = re.sub(pattern, b"<varies>", content)
-            found.files[name] = content
+            found.files[name] = b"" if re.search(pipeline.timed, name) else content
     return found
 
 
