@@ -1,8 +1,9 @@
 """A coordinator and a worker as child processes: the engine of one program, gone with it.
 
-Everything lives in one private directory: the socket, the logs, and the state unless it is to be
-kept. The children watch a pipe whose other end only this process holds, so they end when it does,
-however it dies; a directory left by a killed process is removed by the next start.
+Everything lives in one private directory: the socket, what tasks print, and the state unless it is
+to be kept. What the children themselves log is in memory: on a full disk it is what tells so. The
+children watch a pipe whose other end only this process holds, so they end when it does, however it
+dies; a directory left by a killed process is removed by the next start.
 
 Imports little, on purpose: the children start while this process still loads the rest.
 """
@@ -66,7 +67,11 @@ class Children:
             template: What to fork from this very process for the worker; None: nothing.
         """
         self._ended = False
+        #: by the name of a child: its log, a file without a name
+        self._logs: dict[str, int] = {}
         self.directory = _private_directory()
+        #: what to set where the disk of the state is full
+        self.state_option = "--state-dir" if state_dir else "TMPDIR"
         try:
             self._lock = _lock(self.directory)
             self.address = f"ipc://{self.directory}/c"
@@ -87,8 +92,13 @@ class Children:
                 kept.append(attach)
             self.worker = self._start_worker(options, kept, template)
             os.close(keep)
-        except BaseException:
+        except BaseException as error:
             self.close()
+            if isinstance(error, OSError):  # no room, no descriptors, no processes
+                raise ConfigError(
+                    f"no engine can start in {self.directory}: {error.strerror}",
+                    hint="Free some, or set TMPDIR to a directory that has room",
+                ) from error
             raise
 
     def __enter__(self) -> Children:
@@ -146,6 +156,8 @@ class Children:
                 process.kill()
                 process.wait()
         self._show_lost_mail()
+        for log in self._logs.values():
+            os.close(log)
         shutil.rmtree(self.directory, ignore_errors=True)
         if hasattr(self, "_lock"):
             os.close(self._lock)
@@ -181,26 +193,28 @@ class Children:
         before: Callable[[], None] | None = None,
     ) -> subprocess.Popen[bytes]:
         """Start ``python -m flow_<name>`` in a session of its own: Ctrl-C is for this process."""
-        with open(f"{self.directory}/{name}.log", "wb") as log:
-            return subprocess.Popen(
-                [sys.executable, "-P", "-m", f"flow_{name}", *options],
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=log,
-                pass_fds=keep,
-                start_new_session=True,
-                preexec_fn=before,
-                env={
-                    **os.environ,
-                    **self._environment(),
-                    **luigi_sections.inherited(),
-                    "FLOW_WORKER": WORKER_MARK_ROOM,
-                },
-            )
+        log = self._logs[name] = os.memfd_create(f"flow-{name}.log")
+        return subprocess.Popen(
+            [sys.executable, "-P", "-m", f"flow_{name}", *options],
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=log,
+            pass_fds=keep,
+            start_new_session=True,
+            preexec_fn=before,
+            env={
+                **os.environ,
+                **self._environment(),
+                **luigi_sections.inherited(),
+                "FLOW_WORKER": WORKER_MARK_ROOM,
+            },
+        )
 
     def _show_lost_mail(self) -> None:
         """Say what the coordinator could say only to its log, which goes with it."""
-        with contextlib.suppress(OSError), open(f"{self.directory}/coordinator.log") as log:
+        if "coordinator" not in self._logs:
+            return
+        with open(self._log_path("coordinator"), errors="replace") as log:
             for line in log:
                 _, _, said = line.partition(" ")
                 if said.startswith(("error mail ", "warning mail ")):
@@ -208,13 +222,14 @@ class Children:
 
     def _last_lines(self, name: str) -> str:
         """Read the end of a child's log."""
-        try:
-            with open(f"{self.directory}/{name}.log", "rb") as log:
-                log.seek(max(0, os.fstat(log.fileno()).st_size - LOG_BYTES_READ))
-                lines = log.read().decode(errors="replace").splitlines()
-        except OSError:
-            return ""
+        with open(self._log_path(name), "rb") as log:
+            log.seek(max(0, os.fstat(log.fileno()).st_size - LOG_BYTES_READ))
+            lines = log.read().decode(errors="replace").splitlines()
         return "\n".join(["its last lines:", *lines[-LOG_LINES_SHOWN:]]) if lines else ""
+
+    def _log_path(self, name: str) -> str:
+        """Name a child's log: opened so, it is read from its begin, wherever the child writes."""
+        return f"/proc/self/fd/{self._logs[name]}"
 
 
 def _storage() -> dict[str, str]:
@@ -240,13 +255,23 @@ def private_bases() -> list[str]:
 
 def _private_directory() -> str:
     """Make a directory only this user can enter, with a path short enough for a socket."""
-    for base in private_bases():
+    why = ""
+    try:
+        bases = private_bases()
+    except FileNotFoundError as error:  # what ``tempfile`` raises after it has tried them all
+        raise ConfigError(
+            f"{error.strerror}: no room, or nowhere to write", hint="Set TMPDIR to one that has"
+        ) from error
+    for base in bases:
         room = SOCKET_PATH_BYTES_MAX - len(os.fsencode(base)) - len("/12345678/c")
         if room >= 0 and _own(base):
             _sweep(base)
-            return tempfile.mkdtemp(prefix="", dir=base)
+            try:
+                return tempfile.mkdtemp(prefix="", dir=base)
+            except OSError as error:  # no room for one more name
+                why = why or f": {base}: {error.strerror}"
     raise ConfigError(
-        "no directory for a private socket (tried TMPDIR, /tmp and XDG_RUNTIME_DIR)",
+        f"no directory for a private socket (tried TMPDIR, /tmp and XDG_RUNTIME_DIR){why}",
         hint="Set TMPDIR to a writable directory with a short path",
     )
 

@@ -46,12 +46,16 @@ def _unexpected(error: Exception, *, json: bool) -> int:
     import traceback
 
     text = "".join(traceback.format_exception(error))
-    with tempfile.NamedTemporaryFile(
-        "w", prefix="flow-error-", suffix=".txt", delete=False, encoding="utf-8"
-    ) as kept:
-        kept.write(text)
+    try:
+        with tempfile.NamedTemporaryFile(
+            "w", prefix="flow-error-", suffix=".txt", delete=False, encoding="utf-8"
+        ) as kept:
+            kept.write(text)
+        hint = f"The traceback is in {kept.name}"
+    except OSError:  # no room: it may be what this is about
+        hint = text
     what = f"internal error: {type(error).__name__}: {error}"
-    return report(FlowError(what, hint=f"The traceback is in {kept.name}"), json=json)
+    return report(FlowError(what, hint=hint), json=json)
 
 
 def _silence_stdout() -> None:
