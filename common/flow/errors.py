@@ -6,6 +6,7 @@ FlowError                      40  internal error of flow unless a subclass says
 ├── Unreachable                60  no coordinator, or the connection was lost
 ├── Refused                    61  version, address without keys, token
 ├── ConfigError                78  settings, state directory, broken environment
+├── DiskFull                   78  the coordinator's disk is full, and nobody waits for room
 ├── StoreError                 78  the state database cannot be used
 │   └── StoreFull              --  no space: retryable, handled by the coordinator's loop
 └── ProtocolError              --  malformed bytes from a peer: counted, dropped
@@ -86,6 +87,15 @@ class StoreError(FlowError):
 class StoreFull(StoreError):
     """No space left for the state database; nothing was written."""
 
+    retryable = True
+    #: the directory that is full
+    where = ""
+
+
+class DiskFull(FlowError):
+    """The coordinator waits for room on its disk, longer than this caller wanted to wait."""
+
+    exit_code = ExitCode.CONFIG
     retryable = True
 
 

@@ -237,7 +237,13 @@ class Settings(Section, frozen=True):
         """
         path = self.state_path(env)
         if not self.coordinator.state_dir:
-            path.parent.mkdir(parents=True, exist_ok=True)
+            try:
+                path.parent.mkdir(parents=True, exist_ok=True)
+            except OSError as error:
+                raise ConfigError(
+                    f"state directory {path} cannot be created: {error.strerror}",
+                    hint="name one that can be written with --state-dir",
+                ) from error
         return path
 
 

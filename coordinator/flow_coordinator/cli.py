@@ -8,7 +8,7 @@ import time
 
 import click
 
-from flow.errors import FlowError
+from flow.errors import FlowError, StoreFull
 from flow.stdio import make_writable
 
 
@@ -118,6 +118,8 @@ def main() -> None:
     try:
         coordinate()
     except FlowError as error:
+        if isinstance(error, StoreFull):  # who runs waits for room; who starts does not
+            error.hint = "free some, or set --state-dir (of flow run: or TMPDIR) to where there is"
         print(f"error: {error}", file=sys.stderr)
         if error.hint:
             print(f"       {error.hint}", file=sys.stderr)

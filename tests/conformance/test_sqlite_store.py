@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import os
+import shutil
 import signal
 import sqlite3
 import subprocess
@@ -17,6 +19,7 @@ from flow.states import RunState
 from flow_coordinator.store import lock, migrate
 from flow_coordinator.store.base import Batch
 from flow_coordinator.store.check import CHECK_S_MAX, inspect
+from flow_coordinator.store.faults import translated
 from flow_coordinator.store.sqlite import EPOCH_NAME, STATE_NAME, open_store
 from tests.support.rows import progress_row, run_row, task_row
 
@@ -413,6 +416,39 @@ def test_commit_on_full_disk_is_refused_whole_and_works_once_space_is_free(
     store.close()
     store = open_store(small_disk)
     assert len(store.load().tasks) == stored + 100
+    store.close()
+
+
+@pytest.mark.parametrize(
+    "number", [errno.ENOSPC, errno.EDQUOT, errno.EIO], ids=["full", "quota", "broken"]
+)
+def test_write_error_is_a_full_disk_only_where_no_file_can_grow(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int
+) -> None:
+    """SQLite calls a write over a quota an I/O error."""
+
+    def reserve(fd: int, start: int, length: int) -> None:
+        raise OSError(number, os.strerror(number))
+
+    error = sqlite3.OperationalError("disk I/O error")
+    error.sqlite_errorcode = sqlite3.SQLITE_IOERR_WRITE
+    assert not isinstance(translated(error, tmp_path / "state.db"), StoreFull)
+    monkeypatch.setattr(os, "posix_fallocate", reserve)
+    found = translated(error, tmp_path / "state.db")
+    assert isinstance(found, StoreFull) is (number != errno.EIO)
+    assert str(tmp_path) in str(found)
+
+
+@pytest.mark.parametrize("how", ["removed", "replaced"])
+def test_commit_to_a_file_that_lost_its_name_is_an_error(tmp_path: Path, how: str) -> None:
+    store = open_store(tmp_path / "state")
+    store.load()
+    os.rename(tmp_path / "state" / "state.db", tmp_path / "away")
+    if how == "replaced":
+        shutil.copy(tmp_path / "away", tmp_path / "state" / "state.db")
+    for act in (lambda: store.commit(big_batch(1)), lambda: store.prune(10, 10)):
+        with pytest.raises(StoreError, match="was removed or replaced"):
+            act()
     store.close()
 
 

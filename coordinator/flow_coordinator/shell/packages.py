@@ -61,7 +61,8 @@ class PackageFiles:
             return []
         for entry in entries:
             if entry.name.endswith(_TEMPORARY):
-                os.unlink(entry.path)
+                with contextlib.suppress(OSError):  # it stays, and takes room
+                    os.unlink(entry.path)
             elif is_package(entry.name) and entry.is_file(follow_symlinks=False):
                 status = entry.stat(follow_symlinks=False)
                 found.append((entry.name, status.st_size, status.st_mtime))

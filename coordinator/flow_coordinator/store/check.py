@@ -14,6 +14,7 @@ import time
 from pathlib import Path
 
 from flow.errors import StoreError
+from flow_coordinator.store.faults import SPACE_CODES, damaged, is_full, no_room
 from flow_coordinator.store.migrate import (
     APPLICATION_ID,
     refuse_newer,
@@ -34,15 +35,6 @@ WAL_MAGIC_BIG_SUMS = 0x377F0683
 #: Source: SQLite, "WAL-mode File Format", 2.1: mxFrame of the index header, native order.
 SHM_LAST_FRAME_OFFSET_BYTES = 16
 _WORDS_MASK = 0xFFFFFFFF
-
-
-def damaged(path: Path, why: str) -> StoreError:
-    """Make the error for a file that cannot be trusted."""
-    return StoreError(
-        f"{path} is damaged: {why}",
-        hint=f"restore {path.parent} from a backup; or, to start from nothing on purpose, move it "
-        f"away: mv {path.parent} {path.parent}.damaged (what is complete does not run again)",
-    )
 
 
 def inspect(path: Path, *, check_s_max: float = CHECK_S_MAX) -> bool:
@@ -72,6 +64,9 @@ def inspect(path: Path, *, check_s_max: float = CHECK_S_MAX) -> bool:
         refuse_newer(version, len(schema_steps()), path)
         _check_pages(conn, path, check_s_max)
     except sqlite3.DatabaseError as error:
+        # Even a reader makes a file: the index of the log.
+        if error.sqlite_errorcode in SPACE_CODES and is_full(path.parent):
+            raise no_room(path) from error
         raise damaged(path, str(error)) from error
     finally:
         conn.close()

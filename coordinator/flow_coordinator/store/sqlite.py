@@ -15,13 +15,14 @@ from flow.errors import ConfigError, StoreError, StoreFull
 from flow.ids import new_lineage
 from flow.states import RunState
 from flow_coordinator.store.base import Batch, ProgressRow, RunRow, Snapshot, TaskRow
-from flow_coordinator.store.check import damaged, inspect
+from flow_coordinator.store.check import inspect
 from flow_coordinator.store.closure import (
     Walk,
     members_of_active,
     roots_of_active,
     select_in,
 )
+from flow_coordinator.store.faults import NO_ROOM, damaged, no_room, refuse_removed, translated
 from flow_coordinator.store.history import (
     PROGRESS_COLUMNS,
     RUN_COLUMNS,
@@ -43,12 +44,6 @@ CHECKPOINT_PAGES = 4_000
 #: A log that grew larger (a long reader, a full disk) is cut back to this.
 LOG_BYTES_MAX = 64 << 20
 CACHE_KIB = 8_192
-#: Below this much free space an I/O error of a growing file is a full disk.
-FREE_BYTES_MIN = 1 << 20
-#: Write errors that SQLite does not tell apart from a full disk in every file it grows.
-SPACE_CODES = frozenset(
-    {sqlite3.SQLITE_IOERR_WRITE, sqlite3.SQLITE_IOERR_SHMSIZE, sqlite3.SQLITE_IOERR_TRUNCATE}
-)
 #: What SQLite raises for a mistake of ours; the disk is innocent.
 BUGS = (sqlite3.ProgrammingError, sqlite3.IntegrityError)
 
@@ -111,7 +106,7 @@ def _connect(path: Path, synchronous: str) -> sqlite3.Connection:
     except BaseException as error:
         conn.close()
         if isinstance(error, sqlite3.Error):
-            raise _translated(error, path) from error
+            raise translated(error, path) from error
         raise
     return conn
 
@@ -123,33 +118,13 @@ def _refuse_vanished(directory: Path) -> None:
         raise damaged(path, f"it is missing or empty, but {EPOCH_NAME} says that it held a state")
 
 
-def _translated(error: sqlite3.Error, path: Path) -> StoreError:
-    code = getattr(error, "sqlite_errorcode", 0)
-    if code & 0xFF == sqlite3.SQLITE_FULL or (code in SPACE_CODES and _is_full(path.parent)):
-        return StoreFull(
-            f"no space left for {path}",
-            hint=f"free space on the file system of {path.parent}: it goes on by itself",
-        )
-    if code & 0xFF in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB):
-        return damaged(path, str(error))
-    name = getattr(error, "sqlite_errorname", type(error).__name__)
-    return StoreError(
-        f"cannot use {path}: {error} ({name})",
-        hint="check the disk (dmesg), then start the coordinator again: it goes on from this file",
-    )
-
-
-def _is_full(directory: Path) -> bool:
-    status = os.statvfs(directory)
-    return status.f_bavail * status.f_frsize < FREE_BYTES_MIN
-
-
 class SqliteStore:
     """``Store`` over one file. Use ``open_store``; one thread only."""
 
     def __init__(self, conn: sqlite3.Connection, directory: Path, lock: StateLock) -> None:
         self._conn = conn
         self._path = directory / STATE_NAME
+        self._inode = os.stat(self._path).st_ino
         self._mark = directory / EPOCH_NAME
         self._lock = lock
         self._pruner = Pruner(conn)
@@ -164,18 +139,19 @@ class SqliteStore:
         except BUGS:
             raise
         except sqlite3.Error as error:
-            raise _translated(error, self._path) from error
+            raise translated(error, self._path) from error
         finally:
             if conn.in_transaction:
                 with contextlib.suppress(sqlite3.Error):
                     conn.execute("ROLLBACK")
+        refuse_removed(self._path, self._inode)
 
     @contextlib.contextmanager
     def _reading(self) -> Iterator[sqlite3.Connection]:
         try:
             yield self._conn
         except sqlite3.Error as error:
-            raise _translated(error, self._path) from error
+            raise translated(error, self._path) from error
 
     def commit(self, batch: Batch) -> None:
         """Write one batch durably. Raises ``StoreFull`` (nothing written) or ``StoreError``."""
@@ -277,9 +253,11 @@ class SqliteStore:
                 os.fsync(file.fileno())
             fresh.replace(self._mark)
         except OSError as error:
+            if error.errno in NO_ROOM:
+                raise no_room(self._mark) from error
             raise StoreError(
                 f"cannot write {self._mark}: {error.strerror}",
-                hint="free space on that file system and start again",
+                hint="check the disk (dmesg), then start again",
             ) from error
 
     def _next(self, table: str) -> int:
