@@ -6,6 +6,8 @@ between is not noticed except as a delay. ``watch`` subscribes again whenever th
 
 from __future__ import annotations
 
+import math
+import sys
 import time
 from collections.abc import Generator
 from typing import TypeVar
@@ -13,6 +15,7 @@ from typing import TypeVar
 import msgspec
 
 from flow.errors import (
+    DiskFull,
     ExitCode,
     FlowError,
     ProtocolError,
@@ -27,6 +30,7 @@ from flow.messages.client import (
     AttemptFound,
     Failed,
     FindAttempt,
+    Held,
     LetterSent,
     ListResources,
     ListWorkers,
@@ -76,11 +80,25 @@ R = TypeVar("R", bound=msgspec.Struct)
 
 
 class Client:
-    """One connection to the coordinator at ``address``. Used by one thread."""
+    """One connection to the coordinator at ``address``. Used by one thread.
 
-    def __init__(self, address: str, *, connect_timeout_s: float = CONNECT_TIMEOUT_S) -> None:
+    A coordinator whose disk is full says so and keeps its answer back: that is told on stderr, or
+    in the updates of a watched run, and waited for, for at most ``held_s_max``.
+    """
+
+    def __init__(
+        self,
+        address: str,
+        *,
+        connect_timeout_s: float = CONNECT_TIMEOUT_S,
+        held_s_max: float = math.inf,
+    ) -> None:
         self.address = address
         self.connect_timeout_s = connect_timeout_s
+        self.held_s_max = held_s_max
+        #: why answers are kept back; empty: they are not
+        self._held = ""
+        self._held_since = 0.0
         self._dealer = Dealer(address)
         self._poller = Poller()
         self._poller.register(self._dealer, "coordinator")
@@ -110,6 +128,7 @@ class Client:
 
         Raises:
             Unreachable: Nobody answered in time.
+            DiskFull: The answer was kept back for longer than ``held_s_max``.
             FlowError: The coordinator refused; the error has the exit code it asks for.
         """
         return _expect(self._answer_to(request, timeout_s), kind)
@@ -147,10 +166,15 @@ class Client:
                 for reply in self._receive(again_at - now):
                     if isinstance(reply, RunUpdate):
                         self._aside.append(reply)
+                    elif reply.request == number and isinstance(reply, Held):
+                        if self._keep_waiting(reply):
+                            print(f"! {reply.why}: what must be stored waits", file=sys.stderr)
+                        deadline = time.monotonic() + REPLY_TIMEOUT_S
                     elif reply.request == number:
                         answer = reply
                 if answer is not None:
                     return answer
+                self._check_held()
         raise self._no_answer(timeout_s)
 
     def workers(self) -> list[WorkerRow]:
@@ -186,8 +210,10 @@ class Client:
 
         Raises:
             Unreachable: Silence for ``lost_s``.
+            DiskFull: News were kept back for longer than ``held_s_max``.
         """
         number = self._next()
+        last = RunUpdate(number, run, "", False, 0, [], [], [], 0, 0, 0.0)
         self._heard_at = time.monotonic()
         ask_at = self._heard_at
         ended = False
@@ -204,8 +230,11 @@ class Client:
                 for reply in [*aside, *self._receive(TICK_S if not aside else 0.0)]:
                     if reply.request != number:
                         continue
-                    update = _expect(reply, RunUpdate)
                     ask_at = time.monotonic() + WATCH_AGAIN_S
+                    if isinstance(reply, Held):
+                        yield self._held_update(last, reply)
+                        continue
+                    update = last = self._going_on(_expect(reply, RunUpdate))
                     ended = ended or update.ended is not None
                     fresh = [each for each in update.failures if each.number > seen]
                     seen = max((each.number for each in fresh), default=seen)
@@ -215,6 +244,7 @@ class Client:
                     yield msgspec.structs.replace(
                         update, failures=fresh, notes=notes, printed=printed
                     )
+                self._check_held()
                 yield None
         finally:
             if not ended:
@@ -249,6 +279,32 @@ class Client:
         letter = SendLetter(0, found.token, new_uid(), content, payload or {}, max(0.0, wait_s))
         sent = self.ask(letter, LetterSent, timeout_s=letter.wait_s + REPLY_TIMEOUT_S)
         return found, sent.reply if sent.replied else None
+
+    def _keep_waiting(self, held: Held) -> bool:
+        """Note that an answer is kept back; return whether that is new."""
+        new = not self._held
+        self._held_since = time.monotonic() if new else self._held_since
+        self._held = held.why
+        return new
+
+    def _held_update(self, last: RunUpdate, held: Held) -> RunUpdate:
+        """Tell of a watched run what it waits for, where there are no news of it."""
+        notes = (
+            [f"{held.why}: nothing starts until it has room"] if self._keep_waiting(held) else []
+        )
+        return msgspec.structs.replace(
+            last, families=[], failures=[], waiting=[held.why], workers=held.workers, notes=notes
+        )
+
+    def _going_on(self, update: RunUpdate) -> RunUpdate:
+        """News are stored: nothing is kept back any more."""
+        held, self._held = self._held, ""
+        notes = [*update.notes, "the coordinator goes on"] if held else update.notes
+        return msgspec.structs.replace(update, notes=notes)
+
+    def _check_held(self) -> None:
+        if self._held and time.monotonic() - self._held_since > self.held_s_max:
+            raise DiskFull(f"{self._held}, for more than {self.held_s_max:.0f} s")
 
     def _next(self) -> int:
         self._number += 1

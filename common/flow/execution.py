@@ -15,7 +15,7 @@ from flow import forking
 from flow.children import Children
 from flow.cli.attempts import Attempts
 from flow.cli.interrupts import CleanExit, Interrupts
-from flow.errors import ExitCode, Unreachable
+from flow.errors import DiskFull, ExitCode, Unreachable
 
 if TYPE_CHECKING:
     from flow.cli.follow import Ended
@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 
 #: Serves tasks in the calling process. Named, not imported: flow imports neither side.
 SERVE_MODULE = "flow_worker.process.serve"
+#: How long a run waits for room on a full disk: nobody else would notice, and its state is its own.
+HELD_S_MAX = 5.0
 
 
 class Root(NamedTuple):
@@ -159,7 +161,7 @@ def _submit_and_follow(
 
     view = view_of(work)
     children.wait_ready()
-    with Client(children.address) as client:
+    with _room_wanted(children), Client(children.address, held_s_max=HELD_S_MAX) as client:
         if work.here:
             sentence = "These tasks exist only in this process, so they run in it, one at a time."
         if sentence:
@@ -185,6 +187,16 @@ def _submit_and_follow(
     if observer is not None:
         observer.ended(ended.summary)
     return ended
+
+
+@contextlib.contextmanager
+def _room_wanted(children: Children) -> Iterator[None]:
+    """Say what to set where the engine's disk is full."""
+    try:
+        yield
+    except DiskFull as error:
+        error.hint = f"Free some, or set {children.state_option} to a directory that has room"
+        raise
 
 
 def _observer(work: Work) -> Observer | None:

@@ -5,11 +5,19 @@ from __future__ import annotations
 import pytest
 
 from flow.client import Client
-from flow.errors import FlowError, Refused, SchedulingError, Unreachable, UsageError
+from flow.errors import (
+    DiskFull,
+    FlowError,
+    Refused,
+    SchedulingError,
+    Unreachable,
+    UsageError,
+)
 from flow.messages.client import (
     About,
     AboutShown,
     Failed,
+    Held,
     Request,
     RootTask,
     Submit,
@@ -207,3 +215,62 @@ def test_submit_to_one_who_forgets_for_ever_ends(monkeypatch: pytest.MonkeyPatch
     ):
         fake.answers[Submit] = lambda r: [SubmitTaken(r.request, 0)]
         client.submit(_run_of(2))
+
+
+# ---------------------------------------------------------------- a full disk of the coordinator
+
+FULL = "the coordinator's disk is full (/state)"
+
+
+def test_ask_answer_that_is_kept_back_is_told_once_and_waited_for(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("flow.client.ASK_AGAIN_S", 0.05)
+    with FakeCoordinator() as fake, Client(fake.address, connect_timeout_s=0.2) as client:
+        held = [1, 2, 3, 4, 5, 6, 7, 8]
+
+        def answer(request: Request) -> list[Message]:
+            return [Held(request.request, FULL)] if held and held.pop() else about(request)
+
+        fake.answers[About] = answer
+        assert client.ask(About(0), AboutShown).slots == 8
+    assert capsys.readouterr().err == f"! {FULL}: what must be stored waits\n"
+
+
+def test_ask_answer_that_is_kept_back_for_too_long_is_an_error() -> None:
+    with FakeCoordinator() as fake, Client(fake.address, held_s_max=0.1) as client:
+        fake.answers[About] = lambda r: [Held(r.request, FULL)]
+        with pytest.raises(DiskFull, match=r"is full \(/state\), for more than") as raised:
+            client.ask(About(0), AboutShown)
+    assert raised.value.exit_code == 78
+
+
+def test_watch_that_is_kept_back_waits_for_the_disk_and_then_goes_on(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("flow.client.WATCH_AGAIN_S", 0.05)
+    with FakeCoordinator() as fake, Client(fake.address) as client:
+        answers = [
+            lambda n: update(n, waiting=["a free slot"]),
+            lambda n: Held(n, FULL, 3),
+            lambda n: Held(n, FULL, 3),
+            lambda n: update(n, ended=summary()),
+        ]
+        fake.answers[Watch] = lambda r: [answers.pop(0)(r.request)]
+        news = [each for each in client.watch("r-1") if each is not None]
+    assert [each.waiting for each in news[:3]] == [["a free slot"], [FULL], [FULL]]
+    assert [each.workers for each in news[1:3]] == [3, 3]
+    assert [each.notes for each in news] == [
+        [],
+        [f"{FULL}: nothing starts until it has room"],
+        [],
+        ["the coordinator goes on"],
+    ]
+
+
+def test_watch_that_is_kept_back_for_too_long_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("flow.client.WATCH_AGAIN_S", 0.05)
+    with FakeCoordinator() as fake, Client(fake.address, held_s_max=0.1) as client:
+        fake.answers[Watch] = lambda r: [Held(r.request, FULL)]
+        with pytest.raises(DiskFull, match="/state"):
+            list(client.watch("r-1"))

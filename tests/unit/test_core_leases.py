@@ -9,7 +9,7 @@ from flow.messages import worker as wire
 from flow.messages.shared import PROTOCOL, Grant, Outcome, Policy, Timing, Verdict
 from flow.states import TaskState
 from flow_coordinator.core.config import CoreConfig
-from flow_coordinator.core.effects import Send
+from flow_coordinator.core.effects import Send, SendNow
 from flow_coordinator.core.events import (
     Received,
     StoreResumed,
@@ -318,6 +318,38 @@ def test_stalled_store_grants_and_plans_nothing_and_acks_heartbeats() -> None:
     env.handle(StoreResumed())
     env.turn()
     assert worker.run() == ["b"]
+
+
+def test_stalled_store_is_told_to_whoever_asks_and_shows_how_things_stand() -> None:
+    env = Env()
+    env.graph = Graph({"a": []})
+    env.worker(slots=1)
+    env.submit("a")
+    asker = b"client-2"
+    env.say(asker, client.Watch(1, "r-1"))
+    env.turn()
+    assert env.heard(asker, client.RunUpdate) and not env.heard(asker, client.Held)
+    env.handle(StoreStalled("the coordinator's disk is full (/state)"))
+    env.say(asker, client.Watch(2, "r-1"))
+    for _ in range(3):
+        env.wait(1)
+    (held,) = env.heard(asker, client.Held)
+    assert (held.request, held.why) == (2, "the coordinator's disk is full (/state)")
+    assert held.workers == 1
+    assert not env.heard(asker, client.RunUpdate), "news wait until they are stored"
+    for kind, ask in {
+        client.Runs: client.ListRuns(3),
+        client.RunShown: client.ShowRun(4, "r-1"),
+        client.Tasks: client.ListTasks(5, "r-1"),
+        client.Resources: client.ListResources(6),
+        client.Failed: client.ShowRun(7, "r-99"),
+    }.items():
+        effects = env.core.handle(Received(asker, ask), env.now)
+        said = [each.message for each in effects if isinstance(each, SendNow)]
+        assert len(said) == len(effects) and [type(one) for one in said] == [client.Held, kind]
+    env.handle(StoreResumed())
+    env.turn()
+    assert env.heard(asker, client.RunUpdate)
 
 
 # ---------------------------------------------------------------- silence

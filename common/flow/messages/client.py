@@ -390,6 +390,14 @@ class Failed(Message, frozen=True, tag=96):
     matches: list[str] = []
 
 
+class Held(Message, frozen=True, tag=116):
+    """The request is heard; nothing that has to be stored is answered for now. Says why."""
+
+    request: int
+    why: str
+    workers: int = 0
+
+
 class Submitted(Message, frozen=True, tag=97):
     """The run is durable."""
 
@@ -566,6 +574,7 @@ Request = (
 )
 Reply = (
     Failed
+    | Held
     | Submitted
     | SubmitTaken
     | RunUpdate

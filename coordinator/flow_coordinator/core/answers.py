@@ -61,7 +61,9 @@ WORKER_TASKS_MAX = 5
 
 
 def answer(s: State, peer: Peer, message: client.Request) -> None:
-    """Answer one request."""
+    """Answer one request; on a full disk say first that what is to be stored waits."""
+    if s.stalled and not isinstance(message, client.Unwatch):
+        s.send_now(peer, client.Held(message.request, s.stalled, len(s.workers)))
     _HANDLERS[type(message)](s, peer, message)
 
 
@@ -69,7 +71,7 @@ def _fail(
     s: State, peer: Peer, request: int, error: str, hint: str = "", matches: Iterable[str] = ()
 ) -> None:
     some = list(matches)[:MATCHES_MAX]
-    s.send(peer, Failed(request, int(ExitCode.USAGE), error, hint, some))
+    s.show(peer, Failed(request, int(ExitCode.USAGE), error, hint, some))
 
 
 def _one_run(s: State, peer: Peer, request: int, piece: str) -> RunRecord | None:
@@ -172,11 +174,7 @@ def _list_runs(s: State, peer: Peer, message: client.ListRuns) -> None:
     left = len(asked) - len(rows)
     notes = [f"{left} older runs are too much for one answer."] if left else []
     answer = client.Runs(message.request, rows, len(s.workers), slots, busy, notes)
-    if s.stalled:
-        full = "The coordinator's disk is full: nothing starts, and what ended is not stored yet."
-        s.send_now(peer, msgspec.structs.replace(answer, notes=[full, *notes]))
-    else:
-        s.send(peer, answer)
+    s.show(peer, answer)
 
 
 def run_row(s: State, run: RunRecord) -> client.RunRow:
@@ -216,7 +214,7 @@ def _show_run(s: State, peer: Peer, message: client.ShowRun) -> None:
     summary = run.summary or summaries.summarise(s, run, 0)
     newest = bounds.fitting(reversed(run.failures[-FAILURES_SHOWN_MAX:]))
     families = _family_rows(run)
-    s.send(peer, client.RunShown(message.request, summary, families, [*reversed(newest)]))
+    s.show(peer, client.RunShown(message.request, summary, families, [*reversed(newest)]))
 
 
 def _family_rows(run: RunRecord) -> list[client.FamilyCounts]:
@@ -242,7 +240,7 @@ def _list_tasks(s: State, peer: Peer, message: client.ListTasks) -> None:
         found = [task for task in found if task.state.label in message.states]
     limit = max(0, min(message.limit, ROWS_MAX))
     rows = bounds.fitting(_task_row(s, task) for task in found[:limit])
-    s.send(peer, client.Tasks(message.request, rows, len(found) - len(rows)))
+    s.show(peer, client.Tasks(message.request, rows, len(found) - len(rows)))
 
 
 def _task_row(s: State, task: TaskRecord) -> client.TaskRow:
@@ -453,7 +451,7 @@ def _list_resources(s: State, peer: Peer, message: client.ListResources) -> None
             name in s.resources.limits,
         ),
     )
-    s.send(peer, client.Resources(message.request, rows, more))
+    s.show(peer, client.Resources(message.request, rows, more))
 
 
 def _set_resource(s: State, peer: Peer, message: client.SetResource) -> None:

@@ -40,6 +40,9 @@ class TurnEnded(Event, frozen=True):
 class StoreStalled(Event, frozen=True):
     """The disk is full (rule C9): grant and acknowledge nothing until resumed."""
 
+    #: for people: what is full
+    why: str = "the coordinator's disk is full"
+
 
 class StoreResumed(Event, frozen=True):
     """Commits succeed again."""

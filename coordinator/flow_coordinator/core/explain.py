@@ -51,7 +51,7 @@ def waiting(s: State, run: RunRecord) -> list[str]:
     elif not any(worker.accepting for worker in s.workers.values()):
         reasons.append("no worker takes new work (suspect, draining, or kept for one task)")
     if s.stalled:
-        reasons.append("the coordinator's disk is full")
+        reasons.append(s.stalled)
     for name, groups in s.ready.parked.items():
         if len(reasons) >= REASONS_MAX:
             break

@@ -74,9 +74,9 @@ class Coordinator:
         elif isinstance(event, Unreachable):
             _unreachable(s, event)
         elif isinstance(event, StoreStalled):
-            s.stalled = True
+            s.stalled = event.why
         elif isinstance(event, StoreResumed):
-            s.stalled = False
+            s.stalled = ""
         elif isinstance(event, PackageWritten):
             shipping.written(s, event)
         elif isinstance(event, PackageRefused):

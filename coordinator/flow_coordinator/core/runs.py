@@ -108,7 +108,7 @@ def turn(s: State) -> None:
         if not run.watchers:
             run.changed = False
             del s.news[run.number]
-        elif s.now >= run.update_at:
+        elif s.now >= run.update_at and not s.stalled:  # later, in one
             run.changed = False
             del s.news[run.number]
             run.update_at = s.now + UPDATE_S
@@ -118,6 +118,8 @@ def turn(s: State) -> None:
 
 def next_update(s: State) -> float | None:
     """Tell when the next watcher is to be told something."""
+    if s.stalled:
+        return None
     return min((run.update_at for run in s.news.values()), default=None)
 
 

@@ -92,8 +92,8 @@ class State:
         self.started_at = now
         self.changes = Changes()
         self.effects: list[Effect] = []
-        #: disk full: grant and acknowledge nothing
-        self.stalled = False
+        #: disk full: grant and acknowledge nothing; says which. Empty: it has room
+        self.stalled = ""
         #: no grants: the coordinator ends on purpose
         self.stopping = False
         #: the stored term is longer than the configured one, for leases of an earlier start
@@ -173,6 +173,13 @@ class State:
     def send_now(self, peer: Peer, message: msgspec.Struct) -> None:
         """Say something that needs no durability."""
         self.effects.append(SendNow(peer, message))
+
+    def show(self, peer: Peer, message: msgspec.Struct) -> None:
+        """Show how things stand; on a full disk at once, with what may have to be done again."""
+        if self.stalled:
+            self.send_now(peer, message)
+        else:
+            self.send(peer, message)
 
     def note(self, phrase: str, level: str = "info", **fields: object) -> None:
         """Log a constant phrase with fields."""

@@ -235,7 +235,8 @@ class Loop:
             except StoreFull as error:
                 if self._retry_at is None:
                     self._log.say("error", "disk full", detail=error, hint=error.hint)
-                    self._inbox.append(StoreStalled())
+                    why = f"the coordinator's disk is full ({error.where})"
+                    self._inbox.append(StoreStalled(why))
                 self._retry_at = self._clock() + RETRY_COMMIT_S
                 return
             del self._unwritten[0]
