@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-import subprocess
+import shutil
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,6 +12,7 @@ import pytest
 
 from flow.messages.shared import Outcome
 from flow_worker.process import channel, kill, output
+from tests.support.disks import small_disk
 from tests.support.task_process import TaskProcess, start, wait_until
 
 MODULE = """
@@ -139,9 +140,26 @@ class Fds(ft.Task):
 class Prints(ft.Task):
     n = IntParameter()
     def run(self):
-        os.write(1, b"x" * 100)
-        os.write(1, b"x" * (1 << 20))
-        os.write(1, b"x" * (1 << 20))
+        print("x" * 100)
+        print("x" * (1 << 20))
+        print("x" * (1 << 20))
+        subprocess.run(["echo", "of a program"], check=True)
+
+class PrintsAndFails(ft.Task):
+    def run(self):
+        print("x" * (1 << 20))
+        raise ValueError("of the task")
+
+class Says(ft.Task):
+    def run(self):
+        print("a line")
+        raise ValueError("of the task")
+
+class PrintsToItsOwn(ft.Task):
+    def run(self):
+        own = os.open(HERE / "own" / "file", os.O_CREAT | os.O_WRONLY)
+        os.dup2(own, 1)
+        print("x" * (1 << 20))
 
 class Flood(ft.Task):
     def run(self):
@@ -256,28 +274,54 @@ def test_runner_flood_of_output_is_cut_in_the_middle(runner: TaskProcess, tmp_pa
     assert len(report.tail) <= output.TAIL_BYTES_MAX
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="needs root to mount a small file system")
 @pytest.mark.parametrize("full_at_start", [True, False])
 def test_runner_disk_of_logs_full_tasks_go_on(tmp_path: Path, full_at_start: bool) -> None:
     (tmp_path / "isolation.py").write_text(MODULE)
-    logs = tmp_path / "logs"
-    logs.mkdir()
-    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=128k", "tmpfs", str(logs)], check=True)
-    try:
+    with small_disk(tmp_path / "logs", "size=128k") as logs:
         if full_at_start:
             (logs / "filler").write_bytes(b"x" * (124 << 10))
         process = TaskProcess(tmp_path, logs)
         try:
             for n in range(3):
-                report = process.run("isolation", "Prints", n=str(n))
-                assert report.outcome is Outcome.FAILED
-                assert report.error == "OSError: [Errno 28] No space left on device"
+                assert process.run("isolation", "Prints", n=str(n)).outcome is Outcome.DONE
             for n in range(3):
                 assert process.run("isolation", "Noop", n=str(n)).outcome is Outcome.DONE
+            report = process.run("isolation", "PrintsAndFails")
+            assert report.error == "ValueError: of the task"
+            assert report.tail == f"[no room in {logs}: what else was printed is not kept]"
+            for each in (*logs.glob("*.log"), *logs.glob("filler")):
+                each.unlink()
+            report = process.run("isolation", "Says")
+            assert (report.error, report.tail) == ("ValueError: of the task", "a line")
         finally:
             process.close()
+
+
+def test_runner_disk_of_logs_that_is_away_tasks_go_on(tmp_path: Path) -> None:
+    (tmp_path / "isolation.py").write_text(MODULE)
+    process = TaskProcess(tmp_path, tmp_path / "logs")
+    try:
+        assert process.run("isolation", "Noop", n="1").outcome is Outcome.DONE
+        shutil.rmtree(tmp_path / "logs")
+        for n in range(3):
+            assert process.run("isolation", "Prints", n=str(n)).outcome is Outcome.DONE
+        report = process.run("isolation", "PrintsAndFails")
+        assert report.error == "ValueError: of the task"
+        assert report.tail.endswith("what else was printed is not kept]")
     finally:
-        subprocess.run(["umount", "--lazy", str(logs)], check=True)
+        process.close()
+
+
+def test_runner_write_error_of_its_own_file_stays_an_error(tmp_path: Path) -> None:
+    """A task that has put a file of its own behind stdout hears of its full disk."""
+    (tmp_path / "isolation.py").write_text(MODULE)
+    with small_disk(tmp_path / "own", "size=64k"):
+        process = TaskProcess(tmp_path, tmp_path / "logs")
+        try:
+            report = process.run("isolation", "PrintsToItsOwn")
+            assert report.error == "OSError: [Errno 28] No space left on device"
+        finally:
+            process.close()
 
 
 def test_output_directory_over_its_bounds_loses_the_oldest_files(tmp_path: Path) -> None:

@@ -11,6 +11,8 @@ import re
 import time
 from typing import TYPE_CHECKING
 
+from flow.room import has_room
+
 if TYPE_CHECKING:
     from flow.cli.views import View
 
@@ -36,16 +38,20 @@ class Attempts:
         self._waiting: list[tuple[str, float]] = []
         self._changed_at = -1
         self._shown = 0
+        self._misses = False
         #: (task id, attempt) whose output was shown with their failure
         self.failed: set[tuple[str, int]] = set()
 
     def show(self, view: View, *, all_now: bool = False) -> None:
-        """Show what ended a moment ago; ``all_now``: no more news comes. Cost: one ``stat``.
+        """Show what ended a moment ago; ``all_now``: no more news comes. Cost: 3 system calls.
 
         Once as many were shown as may be, nothing is looked for any more.
         """
         if self._shown > ATTEMPTS_MAX:
             return
+        if not self._misses and os.path.isdir(self._directory) and not has_room(self._directory):
+            self._misses = True
+            view.say(f"No room in {self._directory}: what tasks print is not kept, and not shown.")
         self._look()
         until = time.monotonic() - HOLD_S
         while self._waiting and (all_now or self._waiting[0][1] <= until):

@@ -100,7 +100,11 @@ def keep(current: Path, attempt: Path) -> None:
     """Make ``current`` the attempt's file, or append to it (a generator that continued)."""
     size = os.stat(current).st_size
     if size > FILE_BYTES_MAX:
-        _cut(current, size)
+        try:
+            _cut(current, size)
+        except OSError:  # no room for a copy: whole, with the hole that it has
+            with contextlib.suppress(OSError):
+                os.unlink(_short(current))
     if not attempt.exists():
         os.rename(current, attempt)
         return
@@ -113,7 +117,7 @@ def keep(current: Path, attempt: Path) -> None:
 
 def _cut(path: Path, size: int) -> None:
     """Write head, notice and tail of an oversized file in its place."""
-    short = path.with_name(path.name + ".cut")
+    short = _short(path)
     with open(path, "rb") as source, open(short, "wb") as target:
         target.write(source.read(HALF_BYTES))
         source.seek(size - HALF_BYTES)
@@ -122,6 +126,10 @@ def _cut(path: Path, size: int) -> None:
         target.write(b"\n... %d bytes cut here ...\n" % cut)
         target.write(rest)
     os.replace(short, path)
+
+
+def _short(path: Path) -> Path:
+    return path.with_name(path.name + ".cut")
 
 
 def adopt(log_dir: Path, pid: int, name: str) -> str:
@@ -133,7 +141,7 @@ def adopt(log_dir: Path, pid: int, name: str) -> str:
             tail = tail_of(current)
             if name:
                 keep(current, log_dir / name)
-    for path in (current, current.with_name(current.name + ".cut")):
+    for path in (current, _short(current)):
         with contextlib.suppress(OSError):
             os.unlink(path)
     return tail

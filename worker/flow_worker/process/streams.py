@@ -1,16 +1,20 @@
 """Descriptors 1 and 2 of a task process, and what print() writes to: caught, bounded, mended.
 
-Used by the task process itself; what becomes of the file is in ``output``.
+Used by the task process itself; what becomes of the file is in ``output``. A disk that has no room
+for what a task prints is no fault of the task: it is dropped, with a remark at the end of the rest.
 """
 
 from __future__ import annotations
 
 import contextlib
+import errno
+import io
 import os
 import sys
 from pathlib import Path
-from typing import TextIO
+from typing import Any, TextIO
 
+from flow.room import has_room
 from flow_worker.process.kill import own_pid
 from flow_worker.process.output import (
     TAIL_BYTES_MAX,
@@ -25,6 +29,9 @@ from flow_worker.process.slip import Slip
 #: What is read of output that is looked at rather than kept: so much of its head and of its tail.
 TAKEN_HALF_BYTES = 16 << 10
 
+#: What a write says where the disk is full, over its quota, failing or read-only.
+_NO_ROOM = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EROFS})
+
 
 class Output:
     """Descriptors 1 and 2 of this process, caught. Used by the task process itself."""
@@ -35,38 +42,61 @@ class Output:
         self._slip = slip
         self._name = ""
         self._fd = -1
+        #: what descriptors 1 and 2 should be: the file, or nothing while there is no room for it
+        self._target = -1
         self._inode = 0
+        self._null = os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC)
+        #: something may have been printed that is not kept
+        self._dropped = False
         self._streams: list[TextIO] = []
         with contextlib.suppress(FileNotFoundError):
             os.unlink(self._current)  # of an earlier process with this pid
-        try:
-            self._open()
-        except OSError:
-            self._use(os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC))
-        for name in ("stdout", "stderr"):
+        self._open()
+        for fd, name in ((1, "stdout"), (2, "stderr")):
             stream = getattr(sys, name)
             if stream is None or stream.closed:
-                stream = _stream(2 if name == "stderr" else 1)
+                stream = self._stream(fd)
             elif hasattr(stream, "reconfigure"):
                 # At once: a crash must not swallow what was printed before it.
                 stream.reconfigure(line_buffering=True, errors="backslashreplace")
+                stream = self._unfailing(stream, fd)
             self._streams.append(stream)
         self._give_streams()
 
     def _open(self) -> None:
+        """Take a fresh file; nothing where the disk of the logs is full or away."""
         flags = os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC
-        self._use(os.open(self._current, flags, 0o640))
-
-    def _use(self, fd: int) -> None:
+        try:
+            fd, room = os.open(self._current, flags, 0o640), has_room(self._log_dir)
+        except OSError:
+            fd, room = os.dup(self._null), False
         if self._fd >= 0:
             os.close(self._fd)
         self._fd = fd
+        self._direct(fd if room else self._null)
+
+    def _direct(self, fd: int) -> None:
+        self._target = fd
         self._inode = os.fstat(fd).st_ino
         os.dup2(fd, 1)
         os.dup2(fd, 2)
 
+    def drop(self, fd: int) -> bool:
+        """Print nowhere until there is room; False: descriptor ``fd`` is something of the task's.
+
+        What the task starts prints nowhere from now on either, and does not fail.
+        """
+        if os.fstat(fd).st_ino != self._inode:
+            return False
+        self._dropped = True
+        self._direct(self._null)
+        return True
+
     def begin(self, name: str, seq: int) -> None:
         """Say which attempt writes from now on, and its ``token_seq``."""
+        if self._target == self._null and has_room(self._log_dir):
+            self._open()
+        self._dropped = self._target == self._null
         self._name = name
         self._slip.begin(name, seq)
 
@@ -78,17 +108,22 @@ class Output:
         name, self._name = self._name, ""
         self._slip.end()
         if size == 0:
-            return ""
+            return self._remark() if self._dropped else ""
         tail = tail_of(self._current)
         try:
             if name:
                 keep(self._current, self._log_dir / name)
             else:
                 os.unlink(self._current)
-            self._open()
         except OSError:  # the disk of the logs is full or away: tasks go on without them
             os.ftruncate(self._fd, 0)
-        return tail
+            self._dropped = True
+        else:
+            self._open()
+        return f"{tail}\n{self._remark()}"[-TAIL_BYTES_MAX:] if self._dropped else tail
+
+    def _remark(self) -> str:
+        return f"[no room in {self._log_dir}: what else was printed is not kept]"
 
     def size(self) -> int:
         """How much was written since the last look, bytes; what is buffered does not count."""
@@ -135,6 +170,7 @@ class Output:
     def let_go(self) -> None:
         """In a fork: forget the file, which is the parent's."""
         os.close(self._fd)
+        os.close(self._null)
 
     def close(self) -> None:
         """Remove the temporary file."""
@@ -149,7 +185,7 @@ class Output:
                     continue
             except OSError:
                 pass
-            os.dup2(self._fd, fd)
+            os.dup2(self._target, fd)
 
     def _mend_streams(self) -> None:
         """Write out what is buffered; undo what a task did to sys.stdout and sys.stderr."""
@@ -158,13 +194,58 @@ class Output:
             try:
                 stream.flush()
             except (ValueError, OSError):  # closed, or its descriptor is
-                self._streams[index] = _stream(index + 1)
+                self._streams[index] = self._stream(index + 1)
                 changed = True
         if changed:
             self._give_streams()
 
     def _give_streams(self) -> None:
         sys.stdout, sys.stderr = self._streams
+
+    def _stream(self, fd: int, *, unbuffered: bool = False) -> TextIO:
+        raw = _Unfailing(fd, self)
+        return io.TextIOWrapper(
+            raw if unbuffered else io.BufferedWriter(raw),
+            encoding="utf-8",
+            errors="backslashreplace",
+            line_buffering=True,
+            write_through=unbuffered,
+        )
+
+    def _unfailing(self, stream: TextIO, fd: int) -> TextIO:
+        """Return a stream that drops in the place of Python's own; of others the very one."""
+        buffer = getattr(stream, "buffer", None)
+        raw = getattr(buffer, "raw", buffer)  # the same, where Python itself does not buffer
+        if isinstance(raw, _Unfailing):  # of the process that this one was forked from
+            raw.output = self
+        elif type(raw) is io.FileIO and raw.fileno() == fd:
+            stream.flush()
+            return self._stream(fd, unbuffered=raw is buffer)
+        return stream
+
+
+class _Unfailing(io.FileIO):
+    """Descriptor 1 or 2. Whatever the disk has no room for is as good as written."""
+
+    def __init__(self, fd: int, output: Output) -> None:
+        super().__init__(fd, "w", closefd=False)
+        self.output = output
+
+    def write(self, data: Any) -> Any:
+        """Write, or drop what there is no room for."""
+        rest = memoryview(data).cast("B")
+        size = len(rest)
+        while rest:
+            try:
+                written = super().write(rest)
+            except OSError as error:
+                if error.errno not in _NO_ROOM or not self.output.drop(self.fileno()):
+                    raise
+                break
+            if not written:  # the task has put something else there, which takes no more now
+                return (size - len(rest)) or None
+            rest = rest[written:]
+        return size
 
 
 def replace_foreign() -> None:

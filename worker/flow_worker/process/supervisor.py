@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import collections
 import contextlib
+import errno
 import gc
 import os
 import select
@@ -27,7 +28,7 @@ from pathlib import Path
 
 import msgspec
 
-from flow.errors import ExitCode
+from flow.errors import ConfigError, ExitCode
 from flow.ids import WorkerUid, new_uid
 from flow_worker.capacity import oom_kills
 from flow_worker.core.config import ADOPTED_PROCESS
@@ -51,6 +52,7 @@ BACKOFF_FIRST_S = 0.2
 BACKOFF_MAX_S = 10.0
 #: So many agents in a row that never beat once: something is broken for good.
 STILLBORN_MAX = 5
+NO_ROOM = frozenset({errno.ENOSPC, errno.EDQUOT})
 #: Older ones have lost their leases anyway.
 PREDECESSORS_MAX = 64
 _STOP_SIGNALS = frozenset({signal.SIGTERM, signal.SIGINT, signal.SIGHUP})
@@ -143,7 +145,7 @@ class _Supervisor:
         kill.prctl(kill.PR_SET_CHILD_SUBREAPER, 1)
         with contextlib.suppress(OSError):
             marker.kill_dead_workers_leftovers()
-        self._settings.log_dir.mkdir(parents=True, exist_ok=True)
+        self._check_logs()
         self._forget_files()
         self._brood.settle()
         if self._settings.template:
@@ -159,6 +161,22 @@ class _Supervisor:
         if not self._settings.template:
             _preload()
         gc.freeze()  # children share these pages instead of copying them at their first collection
+
+    def _check_logs(self) -> None:
+        """Make the directory of the logs. Raises ``ConfigError`` where it takes no files."""
+        log_dir = self._settings.log_dir
+        try:
+            log_dir.mkdir(parents=True, exist_ok=True)
+            probe = log_dir / f"current.{os.getpid()}.probe"
+            probe.touch()
+            probe.unlink()
+        except OSError as error:
+            if error.errno in NO_ROOM and log_dir.is_dir():
+                return  # tasks go on without their logs, and the agent says so
+            raise ConfigError(
+                f"logs of tasks cannot be written to {log_dir}: {error.strerror}",
+                hint="name another directory with --log-dir",
+            ) from error
 
     def _adopt(self, line: int, sock: int) -> None:
         """Take over the template that was forked in this process before it executed this program.

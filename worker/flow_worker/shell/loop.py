@@ -18,6 +18,7 @@ import msgspec
 
 from flow.errors import ExitCode, FlowError
 from flow.ids import WorkerUid, new_uid
+from flow.room import has_room
 from flow.transport import Poller
 from flow_worker.core import effects, events
 from flow_worker.core.config import ADOPTED_PROCESS
@@ -154,6 +155,8 @@ class AgentLoop:
         self._link = Link(settings.coordinator)
         self._pipes = Pipes(self._poller)
         self._packages = PackageCache(settings.packages_dir)
+        self._log_dir = settings.log_dir
+        self._keeps_logs = True
         #: what the core's own effects brought about in this turn
         self._found: collections.deque[events.PackageAt] = collections.deque()
         self._measure = Measure()
@@ -251,6 +254,7 @@ class AgentLoop:
             pids = [os.getpid(), *(self._nursery.pid(number) for number in self._processes)]
             memory_bytes = self._measure.memory_bytes(pid for pid in pids if pid)
             self._handle(events.Measured(self._measure.cpu(), memory_bytes), now)
+            self._look_at_logs()
             if self._link.refused > self._refused:
                 self._refused = self._link.refused
                 self._log("messages not understood", {"count": self._refused}, "warning")
@@ -260,6 +264,14 @@ class AgentLoop:
         for process in [number for number, at in self._deaf.items() if at <= now]:
             del self._deaf[process]
             self._nursery.kill(process)
+
+    def _look_at_logs(self) -> None:
+        """Say when the output of tasks begins to be dropped, and when it no longer is."""
+        room = self._nursery.fileno() < 0 or has_room(self._log_dir)
+        if room != self._keeps_logs:
+            self._keeps_logs = room
+            phrase = "logs of tasks have room again" if room else "no room for the logs of tasks"
+            self._log(phrase, {"directory": self._log_dir}, "info" if room else "warning")
 
     # ------------------------------------------------------------ input
 
