@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sys
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
 from typing import TYPE_CHECKING, Any
 
 from flow.cli.taskline import Option, TaskLine, parse
@@ -69,6 +70,24 @@ def run_line(words: list[str], main_task_cls: type[Task] | None) -> RunResult:
         result = RunResult(execute(work))
         result.retcode = retcodes.exit_code(result.exit_code, result.summary)
     return result
+
+
+@contextlib.contextmanager
+def named_task(words: list[str]) -> Iterator[Any]:
+    """Make the task that a command line names, while what it gives to other families holds.
+
+    Raises:
+        FlowError: There is no such task, or a parameter does not fit.
+    """
+    from flow.execution import told
+    from flow.loading import load_task
+
+    line = _parsed(words, None)
+    if line.help or not line.family:
+        raise UsageError("no task given", hint=_help(line.family))
+    with told(line.qualified):
+        module = line.options.get("module") or _module_of(line.family)
+        yield load_task(module, line.family, line.root)
 
 
 def _parsed(words: list[str], main_task_cls: type[Task] | None) -> TaskLine:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from typing import Any
 
 from flow.exploring import COMPLETE, Graph, explore
@@ -34,3 +35,20 @@ def _draw(
     inner = indent + ("    " if last else "|   ")
     for at, child in enumerate(node.requires, start=1):
         _draw(graph, child, inner, at == len(node.requires), lines, drawn)
+
+
+def main() -> None:
+    """Print the tree of the task that this process's command line names, as a script's last line.
+
+    Exits with a sentence and its code where there is no such task, or it cannot be asked.
+    """
+    from flow.cli.errors import guarded
+    from flow.cli.script import named_task
+
+    def command() -> None:
+        with named_task(sys.argv[1:]) as task:
+            print(print_tree(task))
+
+    code = guarded(command)
+    if code:
+        sys.exit(code)
