@@ -17,7 +17,7 @@ from collections.abc import Iterable
 from typing import Any, ClassVar, Final
 
 from flow.errors import ConfigError
-from flow.luigi_sections import PARSER_VARIABLE, PATH_VARIABLE, standard_paths
+from flow.luigi_sections import PARSER_VARIABLE, PATH_VARIABLE, handed_on, standard_paths
 
 DEFAULT_PARSER: Final = "cfg"
 _NO_DEFAULT: Final = object()
@@ -257,7 +257,8 @@ def get_config(parser: str | None = None) -> Any:
 def _instance(kind: Any) -> Any:
     if kind not in _read:
         config = kind()
-        config.load([*kind.paths, *_from_environment(kind), *_added[kind]])
+        around = [path for path in handed_on(os.environ) if _kind_of(path) is kind]
+        config.load([*kind.paths, *_from_environment(kind), *around, *_added[kind]])
         _read[kind] = config
     return _read[kind]
 
@@ -276,7 +277,15 @@ def _add(kind: Any, path: str) -> bool:
     _added[kind].append(path)
     if kind in _read:
         _read[kind].load([path])
+    from flow.parameters import defaults  # it reads this module
+
+    defaults.settings.cache_clear()  # it counts for them, too
     return True
+
+
+def added() -> list[str]:
+    """Return the files that this process itself added, of every kind."""
+    return [path for paths in _added.values() for path in paths]
 
 
 def files() -> list[str]:

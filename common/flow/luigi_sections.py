@@ -84,7 +84,8 @@ def luigi_layer(env: Mapping[str, str], cwd: Path) -> Layer | None:
     toml = env.get(PARSER_VARIABLE) == "toml"
     here = "" if cwd == Path.cwd() else str(cwd)  # luigi names its files as it finds them
     paths = standard_paths("toml" if toml else "cfg", here)
-    paths += [env.get(PATH_VARIABLE, ""), *added_files(env)]
+    paths += [env.get(PATH_VARIABLE, "")]
+    paths += [path for path in added_files(env) if path.endswith(".toml") == toml]
     found = [path for path in paths if path and os.path.isfile(path)]
     if not found:
         return None
@@ -100,18 +101,25 @@ def luigi_layer(env: Mapping[str, str], cwd: Path) -> Layer | None:
     if config.has_section(_RESOURCES):
         limits = {name: config.get(_RESOURCES, name) for name in config.own_options(_RESOURCES)}
         sections[_RESOURCES] = limits
-    return Layer(" and ".join(found), sections, Path(found[-1]).parent.absolute())
+    # luigi takes paths in them (logging_conf_file) from where the program runs.
+    return Layer(" and ".join(found), sections, cwd.absolute())
 
 
 def added_files(env: Mapping[str, str]) -> list[str]:
-    """Return what ``luigi.configuration.add_config_path`` added, here or in the program around."""
-    if env.get(ADDED):
-        return env[ADDED].split(os.pathsep)
+    """Return what ``add_config_path`` (of either) added, here or in the program around."""
     configuration = sys.modules.get("luigi.configuration.core")
     parsers = getattr(configuration, "PARSERS", {}).values()
     found = [path for parser in parsers for path in parser._config_paths]
+    ours = sys.modules.get("flow.configuration")
+    found += ours.added() if ours is not None else []
     by_itself = {env.get(PATH_VARIABLE), *standard_paths("cfg"), *standard_paths("toml")}
-    return [os.path.abspath(path) for path in dict.fromkeys(found) if path not in by_itself]
+    here = [os.path.abspath(path) for path in found if path not in by_itself]
+    return list(dict.fromkeys([*handed_on(env), *here]))
+
+
+def handed_on(env: Mapping[str, str]) -> list[str]:
+    """Return the files that the program added which started this process."""
+    return [path for path in env.get(ADDED, "").split(os.pathsep) if path]
 
 
 def inherited() -> dict[str, str]:

@@ -162,3 +162,52 @@ def test_flag_of_luigi_behind_flow_run_is_explained(script: Any, tmp_path: Path)
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
     assert done.returncode == 2
     assert "--local-scheduler is an option of Luigi's command line" in done.stderr
+
+
+#: A published kind of script: it names its settings file, and runs.
+SETTLED = """
+import sys, threading, time
+import flow as luigi
+
+class Greet(luigi.Task):
+    text = luigi.Parameter(default="unset")
+    def output(self):
+        return luigi.LocalTarget("./output/greeting.txt")
+    def run(self):
+        if self.text == "fail":
+            raise ValueError("as asked")
+        with self.output().open("w") as out:
+            out.write(self.text)
+
+if __name__ == "__main__":
+    luigi.configuration.{parser}.add_config_path("./settings.{ending}")
+    {before}
+    luigi.run()
+"""
+#: With a thread, tasks are not forked from the program but import it anew.
+THREAD = "threading.Thread(target=time.sleep, args=(60,), daemon=True).start()"
+
+
+@pytest.mark.parametrize("before", ["pass", THREAD], ids=["forked", "anew"])
+@pytest.mark.parametrize(
+    ("parser", "ending"), [("LuigiConfigParser", "cfg"), ("LuigiTomlParser", "toml")]
+)
+def test_file_that_a_script_adds_counts_for_its_tasks_and_its_exit_code(
+    script: Any,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    parser: str,
+    ending: str,
+    before: str,
+) -> None:
+    text = SETTLED.format(parser=parser, ending=ending, before=before)
+    (tmp_path / "settled.py").write_text(text)
+    quote = '"' if ending == "toml" else ""
+    settings = f"[Greet]\ntext = {quote}Hi!!{quote}\n[retcode]\ntask_failed = 66\n"
+    (tmp_path / f"settings.{ending}").write_text(settings)
+    monkeypatch.setenv("LUIGI_CONFIG_PARSER", ending)
+    done = script("Greet", "--local-scheduler", file="settled.py")
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "output/greeting.txt").read_text() == "Hi!!"
+    (tmp_path / "output/greeting.txt").unlink()
+    assert script("Greet", "--text", "fail", file="settled.py").returncode == 66

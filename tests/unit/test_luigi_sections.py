@@ -86,3 +86,11 @@ def test_impossible_value_names_the_file_and_never_a_password(tmp_path: Path) ->
     with pytest.raises(ConfigError, match=r"\[smtp\] password") as caught:
         read(tmp_path)
     assert "4711" not in str(caught.value)
+
+
+def test_logging_conf_file_is_taken_from_where_the_program_runs(tmp_path: Path) -> None:
+    (tmp_path / "etc").mkdir()
+    (tmp_path / "etc" / "luigi.cfg").write_text("[core]\nlogging_conf_file = logging.ini\n")
+    env = {"LUIGI_CONFIG_PATH": str(tmp_path / "etc" / "luigi.cfg"), "HOME": str(tmp_path)}
+    found = load(env=env, cwd=tmp_path, system=tmp_path / "none")
+    assert found.logs.config == str(tmp_path / "logging.ini")
