@@ -7,6 +7,7 @@ or return 10 MB, the traceback may be a thousand frames deep.
 from __future__ import annotations
 
 import os
+import re
 import sysconfig
 import traceback
 from types import TracebackType
@@ -19,6 +20,8 @@ TRACE_CHARS_MAX: Final = 16_000
 TRACE_FRAMES_MAX: Final = 60
 
 _OURS: Final = frozenset({"flow", "flow_worker", "flow_coordinator"})
+#: Whose classes say nothing that a user could correct.
+_LIBRARIES: Final = _OURS | {"luigi", "gokart", "builtins"}
 #: Shipped with flow, but written as a user would.
 _LIKE_A_USERS: Final = "flow.examples."
 _STDLIB: Final = tuple(
@@ -79,6 +82,44 @@ def own_frame(error: BaseException, package: str = "") -> str:
     return "" if best is None else _cut_end(best[1])
 
 
+def declared(cls: type, name: str) -> str:
+    """Return ``path:line  X.name``: where a class, or the one it has it from, says what that is.
+
+    Empty where that is not known, as for what a library says. Reads source: only for errors.
+    """
+    for base in cls.__mro__:
+        if name in base.__dict__:
+            top = base.__module__.partition(".")[0]
+            if top in _LIBRARIES and not _is_like_a_users(base.__module__):
+                return ""
+            place = _place_of_code(base.__dict__[name]) or _place_in_class(base, name)
+            return _cut_end(f"{place}  {base.__name__}.{name}") if place else ""
+    return ""
+
+
+def _place_of_code(value: object) -> str:
+    """Return where a function, a method of any kind or a property begins."""
+    function = getattr(value, "fget", None) or getattr(value, "__func__", None) or value
+    while hasattr(function, "__wrapped__"):
+        function = function.__wrapped__
+    code = getattr(function, "__code__", None)
+    return f"{code.co_filename}:{code.co_firstlineno}" if code is not None else ""
+
+
+def _place_in_class(cls: type, name: str) -> str:
+    """Return where a class body assigns an attribute, else where the class begins."""
+    import inspect  # only what fails needs it
+
+    try:
+        lines, first = inspect.getsourcelines(cls)
+        path = inspect.getsourcefile(cls)
+    except (OSError, TypeError):  # it was made by type(), or typed
+        return ""
+    assigns = re.compile(rf"\s+{re.escape(name)}\s*(:[^=]+)?=[^=]")
+    at = next((at for at, line in enumerate(lines) if assigns.match(line)), 0)
+    return f"{path}:{max(1, first) + at}"
+
+
 def passed_users_code(error: BaseException) -> bool:
     """Tell whether an exception left a function that is neither flow's nor Python's own."""
     trace = error.__traceback__
@@ -119,13 +160,17 @@ def _kind(trace: TracebackType, package: str) -> int:
     if package and top == package:
         return _USERS
     if top in _OURS:
-        return _USERS if module.startswith(_LIKE_A_USERS) else _FLOWS
+        return _USERS if _is_like_a_users(module) else _FLOWS
     path = trace.tb_frame.f_code.co_filename
     if any(part in path for part in _INSTALLED):
         return _PACKAGES
     if path.startswith((*_STDLIB, "<frozen ")):
         return _PYTHONS
     return _USERS
+
+
+def _is_like_a_users(module: str) -> bool:
+    return module.startswith(_LIKE_A_USERS)
 
 
 def _called(name: str) -> str:

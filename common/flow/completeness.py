@@ -14,7 +14,9 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from flow import blame
 from flow.dialects import dialect_of, key_of
+from flow.errors import UsageError
 from flow.task import Task, flatten, is_external
 
 #: Checks slower than this on average are made in threads.
@@ -38,6 +40,15 @@ Answer = bool | BaseException
 _Keyed = tuple[tuple[Any, ...], Task]
 
 
+class WrongAnswer(UsageError, TypeError):
+    """A ``complete()`` returned neither True nor False."""
+
+    def __init__(self, cls: Any, answer: object) -> None:
+        text = f"{answer!r:.200}, it must return True or False"
+        super().__init__(f"TypeError: complete() returned {text}")
+        self.where = blame.declared(cls, "complete")
+
+
 def ask(task: Task, look: Look | None = None) -> bool:
     """Call ``complete()`` where it can be true. Raises what it raises, TypeError for a non-bool.
 
@@ -54,7 +65,10 @@ def ask(task: Task, look: Look | None = None) -> bool:
     answer = task.complete()
     if answer is True or answer is False:
         return answer
-    return dialect.as_answer(answer)
+    known = dialect.as_answer(answer)
+    if known is None:
+        raise WrongAnswer(cls, answer)
+    return known
 
 
 def _asks_outputs(task: Task) -> bool:

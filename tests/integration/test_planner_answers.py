@@ -325,3 +325,84 @@ def test_planner_bulk_complete_is_one_call_a_family(process: TaskProcess, tmp_pa
     complete = [spec for spec in answer.specs if spec.status is SpecStatus.COMPLETE]
     assert len(complete) == 3
     assert (tmp_path / "bulk").read_text() == "10\n"
+
+
+WRONG = """
+import flow.task as ft
+try:
+    import luigi
+except ImportError:
+    luigi = None
+
+class Says(ft.Task):
+    def complete(self):
+        return None
+
+class High(ft.Task):
+    about = 1
+    priority = "high"
+
+class Below(High):
+    pass
+
+class Less(ft.Task):
+    resources = {"db": -1}
+
+class NoDict(ft.Task):
+    resources = "db"
+
+class Asks(ft.Task):
+    def process_resources(self):
+        return {"db": "many"}
+
+if luigi is not None:
+    class Old(luigi.Task):
+        def complete(self):
+            pass
+
+    class OldHigh(luigi.Task):
+        priority = "high"
+"""
+
+
+@pytest.mark.parametrize(
+    ("family", "line", "part"),
+    [
+        ("Says", "    def complete", "TypeError: complete() returned None, it must return True"),
+        ("High", '    priority = "high"', "priority = 'high'"),
+        ("Below", '    priority = "high"', "priority = 'high'"),
+        (
+            "Less",
+            '    resources = {"db"',
+            "resource db: -1 is not an amount",
+        ),
+        (
+            "NoDict",
+            '    resources = "db"',
+            "resources = 'db' is no dict",
+        ),
+        (
+            "Asks",
+            "    def process_resources",
+            "resource db: 'many' is not an amount",
+        ),
+        ("Old", "        def complete", "TypeError: complete() returned None, it must return True"),
+        (
+            "OldHigh",
+            '        priority = "high"',
+            "priority = 'high'",
+        ),
+    ],
+)
+def test_what_a_class_says_wrongly_is_told_with_its_line(
+    process: TaskProcess, tmp_path: Path, family: str, line: str, part: str
+) -> None:
+    if family.startswith("Old"):
+        pytest.importorskip("luigi")
+    (tmp_path / "wrong.py").write_text(WRONG)
+    numbered = enumerate(WRONG.splitlines(), 1)
+    number = next(number for number, each in numbered if each.startswith(line))
+    (error,) = process.plan([stub("wrong", family)]).errors
+    named = part if "TypeError" in part else f"{family} has a wrong attribute: {part}"
+    assert error.text.startswith(named), error.text
+    assert f"wrong.py:{number}  " in error.text

@@ -3,9 +3,11 @@
 import json
 import sys
 import textwrap
+from pathlib import Path
 
 import pytest
 
+import flow
 from flow import blame
 from flow.blame import bounded_trace, describe, own_frame
 
@@ -196,3 +198,49 @@ def test_chain_of_causes_is_bounded_and_may_be_a_circle():
         below, error = error, ValueError(str(n))
         error.__cause__ = below
     assert len(blame.causes(error)) == blame.CAUSES_MAX
+
+
+class Declares:
+    plain = 1
+    annotated: int = 2
+
+    def method(self):
+        pass
+
+    @property
+    def shown(self):
+        return 1
+
+    @classmethod
+    def made(cls):
+        pass
+
+
+class Inherits(Declares):
+    pass
+
+
+def line_of(text: str) -> int:
+    lines = Path(__file__).read_text().splitlines()
+    return next(number for number, line in enumerate(lines, 1) if line.startswith(text))
+
+
+@pytest.mark.parametrize(
+    ("name", "line"),
+    [
+        ("plain", "    plain = 1"),
+        ("annotated", "    annotated: int"),
+        ("method", "    def method"),
+        ("shown", "    @property"),
+        ("made", "    @classmethod"),
+    ],
+)
+def test_declared_is_the_line_of_the_class_that_says_it(name, line):
+    assert blame.declared(Inherits, name) == f"{__file__}:{line_of(line)}  Declares.{name}"
+
+
+def test_declared_knows_nothing_of_what_a_library_says_or_nobody():
+    made = type("Made", (flow.Task,), {"x": 1})
+    assert blame.declared(flow.Task, "complete") == ""
+    assert blame.declared(Inherits, "nothing") == ""
+    assert blame.declared(made, "x") == ""

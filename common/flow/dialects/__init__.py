@@ -155,11 +155,9 @@ class Dialect:
 
     # ------------------------------------------------------------------ judging
 
-    def as_answer(self, value: Any) -> bool:
-        """Return what ``complete()`` returned as a bool. Raises ``TypeError`` for another type."""
-        if value is True or value is False:
-            return bool(value)
-        raise TypeError(f"complete() returned {value!r:.200}, it must return True or False")
+    def as_answer(self, value: Any) -> bool | None:
+        """Return what ``complete()`` returned as a bool; None: it means neither."""
+        return bool(value) if value is True or value is False else None
 
     def answers_in_bulk(self, cls: Any) -> bool:
         """Tell whether ``bulk_complete`` of this class answers more than it asks."""

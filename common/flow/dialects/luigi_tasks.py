@@ -275,11 +275,9 @@ class LuigiDialect(Dialect):
 
     # ------------------------------------------------------------------ judging
 
-    def as_answer(self, value: Any) -> bool:
+    def as_answer(self, value: Any) -> bool | None:
         """Take what equals True or False, as luigi does: 1, ``numpy.bool_``."""
-        if value in (True, False):
-            return bool(value)
-        return super().as_answer(value)
+        return bool(value) if value in (True, False) else None
 
     def answers_in_bulk(self, cls: Any) -> bool:
         # luigi itself calls it only for one varying parameter; what is written for that may take

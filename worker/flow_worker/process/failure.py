@@ -20,7 +20,11 @@ class Terminated(BaseException):
 
 
 class Complaint(Exception):
-    """A sentence of ours about a task; it needs neither a place nor a trace."""
+    """A sentence of ours about a task; it needs no trace, and no place but where it is declared."""
+
+    def __init__(self, text: str, where: str = "") -> None:
+        super().__init__(text)
+        self.where = where
 
 
 class Failure(msgspec.Struct, frozen=True):

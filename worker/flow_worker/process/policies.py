@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import math
 import numbers
+from collections.abc import Mapping
 from typing import Any
 
 import msgspec
 
+from flow import blame
 from flow.artifacts.marks import has_temporary
 from flow.dialects import dialect_of
 from flow.errors import UsageError
@@ -33,13 +35,16 @@ class Policies:
         Raises:
             Complaint: An attribute of the task is impossible; and what its properties raise.
         """
-        resources = task.process_resources()
+        cls = type(task)
+        resources = task.process_resources() or {}
+        if not isinstance(resources, Mapping):
+            raise _wrong(task, "resources", f"resources = {resources!r:.100} is no dict")
         batched = self._batched(task)
         temporary = self._makes_temporary(task)
-        task = dialect_of(type(task)).policy(task)
+        own, task = task, dialect_of(cls).policy(task)
         key = (
             task.priority,
-            tuple(resources.items()) if resources else (),
+            tuple(resources.items()),
             task.retry_count,
             task.retry_delay,
             task.disable_window,
@@ -55,10 +60,10 @@ class Policies:
         try:
             number = self._numbers.get(key)
         except TypeError:  # one of them is a list, say, and that is wrong
-            _checked_policy(task, resources or {}, batched, temporary)
+            _checked_policy(own, task, resources, batched, temporary)
             raise
         if number is None:
-            policy = _checked_policy(task, resources or {}, batched, temporary)
+            policy = _checked_policy(own, task, resources, batched, temporary)
             number = self._numbers[key] = len(self._numbers)
             return number, policy
         return number, None
@@ -99,13 +104,13 @@ def _own_completeness(cls: type) -> bool:
 
 
 def _checked_policy(
-    task: Task, resources: Any, batched: tuple[str, ...], temporary: bool
+    own: Task, task: Task, resources: Any, batched: tuple[str, ...], temporary: bool
 ) -> Policy:
+    """Make the policy of a task from ``task``, as its dialect reads it. Raises ``Complaint``."""
     try:
         demand = parse_demand(resources)
-    except (UsageError, AttributeError) as e:
-        wrong = e if isinstance(e, UsageError) else f"resources = {resources!r:.100} is no dict"
-        raise Complaint(f"{task.task_family}: {wrong}") from e
+    except UsageError as e:
+        raise _wrong(own, "resources", str(e)) from e
     values = {
         "priority": _number(task.priority),
         "resources": demand,
@@ -117,20 +122,31 @@ def _checked_policy(
         "on_lost": task.on_lost,
         "accepts_messages": bool(task.accepts_messages),
         "batched": list(batched),
-        "max_batch_size": _batch_max(task) if batched else 0,
+        "max_batch_size": _batch_max(own, task) if batched else 0,
         "owners": [one for one in task.owner_list() if one] if task.owner_email else [],
         "temporary": temporary,
     }
     try:
         policy = msgspec.convert(list(values.values()), Policy)
     except msgspec.ValidationError as e:
-        raise Complaint(f"{task.task_family} has a wrong attribute: {_named(e, values)}") from e
-    numbers = (each for each in values.values() if isinstance(each, float))
-    if any(map(math.isnan, numbers)):
-        raise Complaint(f"{task.task_family} has a wrong attribute: nan is no number")
+        raise _wrong(own, *_named(e, values)) from e
+    for name, value in values.items():
+        if isinstance(value, float) and math.isnan(value):
+            raise _wrong(own, name, f"{name} = nan: nan is no number")
     if policy.on_lost not in ("retry", "hold"):
-        raise Complaint(f'on_lost must be "retry" or "hold", it is {policy.on_lost!r:.100}')
+        text = f'on_lost must be "retry" or "hold", it is {policy.on_lost!r:.100}'
+        raise _wrong(own, "on_lost", text)
     return policy
+
+
+def _wrong(task: Task, name: str, text: str) -> Complaint:
+    """Make the error about an attribute of a task, with the line that declares it."""
+    cls: Any = type(task)
+    base: Any = dialect_of(cls).task
+    if name == "resources" and cls.process_resources is not base.process_resources:
+        name = "process_resources"
+    where = blame.declared(cls, name) or blame.declared(cls, "__init__")
+    return Complaint(f"{task.task_family} has a wrong attribute: {text}", where)
 
 
 def _number(value: Any) -> Any:
@@ -142,7 +158,7 @@ def _number(value: Any) -> Any:
     return float(value) if isinstance(value, numbers.Real) else value
 
 
-def _batch_max(task: Task) -> Any:
+def _batch_max(own: Task, task: Task) -> Any:
     """Return how many may run as one, 0 for no limit. Luigi's default is infinity, a float."""
     most = task.max_batch_size
     if most is None or most == math.inf:
@@ -150,17 +166,16 @@ def _batch_max(task: Task) -> Any:
     if isinstance(most, float) and most.is_integer():
         most = int(most)
     if not isinstance(most, int) or most < 1:
-        raise Complaint(
-            f"{task.task_family}: max_batch_size = {most!r:.100} is no whole number above 0"
-        )
+        text = f"max_batch_size = {most!r:.100} is no whole number above 0"
+        raise _wrong(own, "max_batch_size", text)
     return most
 
 
-def _named(error: msgspec.ValidationError, values: dict[str, Any]) -> str:
-    """Say which attribute a validation error is about: it knows only its position."""
+def _named(error: msgspec.ValidationError, values: dict[str, Any]) -> tuple[str, str]:
+    """Say which attribute a validation error is about, and what: it knows only its position."""
     what, _, place = str(error).partition(" - at `$[")
     number = place.partition("]")[0]
     if not number.isdecimal():
-        return what
+        return "", what
     name, value = list(values.items())[int(number)]
-    return f"{name} = {value!r:.100}: {what}"
+    return name, f"{name} = {value!r:.100}: {what}"
