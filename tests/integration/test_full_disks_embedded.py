@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -32,12 +33,16 @@ class Fan(flow.WrapperTask):
 
 
 def run(
-    place: Path, temporary: Path, *words: str, python: str = "-m flow run"
+    place: Path,
+    temporary: Path,
+    *words: str,
+    python: str = "-m flow run",
+    before: Sequence[str] = (),
 ) -> subprocess.CompletedProcess[str]:
     (place / "many.py").write_text(MODULE)
     env = {name: text for name, text in os.environ.items() if not name.startswith("FLOW_")}
     return subprocess.run(
-        [sys.executable, *python.split(), *words],
+        [*before, sys.executable, *python.split(), *words],
         cwd=place,
         env={**env, "TMPDIR": str(temporary), "XDG_RUNTIME_DIR": ""},
         capture_output=True,

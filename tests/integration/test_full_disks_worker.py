@@ -1,4 +1,4 @@
-"""A worker whose disk of logs is full, read-only or refused: tasks go on, or it says why not."""
+"""A worker whose disk of logs is full, read-only or refused, or that may open too few files."""
 
 from __future__ import annotations
 
@@ -50,3 +50,21 @@ def test_embedded_run_with_full_logs_and_room_for_its_state_ends_well(tmp_path: 
     assert done.returncode == 0, done.stderr[-3000:]
     assert "1501 ran successfully" in done.stdout
     assert f"No room in {disk}" in done.stderr
+
+
+@pytest.mark.parametrize("hard", [False, True])
+def test_worker_with_too_few_descriptors_for_its_slots_has_more_or_says_so(
+    tmp_path: Path, hard: bool
+) -> None:
+    """What is only the soft limit is raised, for the agent alone."""
+    limit = ["bash", "-c", f'ulimit {"-n" if hard else "-Sn"} 40; exec "$0" "$@"']
+    words = ["many", "Fan", "--count", "60", "--workers", "32", "--quiet"]
+    from tests.integration.test_full_disks_embedded import run
+
+    done = run(tmp_path, tmp_path, *words, before=limit)
+    if hard:
+        assert done.returncode == 78
+        assert "32 tasks at a time need 58 open files, and 40 are allowed" in done.stderr
+        assert "ulimit -n 58" in done.stderr and "--workers" in done.stderr
+    else:
+        assert done.returncode == 0, done.stderr

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import os
+import resource
 import socket
 import sys
 from pathlib import Path
@@ -12,7 +13,7 @@ from typing import TYPE_CHECKING
 import click
 
 from flow.cli.errors import guarded, report
-from flow.errors import ExitCode, FlowError, UsageError
+from flow.errors import ConfigError, ExitCode, FlowError, UsageError
 from flow.stdio import make_writable
 
 if TYPE_CHECKING:
@@ -25,6 +26,8 @@ PLANNERS_DEFAULT_MAX = 2
 TEMPLATES_MEMORY_SHARE = 0.25
 #: More is a typing error: every slot is a process.
 SLOTS_MAX = 10_000
+#: Open files of the agent besides a socket for each task process: libzmq's, and templates'.
+DESCRIPTORS_OWN = 24
 GRACE_UNITS_S = {"s": 1.0, "m": 60.0, "h": 3600.0}
 
 
@@ -124,7 +127,17 @@ def _supervise(agent: AgentSettings, parent_fd: int, template: tuple[int, ...]) 
     from flow_worker.process import supervisor
     from flow_worker.process.nursery import Nursery
 
+    wanted = agent.slots + agent.planners + DESCRIPTORS_OWN
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if hard != resource.RLIM_INFINITY and wanted > hard:
+        raise ConfigError(
+            f"{agent.slots} tasks at a time need {wanted} open files, and {hard} are allowed",
+            hint=f"ulimit -n {wanted}, or fewer --slots (of flow run: --workers)",
+        )
+
     def run_agent(nursery: Nursery, predecessors: list[WorkerUid]) -> int:
+        if soft != resource.RLIM_INFINITY and wanted > soft:  # tasks keep the limit that they had
+            resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
         # Imported here: libzmq must never be in the process that forks.
         from flow_worker.shell import loop
 
