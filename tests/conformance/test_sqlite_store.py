@@ -21,6 +21,7 @@ from flow_coordinator.store.base import Batch
 from flow_coordinator.store.check import CHECK_S_MAX, inspect
 from flow_coordinator.store.faults import translated
 from flow_coordinator.store.sqlite import EPOCH_NAME, STATE_NAME, open_store
+from tests.support import disks
 from tests.support.rows import progress_row, run_row, task_row
 
 #: Opens the store named in argv, and commits one more task at a time, saying so after each.
@@ -437,6 +438,34 @@ def test_write_error_is_a_full_disk_only_where_no_file_can_grow(
     found = translated(error, tmp_path / "state.db")
     assert isinstance(found, StoreFull) is (number != errno.EIO)
     assert str(tmp_path) in str(found)
+
+
+def test_open_where_no_further_file_can_be_made_is_no_damage(tmp_path: Path) -> None:
+    """The index of a log that a kill left behind is made anew, by readers too."""
+    with disks.small_disk(tmp_path / "small", "nr_inodes=12") as small:
+        writer = subprocess.Popen(
+            [sys.executable, "-c", WRITER, str(small), "3"],
+            cwd=REPOSITORY,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        assert writer.stdout is not None
+        while writer.stdout.readline() != "waiting\n":
+            pass
+        writer.kill()
+        writer.communicate()
+        (small / "state.db-shm").unlink()
+        with pytest.raises(OSError, match="No space"):
+            for n in range(100):
+                (small / str(n)).touch()
+        with pytest.raises(StoreFull):
+            open_store(small)
+        for n in range(3):
+            (small / str(n)).unlink()
+        store = open_store(small)
+        assert len(store.load().tasks) == 3
+        store.close()
 
 
 @pytest.mark.parametrize("how", ["removed", "replaced"])
