@@ -18,7 +18,7 @@ from tests.pipelines.ways import (
 )
 from tests.support.cluster import Cluster
 
-pytestmark = pytest.mark.pipelines
+pytestmark = [pytest.mark.pipelines, pytest.mark.timeout(300)]
 
 
 @pytest.fixture(scope="module")

@@ -10,7 +10,7 @@ import pytest
 from tests.pipelines.known import REASONS, SUITES
 from tests.pipelines.suites import Suite, run
 
-pytestmark = pytest.mark.pipelines
+pytestmark = [pytest.mark.pipelines, pytest.mark.timeout(300)]
 
 
 @pytest.mark.parametrize("suite", SUITES, ids=lambda suite: suite.name)
