@@ -54,6 +54,15 @@ def ask(task: Task, look: Look | None = None) -> bool:
 
     ``look`` is shown the outputs, where these are what is asked.
     """
+    try:
+        return _ask_once(task, look)
+    except Exception as error:  # user code
+        if not dialect_of(type(task)).ask_again(error):
+            raise
+    return _ask_once(task, look)
+
+
+def _ask_once(task: Task, look: Look | None) -> bool:
     cls: Any = type(task)
     dialect = dialect_of(cls)
     if _asks_outputs(task):

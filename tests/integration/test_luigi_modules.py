@@ -264,6 +264,65 @@ def test_tasks_of_a_shell_run_in_forks_of_it_or_in_it(how: str, seen: str, place
 # ------------------------------------------------------------------------------------ a cluster
 
 
+#: A target as those of luigi.contrib: what marks the load is created at its first use.
+MARKED = """
+import contextlib, os, sqlite3, time
+import luigi
+
+def meet(name):
+    "Wait until both loads are here."
+    open(f"here-{name}", "w").close()
+    until = time.monotonic() + 30
+    while not all(os.path.exists(f"here-{each}") for each in "ab") and time.monotonic() < until:
+        time.sleep(0.005)
+
+class Marked(luigi.Target):
+    def __init__(self, name):
+        self.name = name
+
+    def ask(self, text, *values):
+        with contextlib.closing(sqlite3.connect("marks", timeout=60)) as connection, connection:
+            return connection.execute(text, values).fetchall()
+
+    def has_table(self):
+        return bool(self.ask("select 1 from sqlite_master where name = 'table_updates'"))
+
+    def create_marker_table(self):
+        if not self.has_table():
+            meet(self.name)
+            self.ask("create table table_updates (update_id text)")
+
+    def exists(self):
+        wanted = "select 1 from table_updates where update_id = ?"
+        return self.has_table() and bool(self.ask(wanted, self.name))
+
+    def touch(self):
+        self.create_marker_table()
+        self.ask("insert into table_updates values (?)", self.name)
+
+class Load(luigi.Task):
+    name = luigi.Parameter()
+
+    def output(self):
+        return Marked(self.name)
+
+    def run(self):
+        open(f"runs-{self.name}", "a").write("x")
+        self.output().touch()
+
+class Loads(luigi.WrapperTask):
+    def requires(self):
+        return [Load(name="a"), Load(name="b")]
+"""
+
+
+def test_first_loads_that_create_one_table_of_markers_both_succeed(place: Path) -> None:
+    (place / "marked.py").write_text(MARKED)
+    said = flow_run(place, "--workers", "2", "marked", "Loads")
+    assert "* 3 ran successfully" in said
+    assert [(place / f"runs-{name}").read_text() for name in "ab"] == ["x", "x"]
+
+
 @pytest.fixture(scope="module")
 def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
     with Cluster(tmp_path_factory.mktemp("luigi") / "c", "luigi_pipeline") as cluster:

@@ -58,6 +58,7 @@ BROAD_HANDLERS = {
     "flow.execution": "run() is user code; the error is handed to the calling thread",
     "flow.exploring": "requires() and output() are user code",
     "flow.observing": "parameters and constructors are user code",
+    "flow.dialects.luigi_markers": "drivers of databases raise what they like",
     "flow.dialects.luigi_tasks": "parse(), normalize() and serialize() may be a user's",
     "flow.parameters.errors": "repr() of a user's object",
     "flow.parameters.signature": "parse(), normalize() and serialize() may be a user's",

@@ -9,7 +9,7 @@ from collections import Counter
 import pytest
 
 import flow
-from flow.completeness import Checker
+from flow.completeness import Checker, ask
 
 ASKED: Counter[tuple[str, bool]] = Counter()
 
@@ -69,3 +69,35 @@ def test_check_that_raises_in_a_thread_is_asked_again_where_it_was_called() -> N
 def test_check_that_raises_everywhere_tells_what_it_raised() -> None:
     answers = Checker().level([Broken(n=n) for n in range(30)])
     assert {repr(one) for one in answers} == {"ValueError('no table')"}
+
+
+@pytest.mark.parametrize("method", ["create_marker_table", "connect"])
+def test_check_that_lost_the_creation_of_its_markers_is_asked_once_more(method: str) -> None:
+    luigi = pytest.importorskip("luigi")
+    asked = []
+
+    class Marked(luigi.Target):  # type: ignore[misc]
+        def exists(self) -> bool:
+            getattr(self, method)()
+            return True
+
+        def create_marker_table(self) -> None:
+            asked.append(method)
+            if len(asked) == 1:
+                raise RuntimeError("another process was first")
+
+        def connect(self) -> None:
+            asked.append(method)
+            raise RuntimeError("no such host")
+
+    class Load(luigi.Task):  # type: ignore[misc]
+        def output(self) -> Marked:
+            return Marked()
+
+    if method == "connect":
+        with pytest.raises(RuntimeError, match="no such host"):
+            ask(Load())
+        assert len(asked) == 1
+    else:
+        assert ask(Load())
+        assert len(asked) == 2

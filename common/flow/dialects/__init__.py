@@ -185,6 +185,13 @@ class Dialect:
     def enter(self, task: Any) -> None:
         """Be told that an attempt of this task begins here."""
 
+    def prepare(self, task: Any) -> None:
+        """Be told that its ``run()`` is about to be called."""
+
+    def ask_again(self, error: Exception) -> bool:
+        """Tell whether ``complete()`` raised what it does not raise when it is asked once more."""
+        return False
+
     def process_context(self) -> str:
         """Return the dotted name of the context of every ``run()`` in the library's settings."""
         return ""

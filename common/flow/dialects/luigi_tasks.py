@@ -17,7 +17,7 @@ import luigi.task
 import luigi.task_register
 
 from flow import origins, places, registry
-from flow.dialects import Dialect, gokart_tasks
+from flow.dialects import Dialect, gokart_tasks, luigi_markers
 from flow.dialects.luigi_policy import WORKER_MARK, Policy, as_bool, configured, set_up_logging
 from flow.errors import FlowError
 from flow.luigi_sections import ADDED
@@ -307,6 +307,12 @@ class LuigiDialect(Dialect):
             set_up_logging()
             self._ready = True
         gokart_tasks.settle(task)
+
+    def prepare(self, task: Any) -> None:
+        luigi_markers.create(task)
+
+    def ask_again(self, error: Exception) -> bool:
+        return luigi_markers.was_creating(error)
 
     def process_context(self) -> str:
         return configured("worker", "task_process_context", str) or ""

@@ -188,6 +188,7 @@ class Attempt:
             raise Complaint("it is external and its output does not exist")
         if not plain and cls.requires is not base.requires:
             task.deps()  # what requires() keeps on the instance is for run()
+        self._dialect.prepare(task)
         task.trigger_event(Event.START, task)
         bind(task, self.voice)
         return self._stretch(self._call)
