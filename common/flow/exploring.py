@@ -14,6 +14,7 @@ from flow import blame
 from flow.completeness import Answer, Checker, is_plain_wrapper
 from flow.dialects import is_task, key_of
 from flow.task import flatten, is_external
+from flow.visible import escaped
 
 COMPLETE: Final = "COMPLETE"
 PENDING: Final = "PENDING"
@@ -51,7 +52,7 @@ class Node:
     def label(self) -> str:
         """The task as people write it."""
         inside = ", ".join(f"{name}={value}" for name, value in self.params.items())
-        return f"{self.family}({inside})"
+        return escaped(f"{self.family}({inside})")
 
 
 @dataclass(slots=True)

@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from flow.ranges import show_values
+from flow.visible import escaped
 
 if TYPE_CHECKING:
     from flow.messages.client import Category, Example, RunSummary
@@ -128,13 +129,6 @@ def render(summary: RunSummary, *, full: bool = False) -> str:
     if summary.causes:
         lines += ["", *_causes(summary.causes, LINES_MAX if not full else len(summary.causes))]
     return "\n".join(map(escaped, [*lines, "", one_line(summary), RULE]))
-
-
-def escaped(line: str) -> str:
-    """Spell what is no text (escapes of terminals, line breaks) as Python does."""
-    if line.isprintable():
-        return line
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in line)
 
 
 def duration(seconds: float) -> str:

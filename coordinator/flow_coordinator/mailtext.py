@@ -8,6 +8,7 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 from flow.mail import new_message
+from flow.visible import printable
 
 if TYPE_CHECKING:
     from email.message import EmailMessage
@@ -34,7 +35,7 @@ def compose(bundle: Bundle, email: EmailSettings, *, hints: bool) -> EmailMessag
     Raises:
         flow.mail.Refused: The recipient is no address.
     """
-    text, subtype = "\n".join(_lines(bundle, email, hints)), "plain"
+    text, subtype = printable("\n".join(_lines(bundle, email, hints))), "plain"
     if email.format == "html":
         head = html.escape(_headline(bundle))
         text = f"<html><body><h2>{head}</h2><pre>{html.escape(text)}</pre></body></html>"

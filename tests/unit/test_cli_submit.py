@@ -97,7 +97,7 @@ def test_submit_failure_is_told_with_its_output(
         "✗ Load(region=EU)  failed on node-3 after 0:12, attempt 1 of 3, again in 0:30",
         "    ValueError: boom     m.py:8  run()",
         "    | reading",
-        "    | parsing\ufffd[31m",
+        r"    | parsing\x1b[31m",
         "    flow why 'Load_EU_0123456789'",
     ]
     assert "Again:  flow retry r-1" in out

@@ -44,7 +44,8 @@ def connected(coordinator: str | None) -> Iterator[Client]:
 
 def show_changed(changed: Any, *, as_json: bool) -> None:
     """Print what a command changed."""
-    from flow.cli.output import print_json, printable
+    from flow.cli.output import print_json
+    from flow.visible import printable
 
     if as_json:
         print_json(changed)

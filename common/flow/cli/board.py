@@ -5,9 +5,9 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING
 
-from flow.cli.output import printable
 from flow.errors import ExitCode
 from flow.summary import duration
+from flow.visible import printable
 
 if TYPE_CHECKING:
     from flow.messages.client import Failure, Printed, RunUpdate

@@ -118,7 +118,8 @@ def _flow_class(cls: Any) -> type[Task]:
 
 
 def _show(plan: Plan, line: TaskLine) -> None:
-    from flow.cli.output import printable, say
+    from flow.cli.output import say
+    from flow.visible import printable
 
     if not plan.removals:
         say(f"Nothing to remove of {line.family}.")
@@ -163,7 +164,8 @@ def _remove(plan: Plan) -> tuple[list[str], list[str]]:
 
 
 def _report(plan: Plan, removed: list[str], failed: list[str], *, as_json: bool) -> int:
-    from flow.cli.output import print_json, printable, say
+    from flow.cli.output import print_json, say
+    from flow.visible import printable
 
     if as_json:
         found = [{"task": each.task, "path": each.path} for each in plan.removals]

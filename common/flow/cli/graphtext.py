@@ -11,8 +11,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from flow.cli.output import printable
 from flow.exploring import STATES, Graph, outputs_of
+from flow.visible import printable
 
 #: A tree this deep is cut unless a depth was asked for: its lines would be indentation only.
 TREE_DEPTH_MAX: Final = 60

@@ -6,7 +6,7 @@ import os
 import sys
 from typing import Any
 
-from flow.cli.output import printable
+from flow.visible import printable
 
 _INDENT = "    "
 

@@ -6,6 +6,8 @@ import sys
 from collections.abc import Iterable, Sequence
 from typing import Any
 
+from flow.visible import printable
+
 #: Wider cells are cut, so that a long parameter does not push the rest off the screen.
 CELL_CHARS_MAX = 60
 
@@ -42,11 +44,6 @@ def print_table(
         print(line.rstrip())
         for each in below[at] if 0 <= at < len(below) else ():
             print(printable(f"  ! {each}").replace("\n", " "))
-
-
-def printable(text: str) -> str:
-    """Keep what a terminal can show: text of tasks must not move the cursor or ring a bell."""
-    return "".join(c if c.isprintable() or c in "\n\t" else "�" for c in text)
 
 
 def say(text: str) -> None:

@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from flow.cli.board import FAILED, RETRYING, RUNNING, SKIPPED
 from flow.cli.graphtext import TREE_DEPTH_MAX, Box, dot, mermaid, tree
-from flow.cli.output import plain, printable, say
+from flow.cli.output import plain, say
 from flow.summary import duration
+from flow.visible import printable
 
 if TYPE_CHECKING:
     from flow.messages.client import Graph, GraphNode

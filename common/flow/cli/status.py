@@ -70,8 +70,8 @@ def _find(client: Client, piece: str) -> RunShown | WhyAnswer:
 
 def _show_task(answer: WhyAnswer) -> None:
     """Print one task: where it is and what it says; not what led to that (``flow why``)."""
-    from flow.cli.output import printable
     from flow.summary import duration
+    from flow.visible import printable
 
     lines = [f"{answer.task}   {answer.state.upper()} for {duration(answer.since_s)}"]
     if answer.progress >= 0:

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 import msgspec
 
 from flow.ids import Token
+from flow.visible import escaped
 from flow.wirenames import BARE, TAKEN, TYPED
 
 #: Of packed code; ``flow.shipping`` makes none that is larger.
@@ -111,6 +112,16 @@ def display(family: str, params: bytes, characters_max: int = 200) -> str:
         inner = "?"
     text = f"{family}({inner})"
     return text if len(text) <= characters_max else text[: characters_max - 2] + "…)"
+
+
+def shown(family: str, params: bytes) -> str:
+    """Spell a task for a line of text: ``display``, with control characters escaped."""
+    return escaped(display(family, params))
+
+
+def shown_with(family: str, named: Mapping[str, str]) -> str:
+    """Spell a task whose parameters are at hand, as ``shown`` does if they are short."""
+    return escaped(f"{family}({', '.join(f'{name}={value}' for name, value in named.items())})")
 
 
 class Policy(Value, frozen=True):

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 from flow.messages.client import Failure
-from flow.messages.shared import display
+from flow.messages.shared import display, shown_with
 from flow_coordinator.core import summaries, twins
 from flow_coordinator.core.records import RunRecord, TaskRecord
 from flow_coordinator.core.state import State
@@ -179,8 +179,7 @@ def _told(run: RunRecord, each_max: int = ENDED_TASKS_MAX) -> Iterator[tuple[str
     for category in run.summary.categories if run.summary is not None else ():
         for example in category.examples:
             for params in example.params[:each_max]:
-                inner = ", ".join(f"{name}={value}" for name, value in params.items())
-                yield example.family, category.name, f"{example.family}({inner})"
+                yield example.family, category.name, shown_with(example.family, params)
 
 
 def _similarity(one: str, other: str) -> float:

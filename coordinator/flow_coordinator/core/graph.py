@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from flow.messages.client import RootTask
-from flow.messages.shared import Stub, display, pack_params
+from flow.messages.shared import Stub, pack_params, shown
 from flow.states import SATISFIED, TERMINAL, RunState, TaskState
 from flow_coordinator.core import batching, programs, tally, twins
 from flow_coordinator.core.ready import UNMET, GroupKey
@@ -95,7 +95,7 @@ def root_stubs(run: RunRecord, first: int, count_max: int, bytes_max: int) -> li
 
 def root_name(root: RootTask) -> str:
     """Name a root for people."""
-    return display(root.family, pack_params(root.params))
+    return shown(root.family, pack_params(root.params))
 
 
 def start_over(s: State, task: TaskRecord) -> None:

@@ -12,7 +12,7 @@ import msgspec
 
 from flow.ids import Session, Token, WorkerUid
 from flow.messages.client import Failure, Printed, RootTask, RunSummary, SubmitOptions
-from flow.messages.shared import Policy, ProgramSeen, Stub, display
+from flow.messages.shared import Policy, ProgramSeen, Stub, shown
 from flow.messages.speech import Words
 from flow.messages.worker import Join
 from flow.states import HELD, RunState, TaskState
@@ -244,7 +244,7 @@ class TaskRecord:
     @property
     def name(self) -> str:
         """``Family(param=value)`` for people. Cost: decodes the parameters."""
-        return display(self.family.family, self.params)
+        return shown(self.family.family, self.params)
 
 
 class Watcher:
