@@ -31,6 +31,7 @@ NOTHING: Any = None
 #: Instances of one range that are required at the same time.
 TASK_LIMIT: Final = 50
 _HERE: Final = "flow.patterns."
+_MINUTE: Final = "%Y-%m-%d %H:%M"
 _NAIVE: Final = tuple(vars(cls)["bulk_complete"].__func__ for cls in (Task, MixinNaiveBulkComplete))
 
 
@@ -133,6 +134,8 @@ class RangeBase(WrapperTask):
     def _missing_tasks(self) -> list[Task]:
         start, stop = self._window()
         moments = self.finite_datetimes(start, stop) if start <= stop else []
+        if not moments:
+            logger.warning("%s: %s", self.task_family, self._why_empty(start, stop))
         missing = sorted(self._find_missing(moments)) if moments else []
         logger.debug("%s: %d of %d are missing", self.of.task_family, len(missing), len(moments))
         self._emit_metrics(missing, start, stop)
@@ -173,6 +176,24 @@ class RangeBase(WrapperTask):
         if self.stop is not None:
             stop = min(self.parameter_to_datetime(self.stop), stop)
         return start, stop
+
+    def _why_empty(self, start: datetime, stop: datetime) -> str:
+        """Say why nothing is in range, and what to give to have something there."""
+        nothing = f"nothing of {self.of.task_family} is in range"
+        # Where the limits decide, and not what was given.
+        back = self.start is None or self.parameter_to_datetime(self.start) < start
+        forward = self.stop is None or self.parameter_to_datetime(self.stop) > stop
+        if back and (start >= stop or not forward):
+            return f"{nothing}: {self._limit('back')} leaves out all before {start:{_MINUTE}}"
+        if forward:
+            return f"{nothing}: {self._limit('forward')} leaves out all from {stop:{_MINUTE}} on"
+        return f"{nothing}: it begins at {start:{_MINUTE}} and ends before {stop:{_MINUTE}}"
+
+    def _limit(self, direction: str) -> str:
+        """Name the parameter that limits the range in a direction, as it can be given."""
+        names = [name for name, _ in self.get_params() if name.endswith(f"_{direction}")]
+        limits = ", ".join(f"--{name.replace('_', '-')} {getattr(self, name)}" for name in names)
+        return limits or f"its limit {direction}"
 
     def _emit_metrics(
         self, missing: Sequence[datetime], finite_start: datetime, finite_stop: datetime
