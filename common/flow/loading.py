@@ -188,8 +188,8 @@ def load_task_class(module: str, family: str) -> Any:
     return cls
 
 
-def load_task(module: str, family: str, str_params: Mapping[str, str]) -> Any:
-    """Make a task from what a message or a command line says.
+def load_task(module: str, family: str, str_params: Mapping[str, Any]) -> Any:
+    """Make a task from what a message or a command line says: texts, and tasks made already.
 
     Raises:
         ImportFailed, UnknownTask, AmbiguousTask: As ``load_task_class``.

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 from flow.ranges import show_values
 from flow.visible import escaped
+from flow.wirenames import brief
 
 if TYPE_CHECKING:
     from flow.messages.client import Category, Example, RunSummary
@@ -180,7 +181,7 @@ def tasks(example: Example) -> str:
             return pair
     parts = []
     for name in shown[0]:
-        values = list(dict.fromkeys(each.get(name, "") for each in shown))
+        values = list(dict.fromkeys(brief(each.get(name, "")) for each in shown))
         parts.append(f"{name}={show_values(values, whole=whole)}")
     inside = ", ".join(parts)
     return f"{family}({inside if len(inside) <= PARAMS_CHARS_MAX else '...'})"
@@ -188,7 +189,7 @@ def tasks(example: Example) -> str:
 
 def one_task(family: str, params: dict[str, str]) -> str:
     """Name one task with its parameters."""
-    inside = ", ".join(f"{name}={show_values([value])}" for name, value in params.items())
+    inside = ", ".join(f"{name}={show_values([brief(value)])}" for name, value in params.items())
     return f"{family}({inside if len(inside) <= PARAMS_CHARS_MAX else '...'})"
 
 

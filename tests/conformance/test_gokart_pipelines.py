@@ -169,3 +169,51 @@ def test_rerun_runs_again_in_processes_that_ran_it_before(tmp_path: Path) -> Non
         cluster.submit("Strict", "--strict-check")
         (made,) = cluster.root.glob("resources/flowtasks/Strict_*.pkl")
         assert notes.read_text().endswith("raw 7\n") and made.exists()
+
+
+DIAMONDS = """
+import gokart, luigi
+
+class Data(gokart.TaskOnKart):
+    def run(self):
+        self.dump([1])
+
+class Step(gokart.TaskOnKart):
+    source = gokart.TaskInstanceParameter()
+    n = luigi.IntParameter()
+    def requires(self):
+        return self.source
+    def run(self):
+        self.dump(self.load())
+
+class Join(gokart.TaskOnKart):
+    parts = gokart.ListTaskInstanceParameter()
+    right = gokart.TaskInstanceParameter()
+    n = luigi.IntParameter()
+    def requires(self):
+        return dict(left=self.parts[0], right=self.right)
+    def run(self):
+        self.dump(self.load("left") + self.load("right"))
+
+class Diamonds(gokart.TaskOnKart):
+    depth = luigi.IntParameter()
+    def requires(self):
+        task = Data(workspace_directory="./elsewhere")
+        for n in range(self.depth):
+            task = Join(parts=[task], right=Step(source=task, n=n), n=n)
+        return task
+    def run(self):
+        self.dump(len(self.load()))
+"""
+
+
+def test_tasks_that_hold_tasks_twice_at_each_step_run_as_with_gokart(tmp_path: Path) -> None:
+    theirs, ours = prepare(tmp_path / "gokart"), prepare(tmp_path / "flow")
+    for place in (theirs, ours):
+        (place / "pipeline.py").write_text(DIAMONDS)
+    python(theirs, "-c", BY_GOKART, "Diamonds", "--depth=3")
+    python(ours, "-m", "flow", "run", "pipeline", "Diamonds", "--depth=3")
+    assert files(ours) == files(theirs)
+    python(ours, "-m", "flow", "run", "pipeline", "Diamonds", "--depth=10", "--quiet")
+    assert len(list(ours.glob("configured/pipeline/Join_*.pkl"))) == 10
+    assert len(list(ours.glob("elsewhere/pipeline/Data_*.pkl"))) == 1

@@ -18,6 +18,8 @@ from flow.parameters import errors
 from flow.parameters.base import NO_VALUE
 from flow.parameters.defaults import given, resolve_default
 from flow.parameters.scalar import BoolParameter
+from flow.parameters.task import TaskInstanceParameter
+from flow.parts import Parts
 from flow.task import MixinNaiveBulkComplete, Task, WrapperTask
 from flow.wirenames import BARE, TAKEN
 
@@ -122,6 +124,18 @@ class Dialect:
     def make(self, cls: Any, named: Mapping[str, Any]) -> Any:
         """Make a task from strings; a list of strings is joined by the ``batch_method``."""
         return cls.from_str_params(named)
+
+    def parts(self, task: Any) -> Parts:
+        """Return ``strings``, with tasks in place of the texts that would hold those of others."""
+        signature = type(task)._flow_signature
+        texts, held = {}, {}
+        for name, index in signature.sent:
+            value = task._flow_values[index]
+            if value is not None and type(signature.params[index][1]) is TaskInstanceParameter:
+                held[name] = [value]
+            else:
+                texts[name] = task._flow_texts[index]
+        return Parts(texts, held)
 
     def strings(self, task: Any) -> dict[str, str]:
         """Return the parameters from which another process makes this task."""
@@ -279,17 +293,10 @@ def module_of(task: Any) -> str:
 
 def origin_in(module: str, task: Any) -> str:
     """Return the origin of a task whose class is at home in a module."""
-    held = held_by(task)
-    if not held:
+    if not held_by(task):
         return module
-    named: list[str] = []
-    for each in held:
-        if is_task(each):
-            first, more = origins.split(module_of(each))
-            named += [first, *more]
-        else:
-            named.append(dialect_of(each).module(each))
-    return origins.spell(module, named)
+    holding = _Holding()
+    return origins.spell(module, holding.homes(holding.place(task)))
 
 
 def held_by(task: Any) -> list[Any]:
@@ -309,14 +316,53 @@ def held_by(task: Any) -> list[Any]:
 
 def key_of(task: Any) -> tuple[Any, ...]:
     """Return what is equal for tasks of this process that are the same, and for no others."""
-    held = held_by(task)
-    if not held:
+    if not held_by(task):
         return type(task), task.task_id
-    return (
-        type(task),
-        task.task_id,
-        *[key_of(each) if is_task(each) else each for each in held],
-    )
+    holding = _Holding()
+    holding.place(task)
+    return tuple(holding.rows)
+
+
+class _Holding:
+    """A task and all that it holds, each once: many paths may lead from one to another."""
+
+    def __init__(self) -> None:
+        #: (class, id, what it holds: classes, and places of tasks) -> place; what is the same is
+        #: in one place
+        self.rows: dict[tuple[Any, ...], int] = {}
+        self._tasks: list[Any] = []
+        self._places: dict[int, int] = {}
+
+    def place(self, task: Any) -> int:
+        """Return where a task is, behind all that it holds."""
+        known = self._places.get(id(task))
+        if known is not None:
+            return known
+        held = [self.place(each) if is_task(each) else each for each in held_by(task)]
+        place = self.rows.setdefault((type(task), task.task_id, *held), len(self.rows))
+        if place == len(self._tasks):
+            self._tasks.append(task)
+        self._places[id(task)] = place
+        return place
+
+    def homes(self, root: int) -> list[str]:
+        """Name the modules of what the task at a place holds, in the order of parameters."""
+        rows = list(self.rows)
+        named: list[str] = []
+        seen = {root}
+        stack = [iter(rows[root][2:])]
+        while stack:
+            each = next(stack[-1], None)
+            if each is None:
+                stack.pop()
+            elif not isinstance(each, int):
+                named.append(dialect_of(each).module(each))
+            elif each not in seen:
+                seen.add(each)
+                task = self._tasks[each]
+                named.append(dialect_of(type(task)).home(task))
+                stack.append(iter(rows[each][2:]))
+        return named
 
 
 __all__ = [

@@ -3,8 +3,8 @@
 gokart is looked up, never imported. Two things of it live in instances that luigi hands from the
 planning process to its forks, and that other processes do not get: insignificant parameters of
 tasks that are parameters (``TaskInstanceParameter`` serialises only significant ones, so a given
-``workspace_directory`` or ``rerun`` of theirs would be lost), and whether ``rerun=True`` was
-obeyed already.
+``workspace_directory`` or ``rerun`` of theirs would be lost; ``flow.held`` has all), and whether
+``rerun=True`` was obeyed already.
 
 What cannot leave a process: ``InMemoryTarget`` (nobody but the task that made it finds its content,
 unless the run is ``in_process``).
@@ -12,47 +12,61 @@ unless the run is ``in_process``).
 
 from __future__ import annotations
 
-import bz2
-import json
+import functools
 import sys
-from collections.abc import Mapping
-from typing import Any, Final
+from typing import Any
 
 from flow.structure import flatten
 
-#: What describes a task that is a parameter.
-_DESCRIPTION: Final = {"type", "params", "module"}
+
+def holds(param: Any) -> bool:
+    """Tell whether the values of a parameter are tasks, or lists of them."""
+    module = sys.modules.get("gokart.parameter")
+    return module is not None and isinstance(
+        param, (module.TaskInstanceParameter, module.ListTaskInstanceParameter)
+    )
 
 
-def wire_text(param: Any, value: Any) -> str | None:
-    """Spell a task that is a parameter with all its parameters; None: not such a parameter.
+def made(param: Any, tasks: list[Any]) -> Any:
+    """Return the value of a parameter that holds these."""
+    listed = isinstance(param, sys.modules["gokart.parameter"].ListTaskInstanceParameter)
+    return tasks if listed else tasks[0]
 
-    gokart's own parser reads it, and the id of the task around it stays what gokart makes of it.
+
+def keep_texts() -> None:
+    """Have gokart write what it writes of a task once, not once for each task that holds it.
+
+    Ids are hashes of texts that hold the texts of the tasks within, and luigi spells all arguments
+    of each call. Where two parameters lead to one task, and so on, the time for that doubles with
+    each step. What is written stays the same.
     """
-    module = sys.modules.get("gokart.parameter")
-    if module is None or value is None:
-        return None
-    if isinstance(param, module.TaskInstanceParameter):
-        return _spell(value)
-    if isinstance(param, module.ListTaskInstanceParameter):
-        return json.dumps([_spell(each) for each in value])
-    return None
+    parameter: Any = sys.modules.get("gokart.parameter")
+    task: Any = sys.modules.get("gokart.task")
+    if parameter is None or not hasattr(task, "TaskOnKart"):
+        return  # it is not there, or being imported
+    _keep(parameter.TaskInstanceParameter, "serialize")
+    _keep(task.TaskOnKart, "__repr__")
 
 
-def import_for(cls: Any, named: Mapping[str, Any]) -> None:
-    """Import the modules of the tasks within parameters, so that their families are known."""
-    module = sys.modules.get("gokart.parameter")
-    if module is None:
+def _keep(cls: Any, name: str) -> None:
+    """Let a method that spells a task, its last argument, keep the text with the task."""
+    write = getattr(cls, name)
+    key = f"_flow_kept_{name}"
+    if hasattr(write, key):
         return
-    for name, param in cls.get_params():
-        text = named.get(name)
-        if not isinstance(text, str):
-            continue
-        if isinstance(param, module.TaskInstanceParameter):
-            _import(text)
-        elif isinstance(param, module.ListTaskInstanceParameter):
-            for each in _read(text, list):
-                _import(each)
+
+    @functools.wraps(write)
+    def kept(*args: Any) -> Any:
+        task = args[-1]
+        text = task.__dict__.get(key)
+        if text is None:
+            text = write(*args)
+            if task.cache_unique_id:  # which is in some of the texts
+                task.__dict__[key] = text
+        return text
+
+    setattr(kept, key, True)
+    setattr(cls, name, kept)
 
 
 def settle(task: Any) -> None:
@@ -70,39 +84,3 @@ def settle(task: Any) -> None:
         each._rerun_state = False
         if each.strict_check or each.modification_time_check:
             queue += flatten(each.requires())
-
-
-def _spell(task: Any) -> str:
-    from flow.dialects import module_of, strings_of  # those ask here
-
-    params = bz2.compress(json.dumps(strings_of(task)).encode()).hex()
-    # gokart ignores the module; it is what lets another process find the family.
-    return json.dumps({"type": task.get_task_family(), "params": params, "module": module_of(task)})
-
-
-def _import(text: Any) -> None:
-    from flow.loading import load_module  # loading asks dialects
-
-    described = _read(text, dict)
-    if described.keys() == _DESCRIPTION:
-        load_module(str(described["module"]))
-        try:
-            inner = bz2.decompress(bytes.fromhex(described["params"])).decode()
-        except (TypeError, ValueError, OSError):
-            return  # gokart says what is wrong with it
-        for value in _read(inner, dict).values():
-            _import(value)
-
-
-def _read(text: Any, kind: type) -> Any:
-    if not isinstance(text, str) or text[:1] not in "{[":
-        return kind()
-    try:
-        value = json.loads(text)
-    except ValueError:
-        return kind()
-    if isinstance(value, list) and kind is dict:
-        for each in value:
-            _import(each)
-        return {}
-    return value if isinstance(value, kind) else kind()

@@ -16,7 +16,7 @@ import luigi.parameter
 import luigi.task
 import luigi.task_register
 
-from flow import origins, places, registry
+from flow import held, origins, places, registry
 from flow.dialects import Dialect, gokart_tasks, luigi_markers
 from flow.dialects.luigi_policy import WORKER_MARK, Policy, as_bool, configured, set_up_logging
 from flow.errors import FlowError
@@ -25,6 +25,7 @@ from flow.packing import pack_params
 from flow.parameters import errors
 from flow.parameters.base import NO_VALUE
 from flow.parameters.defaults import given
+from flow.parts import Made, Parts
 from flow.places import MAIN, wire_name
 from flow.registry import newest_of_each
 
@@ -145,20 +146,22 @@ class LuigiDialect(Dialect):
     def make(self, cls: Any, named: Mapping[str, Any]) -> Any:
         """Make a task from strings, naming the parameter if one is to blame."""
         share_mocks()
-        gokart_tasks.import_for(cls, named)
+        gokart_tasks.keep_texts()
+        values = _held(cls, named)
+        texts = {name: text for name, text in named.items() if name not in values}
         self._obey_command_line()
         try:
-            return cls.from_str_params(named)
+            return _construct(cls, texts, values)
         except FlowError:
             raise
         except luigi.task_register.TaskClassAmbigiousException:
             # Modules of one program may have one family. This one's own are meant.
-            return self._among_its_own(cls, named)
+            return self._among_its_own(cls, texts, values)
         except Exception as error:  # parameters and constructors are user code
-            _blame_parameter(cls, named, error)
+            _blame_parameter(cls, texts, values, error)
             raise
 
-    def _among_its_own(self, cls: Any, named: Mapping[str, Any]) -> Any:
+    def _among_its_own(self, cls: Any, texts: Mapping[str, Any], values: Mapping[str, Any]) -> Any:
         """Make a task while only those classes are registered that its module can know."""
         from flow.loading import load_module, reachable_from  # loading asks dialects
 
@@ -181,16 +184,29 @@ class LuigiDialect(Dialect):
             )
         ]
         try:
-            return cls.from_str_params(named)
+            return _construct(cls, texts, values)
         finally:
             Register._reg = everything
 
     def strings(self, task: Any) -> dict[str, str]:
-        named = dict(task.to_str_params())
+        parts = self.parts(task)
+        texts = {name: held.write(tasks, packed=True) for name, tasks in parts.held.items()}
+        if not texts:
+            return parts.texts
+        named = {**parts.texts, **texts}
+        return {name: named[name] for name, _ in self._params[type(task)] if name in named}
+
+    def parts(self, task: Any) -> Parts:
         cls = type(task)
         params = self._params.get(cls)
         if params is None:  # luigi looks through the whole class each time
             params = self._params[cls] = cls.get_params()
+        tasks: dict[str, list[Any]] = {}
+        for name, param in params:
+            value = task.param_kwargs[name]
+            if gokart_tasks.holds(param) and value is not None and param.visibility != _PRIVATE:
+                tasks[name] = list(value) if isinstance(value, list | tuple) else [value]
+        named = _texts(task, params, tasks)
         for name, param in params:
             if name not in named:
                 continue
@@ -200,13 +216,10 @@ class LuigiDialect(Dialect):
                 # IntParameter(default=None): "None" is no number. What is not named is the default.
                 del named[name]
                 continue
-            text = gokart_tasks.wire_text(param, value)
-            if text is not None:
-                named[name] = text
             if not isinstance(named[name], str):
                 reason = f"serialize() returned {errors.shown(named[name])}, not text"
                 raise errors.bad(task.task_family, name, reason, type(param).__name__)
-        return named
+        return Parts(named, tasks)
 
     def home(self, task: Any) -> str:
         """A range of the library is made where the task it repeats is known."""
@@ -263,7 +276,8 @@ class LuigiDialect(Dialect):
         values = {name: kwargs[name] for name in names if type(kwargs[name]) is not str}
         if not values:
             return values
-        named = self.strings(task)  # what is not named is the default, and empty text is nothing
+        # what is not named is the default, and empty text is nothing
+        named = self.parts(task).texts
         return {
             name: value
             for name, value in values.items()
@@ -382,6 +396,43 @@ def _configure(config: Any, section: str, option: str, text: str) -> Callable[[]
     return undo
 
 
+def _held(cls: Any, named: Mapping[str, Any]) -> dict[str, Any]:
+    """Make what parameters hold of which the tasks were written, or made already."""
+    values = {}
+    for name, param in cls.get_params():
+        text = named.get(name)
+        if isinstance(text, Made):
+            values[name] = gokart_tasks.made(param, text.tasks)
+        elif isinstance(text, str) and held.is_written(text) and gokart_tasks.holds(param):
+            values[name] = gokart_tasks.made(param, held.read(text))
+    return values
+
+
+def _construct(cls: Any, texts: Mapping[str, Any], values: Mapping[str, Any]) -> Any:
+    """Make a task from strings and values, as luigi does from strings alone."""
+    if not values:
+        return cls.from_str_params(texts)
+    parsed = {
+        name: param._parse_list(texts[name])
+        if isinstance(texts[name], list)
+        else param.parse(texts[name])
+        for name, param in cls.get_params()
+        if name in texts
+    }
+    return cls(**values, **parsed)
+
+
+def _texts(task: Any, params: list[tuple[str, Any]], left_out: Mapping[str, Any]) -> dict[str, str]:
+    """Return the texts of a task, without those of some parameters, which may be huge."""
+    if not left_out:
+        return dict(task.to_str_params())
+    return {
+        name: param.serialize(task.param_kwargs[name])
+        for name, param in params
+        if name not in left_out and param.visibility != _PRIVATE
+    }
+
+
 def _is_luigis(param: Any) -> bool:
     return bool(type(param).__module__ == luigi.parameter.__name__)
 
@@ -399,11 +450,15 @@ def _visible() -> list[Any]:
     return [cls for cls in Register._reg if cls._visible_in_registry]
 
 
-def _blame_parameter(cls: Any, named: Mapping[str, Any], error: Exception) -> None:
+def _blame_parameter(
+    cls: Any, named: Mapping[str, Any], values: Mapping[str, Any], error: Exception
+) -> None:
     """Raise a ``ParameterError`` if the error is about one parameter; return if it is not."""
     family = cls.get_task_family()
     for name, param in cls.get_params():
         kind = type(param).__name__
+        if name in values:
+            continue
         if name in named:
             text = named[name]
             try:

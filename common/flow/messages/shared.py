@@ -9,7 +9,7 @@ import msgspec
 
 from flow.ids import Token
 from flow.visible import escaped
-from flow.wirenames import BARE, TAKEN, TYPED
+from flow.wirenames import BARE, TAKEN, TYPED, brief
 
 #: Of packed code; ``flow.shipping`` makes none that is larger.
 PACKAGE_BYTES_MAX = 64 << 20
@@ -107,7 +107,8 @@ def unpack_params(params: bytes) -> dict[str, str]:
 def display(family: str, params: bytes, characters_max: int = 200) -> str:
     """Spell a task as people write it: ``Family(name=value, ...)``."""
     try:
-        inner = ", ".join(f"{name}={value}" for name, value in unpack_params(params).items())
+        named = unpack_params(params)
+        inner = ", ".join(f"{name}={brief(value)}" for name, value in named.items())
     except msgspec.MsgspecError:
         inner = "?"
     text = f"{family}({inner})"

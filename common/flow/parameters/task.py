@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from flow import registry
 from flow.parameters.base import Parameter, T
 from flow.parameters.errors import not_initialized, shown
+from flow.parts import Made
 
 if TYPE_CHECKING:
     from typing_extensions import TypeVar
@@ -51,7 +52,8 @@ class TaskInstanceParameter(Parameter[TaskT]):
     """A task with its parameters, as a value of another task.
 
     The identity of that task counts for the identity of this one. As text it is JSON with
-    ``module``, ``family`` and ``params``, so that any process can make it again.
+    ``module``, ``family`` and ``params``, so that any process can make it again; of one that holds
+    tasks itself, a list with each of them once (``flow.held``).
     """
 
     what = 'a task, expected JSON with "module", "family" and "params"'
@@ -60,9 +62,17 @@ class TaskInstanceParameter(Parameter[TaskT]):
     ambiguous = True
     holds_tasks = True
 
+    def read(self, text: Any) -> Any:
+        if isinstance(text, Made):
+            return self.accept(text.tasks[0])
+        return super().read(text)
+
     def parse(self, text: str) -> Any:
+        from flow import held
         from flow.loading import load_task  # most programs never read a task from text
 
+        if held.is_written(text):
+            return held.read(text)[0]
         try:
             named = json.loads(text)
         except ValueError:
@@ -78,8 +88,11 @@ class TaskInstanceParameter(Parameter[TaskT]):
     def serialize(self, value: Any) -> str:
         if value is None:
             return str(None)
-        from flow.dialects import module_of  # those ask parameters
+        from flow import held
+        from flow.dialects import dialect_of, module_of  # those ask parameters
 
+        if dialect_of(type(value)).parts(value).held:
+            return held.write([value])
         members = (module_of(value), value.task_family, value.to_str_params())
         return json.dumps(dict(zip(_MEMBERS, members, strict=True)), separators=(",", ":"))
 
