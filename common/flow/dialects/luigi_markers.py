@@ -10,7 +10,6 @@ it is asked whether the load is complete, so it is asked again.
 from __future__ import annotations
 
 import logging
-import sys
 import traceback
 from typing import Any, Final
 
@@ -19,8 +18,6 @@ from flow.structure import flatten
 #: How all of them call it.
 _METHOD: Final = "create_marker_table"
 _TRIES: Final = 2
-#: Where the targets are whose tables ``run()`` creates.
-_MODULES: Final = tuple(f"luigi.contrib.{name}" for name in ("postgres", "mysqldb", "mssqldb"))
 
 logger = logging.getLogger("flow.targets")
 
@@ -28,11 +25,8 @@ logger = logging.getLogger("flow.targets")
 def create(task: Any) -> None:
     """Create the table of each kind of output of a task that is about to run.
 
-    What is wrong otherwise, ``run()`` tells: it creates the table as well. Where no such module was
-    imported, nothing of the task is called.
+    What is wrong otherwise, ``run()`` tells: it creates the table as well.
     """
-    if sys.modules.keys().isdisjoint(_MODULES):
-        return
     try:
         outputs = flatten(task.output())
     except Exception as error:  # user code, which may have none before run()
