@@ -87,7 +87,8 @@ def test_planner_says_what_is_joined_and_how_much(planner: TaskProcess) -> None:
 
 def test_planner_refuses_a_batch_size_that_is_none(planner: TaskProcess) -> None:
     (error,) = planner.plan([stub("joined", "Wrong", n="1")]).errors
-    assert "Wrong: max_batch_size = 2.5 is no whole number above 0" in error.text
+    wrong = "Wrong has a wrong attribute: max_batch_size = 2.5 is no whole number above 0"
+    assert wrong in error.text and "Wrong.max_batch_size)" in error.text
 
 
 def test_runner_joins_in_order_and_checks_the_output_of_the_combined_task(

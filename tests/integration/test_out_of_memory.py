@@ -38,12 +38,18 @@ def group() -> Iterator[Path]:
 
 
 def confine(worker: Worker, group: Path) -> None:
-    """Move a whole worker, which has nothing to do yet."""
+    """Move a whole worker, which has nothing to do yet but may still be forking."""
     roles = ("template", "runner", "planner")
-    below = [pid for role in roles for pid in worker.processes(role)]
-    for pid in (worker.pid, worker.agent(), *below):
-        with contextlib.suppress(ProcessLookupError):
-            (group / "cgroup.procs").write_text(str(pid))
+    moved: set[int] = set()
+    while True:
+        below = [pid for role in roles for pid in worker.processes(role)]
+        left = {worker.pid, worker.agent(), *below} - moved
+        if not left:
+            return
+        for pid in left:
+            with contextlib.suppress(ProcessLookupError):
+                (group / "cgroup.procs").write_text(str(pid))
+        moved |= left
 
 
 def test_task_that_takes_all_memory_is_one_clear_failure(group: Path, tmp_path: Path) -> None:

@@ -101,7 +101,7 @@ class Placement:
         if any(p.state is ProcessState.LEAVING for p in runners):
             return False
         self._tokens.abandon_one_of_dirty()
-        return not usable and len(runners) < self._config.processes_max + self._config.programs_max
+        return not usable and len(runners) < self._most()
 
     def _takers(
         self, runners: list[Process]
@@ -211,5 +211,13 @@ class Placement:
                     if process.dirty and not (process.batch or process.parked):
                         self._processes.leave(process)
                     runners += not process.dirty
-            if not runners and program.in_use and program.stand is Stand.READY:
+            wanted = not runners and program.in_use and program.stand is Stand.READY
+            if wanted and self._count() < self._most():
                 self._processes.start("runner", now, program)
+
+    def _count(self) -> int:
+        return sum(process.executes for process in self._processes.all.values())
+
+    def _most(self) -> int:
+        """Return how many runners there may be if each program is to have one in any case."""
+        return self._config.processes_max + self._config.programs_max
