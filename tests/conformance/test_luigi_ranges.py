@@ -14,6 +14,7 @@ import pytest
 import flow
 import flow.parameters.errors
 import flow.tools.range
+from flow.completeness import Checker
 
 #: 2026-03-10T15:20:00Z
 NOW = 1773156000
@@ -301,3 +302,30 @@ def test_type_error_of_a_new_range_is_its_own() -> None:
     report = of_kind(flow, "DateParameter", set())
     with pytest.raises(TypeError, match="has a mistake"):
         New(of=report, now=NOW, start=datetime.date(2026, 3, 6)).requires()
+
+
+@pytest.mark.parametrize("library", [luigi, flow], ids=["luigi", "flow"])
+def test_range_in_which_nothing_is_says_so_when_it_is_planned(
+    library: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    report = of_kind(library, "DateParameter", set())
+    days = {"start": datetime.date(2020, 1, 1), "stop": datetime.date(2020, 2, 1)}
+    with caplog.at_level("WARNING", "flow.range"):
+        assert Checker().one(library.tools.range.RangeDaily(of=report, now=NOW, **days))
+    (told,) = [each.getMessage() for each in caplog.records if each.name == "flow.range"]
+    assert "is in range: --days-back 100 leaves out all before 20" in told
+
+
+def test_range_of_luigi_whose_tasks_are_all_done_says_nothing(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    class Done(luigi.Task):
+        when = luigi.DateParameter()
+
+        def complete(self) -> bool:
+            return True
+
+    days = {"start": datetime.date(2026, 3, 6), "stop": datetime.date(2026, 3, 9)}
+    with caplog.at_level("WARNING", "flow.range"):
+        assert Checker().one(luigi.tools.range.RangeDaily(of=Done, now=NOW, **days))
+    assert [each for each in caplog.records if each.name == "flow.range"] == []

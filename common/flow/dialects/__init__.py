@@ -199,6 +199,9 @@ class Dialect:
     def enter(self, task: Any) -> None:
         """Be told that an attempt of this task begins here."""
 
+    def nothing_required(self, wrapper: Any) -> None:
+        """Be told that a wrapper is complete because it requires nothing."""
+
     def prepare(self, task: Any) -> None:
         """Be told that its ``run()`` is about to be called."""
 

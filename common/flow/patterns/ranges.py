@@ -132,10 +132,10 @@ class RangeBase(WrapperTask):
         return self.__dict__["_cached_requires"]
 
     def _missing_tasks(self) -> list[Task]:
-        start, stop = self._window()
+        start, stop = _window(self)
         moments = self.finite_datetimes(start, stop) if start <= stop else []
         if not moments:
-            logger.warning("%s: %s", self.task_family, self._why_empty(start, stop))
+            _say_empty(self, start, stop)
         missing = sorted(self._find_missing(moments)) if moments else []
         logger.debug("%s: %d of %d are missing", self.of.task_family, len(missing), len(moments))
         self._emit_metrics(missing, start, stop)
@@ -159,41 +159,6 @@ class RangeBase(WrapperTask):
             )
             return find(self.of, moments)  # type: ignore[no-any-return]
         return find(moments)  # type: ignore[no-any-return]
-
-    def _window(self) -> tuple[datetime, datetime]:
-        """Return (first moment, moment after the last)."""
-        if not self.start and not self.stop:
-            raise ParameterError("At least one of start and stop needs to be specified")
-        if not self.start and not self.reverse:
-            raise ParameterError("Either start needs to be specified or reverse needs to be True")
-        if self.start and self.stop and self.start > self.stop:
-            raise ParameterError(f"Can't have start > stop: {self.start} > {self.stop}")
-        seconds = time.time() if self.now is None else self.now
-        now = datetime.fromtimestamp(seconds, tz=UTC).replace(tzinfo=None)
-        start, stop = self.moving_start(now), self.moving_stop(now)
-        if self.start is not None:
-            start = max(self.parameter_to_datetime(self.start), start)
-        if self.stop is not None:
-            stop = min(self.parameter_to_datetime(self.stop), stop)
-        return start, stop
-
-    def _why_empty(self, start: datetime, stop: datetime) -> str:
-        """Say why nothing is in range, and what to give to have something there."""
-        nothing = f"nothing of {self.of.task_family} is in range"
-        # Where the limits decide, and not what was given.
-        back = self.start is None or self.parameter_to_datetime(self.start) < start
-        forward = self.stop is None or self.parameter_to_datetime(self.stop) > stop
-        if back and (start >= stop or not forward):
-            return f"{nothing}: {self._limit('back')} leaves out all before {start:{_MINUTE}}"
-        if forward:
-            return f"{nothing}: {self._limit('forward')} leaves out all from {stop:{_MINUTE}} on"
-        return f"{nothing}: it begins at {start:{_MINUTE}} and ends before {stop:{_MINUTE}}"
-
-    def _limit(self, direction: str) -> str:
-        """Name the parameter that limits the range in a direction, as it can be given."""
-        names = [name for name, _ in self.get_params() if name.endswith(f"_{direction}")]
-        limits = ", ".join(f"--{name.replace('_', '-')} {getattr(self, name)}" for name in names)
-        return limits or f"its limit {direction}"
 
     def _emit_metrics(
         self, missing: Sequence[datetime], finite_start: datetime, finite_stop: datetime
@@ -252,3 +217,52 @@ class BulkRange(RangeBase):
         except NotImplementedError:
             return super().missing_datetimes(finite_datetimes)
         return [moment for moment in finite_datetimes if moment not in done]
+
+
+def say_if_empty(one: Any) -> None:
+    """Say of a range of luigi's own, which has a look of its own, why nothing is in it."""
+    start, stop = _window(one)
+    if not (start <= stop and one.finite_datetimes(start, stop)):
+        _say_empty(one, start, stop)
+
+
+def _say_empty(one: Any, start: datetime, stop: datetime) -> None:
+    logger.warning("%s: %s", one.task_family, _why_empty(one, start, stop))
+
+
+def _window(one: Any) -> tuple[datetime, datetime]:
+    """Return (first moment, moment after the last)."""
+    if not one.start and not one.stop:
+        raise ParameterError("At least one of start and stop needs to be specified")
+    if not one.start and not one.reverse:
+        raise ParameterError("Either start needs to be specified or reverse needs to be True")
+    if one.start and one.stop and one.start > one.stop:
+        raise ParameterError(f"Can't have start > stop: {one.start} > {one.stop}")
+    seconds = time.time() if one.now is None else one.now
+    now = datetime.fromtimestamp(seconds, tz=UTC).replace(tzinfo=None)
+    start, stop = one.moving_start(now), one.moving_stop(now)
+    if one.start is not None:
+        start = max(one.parameter_to_datetime(one.start), start)
+    if one.stop is not None:
+        stop = min(one.parameter_to_datetime(one.stop), stop)
+    return start, stop
+
+
+def _why_empty(one: Any, start: datetime, stop: datetime) -> str:
+    """Say why nothing is in range, and what to give to have something there."""
+    nothing = f"nothing of {one.of.task_family} is in range"
+    # Where the limits decide, and not what was given.
+    back = one.start is None or one.parameter_to_datetime(one.start) < start
+    forward = one.stop is None or one.parameter_to_datetime(one.stop) > stop
+    if back and (start >= stop or not forward):
+        return f"{nothing}: {_limit(one, 'back')} leaves out all before {start:{_MINUTE}}"
+    if forward:
+        return f"{nothing}: {_limit(one, 'forward')} leaves out all from {stop:{_MINUTE}} on"
+    return f"{nothing}: it begins at {start:{_MINUTE}} and ends before {stop:{_MINUTE}}"
+
+
+def _limit(one: Any, direction: str) -> str:
+    """Name the parameter that limits the range in a direction, as it can be given."""
+    names = [name for name, _ in one.get_params() if name.endswith(f"_{direction}")]
+    limits = ", ".join(f"--{name.replace('_', '-')} {getattr(one, name)}" for name in names)
+    return limits or f"its limit {direction}"
