@@ -108,6 +108,16 @@ def test_bad_value_in_luigi_cfg_names_the_parameter(module: Any) -> None:
         config.remove_section("Leaf")
 
 
+def test_bad_value_of_a_constructor_names_the_line_of_the_parameter(
+    module: Any, tmp_path: Path
+) -> None:
+    found = module("made_lt", "class Leaf(luigi.Task):\n    n = luigi.IntParameter()\n")
+    strings = dialects.strings_of(found.Leaf(n="x"))  # luigi takes it as it is
+    with pytest.raises(BadParameter, match="Leaf --n: invalid literal") as caught:
+        load_task("made_lt", "Leaf", strings)
+    assert caught.value.where == f"{tmp_path}/made_lt.py:3  Leaf.n"
+
+
 def test_family_of_two_modules_is_the_own_one_of_each(module: Any) -> None:
     text = """
         class Same(luigi.Task):

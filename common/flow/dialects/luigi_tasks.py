@@ -16,7 +16,7 @@ import luigi.parameter
 import luigi.task
 import luigi.task_register
 
-from flow import held, origins, places, registry
+from flow import blame, held, origins, places, registry
 from flow.dialects import Dialect, gokart_tasks, luigi_markers
 from flow.dialects.luigi_policy import WORKER_MARK, Policy, as_bool, configured, set_up_logging
 from flow.errors import FlowError
@@ -475,7 +475,10 @@ def _blame_parameter(
                 )
             except Exception as own:  # parse() may be a user's
                 reason = str(own) if isinstance(own, ValueError) else errors.shown(own)
-                raise errors.bad(family, name, reason, kind) from error
+                found = errors.bad(family, name, reason, kind)
+                # luigi converts no value that a constructor is given: who gave it is gone
+                found.where = blame.declared(cls, name)
+                raise found from error
             continue
         try:
             given = param.has_task_value(family, name)

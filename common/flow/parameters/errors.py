@@ -47,6 +47,9 @@ class DuplicateParameter(ParameterError):
 class BadParameter(ParameterError, ValueError):
     """A value which cannot be read, or is not of the parameter's kind."""
 
+    #: ``path:line`` and name of the declaration, where that is all that can be pointed at
+    where = ""
+
 
 class BadDeclaration(ParameterError):
     """A parameter was declared with options that cannot work."""
