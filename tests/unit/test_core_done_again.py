@@ -121,3 +121,28 @@ def test_task_that_comes_back_to_a_run_counts_once() -> None:
     summary = env.run(1).summary
     assert summary is not None and {c.name: c.count for c in summary.categories} == {"ran": 5}
     env.check()
+
+
+def test_what_a_run_had_done_is_known_also_when_the_run_that_did_it_again_is_forgotten() -> None:
+    env = Env()
+    env.graph = Graph({"top": ["a", "gen"], "a": [], "gen": [], "later": ["a"]})
+    worker = env.worker(slots=3)
+    env.submit("top")
+    worker.run("a")
+    (gen,) = [grant for grant in worker.grants if grant.task_id == "T_gen"]
+    worker.start(gen)
+    env.graph.errors["", "a"] = ("requires", "it cannot be planned")
+    env.submit("a")
+    assert env.ended(2) == 35
+    env.wait(5.0)
+    env.check()
+    env.graph.errors.clear()
+    worker.yields(gen, 1, "later")
+    assert [grant.task_id for grant in worker.take()] == ["T_later"]
+    worker.end(worker.grants[-1])
+    worker.end(gen)
+    worker.run("top")
+    assert env.ended(1) == 0
+    env.wait(5.0)
+    assert not env.core.state.kept and not env.core.state.tasks.get("default")
+    env.check()

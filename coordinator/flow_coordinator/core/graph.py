@@ -104,7 +104,7 @@ def start_over(s: State, task: TaskRecord) -> None:
         task.downstream = [one for one in task.downstream or () if is_wanted(one)]
         revived(s, task)
     for run in task.runs:
-        run.left[task] = task.state
+        tally.set_left(s, task, run, task.state)
     task.runs = ()
     task.failures = task.crashes = 0
     task.extra = None
@@ -116,7 +116,7 @@ def look_again(s: State, task: TaskRecord) -> None:
     """Plan a done task afresh whose output may be gone: for its runs that still can need it."""
     for run in task.runs:
         if run.state != RunState.RUNNING or run.cancelled:
-            run.left[task] = task.state
+            tally.set_left(s, task, run, task.state)
     task.runs = tuple(r for r in task.runs if r.state == RunState.RUNNING and not r.cancelled)
     plan_again(s, task)
 

@@ -132,6 +132,8 @@ def _check_resources(s: State) -> None:
 def _check_runs(s: State) -> None:
     for run in s.runs.values():
         _expect(run.state == RunState.RUNNING, "open runs are running", run.id)
+        for task in run.left:
+            _expect(task in s.kept, "what a run has left stays in memory", run.id, task.task_id)
         totals = [0] * len(TaskState)
         for numbers in run.tallies.values():
             for state, count in enumerate(numbers):

@@ -341,12 +341,14 @@ def forget(s: State) -> None:
 
 
 def _forget_task(s: State, run: RunRecord, task: TaskRecord) -> None:
+    if task in run.left and task in s.kept:
+        tally.let_go(s, task)
     if run in task.runs:
         tally.part(s, task, run)
     if task.program is run and task.runs:
         s.changes.tasks[task] = None
     _replan(s, run, task)
-    if task.runs or task.held or task.state not in TERMINAL:
+    if task.runs or task.held or task.state not in TERMINAL or task in s.kept:
         return
     if not twins.is_known(s, task):
         return

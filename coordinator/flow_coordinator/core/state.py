@@ -92,6 +92,7 @@ class State:
         self.started_at = now
         self.changes = Changes()
         self.effects: list[Effect] = []
+        self.kept: dict[TaskRecord, int] = {}  #: left to others, by how many runs in memory
         #: disk full: grant and acknowledge nothing; says which. Empty: it has room
         self.stalled = ""
         #: no grants: the coordinator ends on purpose

@@ -57,7 +57,7 @@ def move(s: State, task: TaskRecord, event: TaskEvent) -> bool:
 def leave(s: State, task: TaskRecord, run: RunRecord) -> None:
     """Stop counting an open task in a cancelled run: others go on with it."""
     part(s, task, run)
-    run.left[task] = TaskState.CANCELLED
+    set_left(s, task, run, TaskState.CANCELLED)
     numbers = run.tallies[task.family.family]
     numbers[task.state] -= 1
     numbers[TaskState.CANCELLED] += 1
@@ -65,6 +65,22 @@ def leave(s: State, task: TaskRecord, run: RunRecord) -> None:
     if task.state == TaskState.UNPLANNED:
         run.unplanned -= 1
     changed(s, run)
+
+
+def set_left(s: State, task: TaskRecord, run: RunRecord, state: TaskState) -> None:
+    """Remember what a task counts as in a run that others go on without; it stays in memory."""
+    if task not in run.left:
+        s.kept[task] = s.kept.get(task, 0) + 1
+    run.left[task] = state
+
+
+def let_go(s: State, task: TaskRecord) -> None:
+    """A run that had left a task counts it again, or leaves memory itself."""
+    count = s.kept[task] - 1
+    if count:
+        s.kept[task] = count
+    else:
+        del s.kept[task]
 
 
 def part(s: State, task: TaskRecord, run: RunRecord) -> None:
@@ -102,6 +118,7 @@ def enrol(s: State, task: TaskRecord, run: RunRecord) -> None:
         run.tasks.append(task)
     else:  # it comes back
         tally[left] -= 1
+        let_go(s, task)
     tally[task.state] += 1
     if not _TERMINAL[task.state]:
         run.open += 1
