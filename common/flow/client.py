@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 import sys
 import time
-from collections.abc import Generator
+from collections.abc import Generator, Iterator
 from typing import TypeVar
 
 import msgspec
@@ -77,6 +77,7 @@ SUBMITS_MAX = 2 * ROOTS_MAX
 BATCH_MAX = 256
 
 R = TypeVar("R", bound=msgspec.Struct)
+P = TypeVar("P", Workers, Resources)
 
 
 class Client:
@@ -178,27 +179,24 @@ class Client:
         raise self._no_answer(timeout_s)
 
     def workers(self) -> list[WorkerRow]:
-        """Ask for all workers, in as many answers as it takes. Raises as ``ask``."""
-        found: dict[str, WorkerRow] = {}
-        at = 0
-        while True:
-            answer = self.ask(ListWorkers(0, at), Workers)
-            # one that joined or left meanwhile moves the others
-            found |= {each.uid: each for each in answer.workers}
-            at += len(answer.workers)
-            if not answer.more or not answer.workers:
-                return list(found.values())
+        """Ask for all workers. Raises as ``ask``."""
+        pages = self._pages(ListWorkers, Workers)
+        # one that joined or left meanwhile moves the others
+        return list({each.uid: each for page in pages for each in page.workers}.values())
 
     def resources(self) -> list[ResourceRow]:
-        """Ask for all limits and their use, in as many answers as it takes. Raises as ``ask``."""
-        found: dict[str, ResourceRow] = {}
-        at = 0
-        while True:
-            answer = self.ask(ListResources(0, at), Resources)
-            found |= {each.name: each for each in answer.resources}
-            at += len(answer.resources)
-            if not answer.more or not answer.resources:
-                return list(found.values())
+        """Ask for all limits and their use. Raises as ``ask``."""
+        pages = self._pages(ListResources, Resources)
+        return list({each.name: each for page in pages for each in page.resources}.values())
+
+    def _pages(self, question: type[ListWorkers | ListResources], kind: type[P]) -> Iterator[P]:
+        """Ask until nothing follows: a list comes in as many answers as it takes."""
+        at, more = 0, 1
+        while more > 0:
+            page = self.ask(question(0, at), kind)
+            yield page
+            rows = page.workers if isinstance(page, Workers) else page.resources
+            at, more = at + len(rows), page.more if rows else 0
 
     def watch(
         self, run: str, *, seen: int = 0, lost_s: float = LOST_S
