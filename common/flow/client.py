@@ -146,7 +146,9 @@ class Client:
             part = msgspec.structs.replace(run, roots=some, at=at, total=len(run.roots))
             answer = self._answer_to(part)
             if not isinstance(answer, SubmitTaken):
-                return _expect(answer, Submitted)
+                submitted = _expect(answer, Submitted)
+                self._held = ""  # it is stored: nothing is kept back any more
+                return submitted
             at = answer.count if 0 <= answer.count < len(run.roots) else 0
         raise SchedulingError(
             f"the coordinator at {self.address} forgets the parts of this run again and again",
@@ -291,7 +293,13 @@ class Client:
             [f"{held.why}: nothing starts until it has room"] if self._keep_waiting(held) else []
         )
         return msgspec.structs.replace(
-            last, families=[], failures=[], waiting=[held.why], workers=held.workers, notes=notes
+            last,
+            families=[],
+            failures=[],
+            waiting=[held.why],
+            workers=held.workers,
+            notes=notes,
+            printed=[],
         )
 
     def _going_on(self, update: RunUpdate) -> RunUpdate:

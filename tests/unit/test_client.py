@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import msgspec
 import pytest
 
 from flow.client import Client
@@ -18,6 +19,7 @@ from flow.messages.client import (
     AboutShown,
     Failed,
     Held,
+    Printed,
     Request,
     RootTask,
     Submit,
@@ -266,6 +268,39 @@ def test_watch_that_is_kept_back_waits_for_the_disk_and_then_goes_on(
         [],
         ["the coordinator goes on"],
     ]
+
+
+def test_watch_that_is_kept_back_shows_what_was_printed_once(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("flow.client.WATCH_AGAIN_S", 0.05)
+    said = Printed("w1", "hello")
+    with FakeCoordinator() as fake, Client(fake.address) as client:
+        answers = [
+            lambda n: msgspec.structs.replace(update(n), printed=[said]),
+            lambda n: Held(n, FULL, 3),
+            lambda n: update(n, ended=summary()),
+        ]
+        fake.answers[Watch] = lambda r: [answers.pop(0)(r.request)]
+        news = [each for each in client.watch("r-1") if each is not None]
+    assert [each.printed for each in news] == [[said], [], []]
+
+
+def test_watch_of_a_run_that_was_kept_back_before_it_was_stored_begins_anew() -> None:
+    with FakeCoordinator() as fake, Client(fake.address, held_s_max=30.0) as client:
+        held = [True]
+
+        def answer(request: Request) -> list[Message]:
+            kept = [Held(request.request, FULL)] if held and held.pop() else []
+            return [*kept, Submitted(request.request, "r-1", "calm-elk")]
+
+        fake.answers[Submit] = answer
+        client.submit(_run_of(1))
+        client._held_since -= 60.0  # the run goes on for long
+        fake.answers[Watch] = lambda r: []
+        watching = client.watch("r-1")
+        assert next(watching) is None
+        watching.close()
 
 
 def test_watch_that_is_kept_back_for_too_long_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
