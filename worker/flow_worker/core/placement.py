@@ -85,7 +85,7 @@ class Placement:
         ``usable``: the program has runners for its work. One that has none gets one all the same:
         otherwise programs whose runners keep generators would starve it.
         """
-        runners = [p for p in self._processes.all.values() if p.executes]
+        runners = self._all_runners()
         if len(runners) < self._config.processes_max:
             return True
         spare = [
@@ -212,11 +212,11 @@ class Placement:
                         self._processes.leave(process)
                     runners += not process.dirty
             wanted = not runners and program.in_use and program.stand is Stand.READY
-            if wanted and self._count() < self._most():
+            if wanted and len(self._all_runners()) < self._most():
                 self._processes.start("runner", now, program)
 
-    def _count(self) -> int:
-        return sum(process.executes for process in self._processes.all.values())
+    def _all_runners(self) -> list[Process]:
+        return [process for process in self._processes.all.values() if process.executes]
 
     def _most(self) -> int:
         """Return how many runners there may be if each program is to have one in any case."""
