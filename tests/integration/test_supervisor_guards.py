@@ -13,6 +13,7 @@ import pytest
 
 from flow.errors import ExitCode
 from flow_worker.process import marker
+from tests.support.cluster import state_of
 from tests.support.guarded import Guarded, is_running
 from tests.support.task_process import wait_until
 
@@ -81,7 +82,7 @@ def test_supervisor_told_to_stop_starts_no_agent_that_does_not_know_of_it(tmp_pa
     try:
         agent = guarded.agent(0)["agent"]
         pids = guarded.run(1, "Sleeps")
-        os.kill(agent, signal.SIGSTOP)
+        freeze(agent)
         guarded.signal(signal.SIGTERM)
         wait_until(lambda: pending(agent, signal.SIGTERM), "the signal to be passed on")
         os.kill(agent, signal.SIGKILL)
@@ -90,6 +91,12 @@ def test_supervisor_told_to_stop_starts_no_agent_that_does_not_know_of_it(tmp_pa
         gone(agent, *pids)
     finally:
         guarded.close()
+
+
+def freeze(pid: int) -> None:
+    """Stop a process before any other signal: of two that wait it takes the lower number first."""
+    os.kill(pid, signal.SIGSTOP)
+    wait_until(lambda: state_of(pid) == "T", f"{pid} to stop")
 
 
 def pending(pid: int, number: int) -> bool:
@@ -116,7 +123,7 @@ def test_supervisor_and_agent_killed_next_worker_kills_what_they_left(
 ) -> None:
     agent = guarded.agent(0)
     runner, daemon = guarded.run(1, "Sleeps")
-    os.kill(agent["agent"], signal.SIGSTOP)
+    freeze(agent["agent"])
     guarded.signal(signal.SIGKILL)
     gone(runner)
     os.kill(agent["agent"], signal.SIGKILL)
