@@ -101,7 +101,7 @@ def is_finished(task: Task, maybe_done: bool) -> bool:
     its own that is true counts where all outputs exist, or where an earlier attempt may have run
     to its end unheard (``maybe_done``).
 
-    Source: reference/process-model.md, rule 7.
+    Rule R7.
     """
     if not ask(task):
         return False

@@ -8,7 +8,7 @@ executes ``python -m flow_worker``, it is the worker's child from its first mome
 Where the caller cannot be forked safely (``why_not``), the run's template imports the program
 afresh, as ``flow run`` does.
 
-Source: reference/process-model.md, rule 6.
+Rule R6.
 """
 
 from __future__ import annotations

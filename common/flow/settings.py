@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 DEFAULT_ADDRESS = "tcp://127.0.0.1:5570"
 ROOT_STATE_DIR = Path("/var/lib/flow")
-#: Bounds of the timing. Source: lease protocol, section 3.
+#: Bounds of the timing, on which rule W3 rests.
 MARGIN_S_MIN = 1.0
 HEARTBEAT_S_MIN = 0.2
 HEARTBEATS_A_LEASE_MIN = 4
@@ -203,7 +203,7 @@ class Settings(Section, frozen=True):
         """Return the lease timing: the profile with single values on top.
 
         Raises:
-            ConfigError: It breaks a bound of the lease protocol.
+            ConfigError: It breaks a bound of the protocol's timing.
         """
         from flow.messages.shared import Timing
 
@@ -248,7 +248,7 @@ class Settings(Section, frozen=True):
 
 
 def check_timing(timing: Timing) -> Timing:
-    """Return the timing if the lease protocol holds with it; else raise ``ConfigError``."""
+    """Return the timing if the protocol holds with it; else raise ``ConfigError``."""
     beats = HEARTBEATS_A_LEASE_MIN * timing.heartbeat_s
     if timing.heartbeat_s < HEARTBEAT_S_MIN:
         wrong = f"heartbeat_s is {timing.heartbeat_s:g}, at least {HEARTBEAT_S_MIN:g} is needed"

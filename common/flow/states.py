@@ -1,6 +1,6 @@
 """The states of a task and of a run; one vocabulary for code, wire, store and commands.
 
-Source: lease protocol, section 2. The legal moves live with the coordinator
+The legal moves, which the protocol page draws, live with the coordinator
 (``flow_coordinator.core.transitions``); here are only the names.
 """
 

@@ -4,7 +4,7 @@ Luigi warns of ``luigi.Parameter()`` given ``False``, and lets the task have it.
 gets it too: beside its text, spelled with its type. Only what is listed here can be; no other
 object is ever made from a message.
 
-Source: reference/process-model.md, rule 7.
+Rule R7.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Recounts of what the cores hold: bounds (S13), ages of leases (L2), what nobody wants (S10).
 
-Which promise of the protocol document is checked where:
+Which promise of PROTOCOL.md is checked where:
 
 ===  ==========================================================================================
 S1   ``invariants.check`` (a task has one lease), ``CoordinatorJudge`` (how one may end)
@@ -22,6 +22,8 @@ L2   ``Audit``, and at the end
 L3   ``World``: joined soon after everything healed
 L5   ``World``, at the end
 L6   ``World``, at the end: executions, processes and agents
+P3   as S3; ``Runner`` for finished work, ``twins`` for tasks that write the same path
+P5   ``World.run_ended``
 ===  ==========================================================================================
 """
 

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from tests.simulation.kernel import Kernel
     from tests.simulation.world import World
 
-#: Share of the grace after which SIGTERM becomes SIGKILL. Source: lease protocol, G.
+#: Share of the grace after which SIGTERM becomes SIGKILL. G of the protocol's timing.
 TERM_SHARE = 0.6
 #: The loop of an awake agent is this late at most for a timer, and for what arrives.
 LOOP_LATE_S = 0.004

@@ -14,7 +14,7 @@ STORY_LINES = 400
 
 
 class Violation(Exception):
-    """A promise was broken. ``rule`` is its name in the protocol document, e.g. ``S3``."""
+    """A promise was broken. ``rule`` is its name in PROTOCOL.md, e.g. ``S3``."""
 
     def __init__(self, rule: str, story: str) -> None:
         super().__init__(f"{rule}: {story}")

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 
 from tests.simulation.kernel import Kernel
 
-#: Longest delay of one message (seconds). Source: lease protocol, section 4.
+#: Longest delay of one message (seconds). Most terms are shorter.
 DELAY_MAX_S = 45.0
 
 

@@ -1,7 +1,7 @@
 """The judge: what really executes, what was really promised, and the rules both must obey.
 
 Nothing here asks a core. Executions are recorded by the simulated runners, promises where a
-message leaves or a commit returns. Rule names are those of the protocol document, section 5.
+message leaves or a commit returns. The names of promises are those of PROTOCOL.md.
 """
 
 from __future__ import annotations

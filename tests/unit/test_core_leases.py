@@ -1,4 +1,4 @@
-"""Who may run a task: rules C1-C9 of the lease protocol, silence and fast release."""
+"""Who may run a task: rules C1-C9, silence and fast release."""
 
 from __future__ import annotations
 

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 #: Planner processes unless set: planning is mostly waiting for file systems.
 PLANNERS_DEFAULT_MAX = 2
-#: Of the memory that this worker may use, for templates. Source: reference/process-model.md.
+#: Of the memory that this worker may use, for templates (rule R3).
 TEMPLATES_MEMORY_SHARE = 0.25
 #: More is a typing error: every slot is a process.
 SLOTS_MAX = 10_000

@@ -58,7 +58,7 @@ def differing(one: Mapping[str, str], other: Mapping[str, str]) -> list[str]:
 
 
 class Timing(Value, frozen=True):
-    """The lease timing in force. Workers learn it in WELCOME. Source: lease protocol, section 3."""
+    """The lease timing in force. Workers learn it in WELCOME (rules W3 and C5)."""
 
     heartbeat_s: float = 5.0  #: H
     lease_s: float = 60.0  #: L

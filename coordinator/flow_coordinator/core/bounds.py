@@ -3,7 +3,7 @@
 Whatever a module calls its families, passes as parameters or says in its errors, an answer must fit
 into a message; who asked tells how much is left out.
 
-Source: reference/process-model.md, rule 7.
+Rule C8.
 """
 
 from __future__ import annotations

@@ -8,7 +8,7 @@ Nothing of this is stored. Who made what is known of what was done since this st
 That a path is relative is told before anything fails, where workers were started in different
 folders: a planner says so of the outputs that it asks for (``PlanChunk.relative``).
 
-Source: reference/process-model.md, rule 2.
+Rule R2.
 """
 
 from __future__ import annotations

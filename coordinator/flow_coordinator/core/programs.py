@@ -8,7 +8,7 @@ the oldest run that still wants it.
 Workers list their programs in heartbeats. What they lack is defined (again), and which of theirs
 are over is said with each acknowledgement: neither depends on a message that may get lost.
 
-Source: reference/process-model.md, rule 1.
+Rule R1.
 """
 
 from __future__ import annotations

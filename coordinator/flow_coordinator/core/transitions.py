@@ -4,7 +4,7 @@ The machine (``tally.move``), its tests and the documentation read this same tab
 target state, or a reason to ignore the event (it is a repetition, harmless), or a reason to refuse
 it (the caller broke a rule: the coordinator stops rather than continue wrong).
 
-Source: lease protocol, section 2.
+Drawn in the protocol page, "A task's life".
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The mutants that the protocol document names in section 5, and what its model found."""
+"""The mutants of the model that came before the code, and what it found."""
 
 from __future__ import annotations
 

@@ -303,7 +303,7 @@ def isolated_attempt_waits_for_what_waits_for_it(patch: MonkeyPatch) -> None:
     patch.setattr(dispatch, "_better_waits", mutated)
 
 
-@mutant("P3", "mixed")
+@mutant("R7", "mixed")
 def nobody_tells_that_the_work_may_be_done(patch: MonkeyPatch) -> None:
     """A task that crashed after its last line is done again."""
     real = leases.spell_grant

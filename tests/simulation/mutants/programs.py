@@ -24,7 +24,7 @@ from flow_worker.process.channel import Dirty
 from tests.simulation.mutants.registry import mutant
 
 
-@mutant("program", "restarts")
+@mutant("R1", "restarts")
 def values_of_a_run_are_not_stored(patch: MonkeyPatch) -> None:
     """After a restart the command line of a run gives nothing."""
     real = rows.read_run
@@ -37,7 +37,7 @@ def values_of_a_run_are_not_stored(patch: MonkeyPatch) -> None:
     patch.setattr(rows, "read_run", mutated)
 
 
-@mutant("program", "restarts")
+@mutant("R1", "restarts")
 def task_runs_in_the_program_of_whoever_was_planned_first(patch: MonkeyPatch) -> None:
     """What is planned for one run is executed in the program of another."""
     real = planning._apply_spec
@@ -49,7 +49,7 @@ def task_runs_in_the_program_of_whoever_was_planned_first(patch: MonkeyPatch) ->
     patch.setattr(planning, "_apply_spec", mutated)
 
 
-@mutant("program", "mixed")
+@mutant("R1", "mixed")
 def idle_runner_of_another_run_is_used(patch: MonkeyPatch) -> None:
     """A process is used again for another run."""
 
@@ -59,7 +59,7 @@ def idle_runner_of_another_run_is_used(patch: MonkeyPatch) -> None:
     patch.setattr(Placement, "_runners", mutated)
 
 
-@mutant("program", "mixed")
+@mutant("R2", "mixed")
 def blank_process_takes_work_before_it_has_a_program(patch: MonkeyPatch) -> None:
     """A process that must import for itself is ready when it is up."""
 
@@ -69,7 +69,7 @@ def blank_process_takes_work_before_it_has_a_program(patch: MonkeyPatch) -> None
     patch.setattr(Processes, "heard_up", mutated)
 
 
-@mutant("program", "mixed")
+@mutant("R3", "mixed")
 def spare_template_that_died_is_never_replaced(patch: MonkeyPatch) -> None:
     """A blank process gets lost, and no program can begin any more."""
     real = Templates.prewarm
@@ -81,19 +81,19 @@ def spare_template_that_died_is_never_replaced(patch: MonkeyPatch) -> None:
     patch.setattr(Templates, "prewarm", mutated)
 
 
-@mutant("program", "mixed")
+@mutant("R1", "mixed")
 def programs_that_are_over_stay(patch: MonkeyPatch) -> None:
     """A template outlives its run."""
     patch.setattr(Programs, "over", lambda self, numbers: None)
 
 
-@mutant("program", "mixed")
+@mutant("R1", "mixed")
 def program_ends_while_it_is_used(patch: MonkeyPatch) -> None:
     """A template ends before the last thing that needs it."""
     patch.setattr(Program, "in_use", property(lambda self: False))
 
 
-@mutant("program", "mixed")
+@mutant("R4", "mixed")
 def what_a_dirty_runner_gives_back_is_forgotten(patch: MonkeyPatch) -> None:
     """Grants that a runner did not begin stay with it."""
 
@@ -103,7 +103,7 @@ def what_a_dirty_runner_gives_back_is_forgotten(patch: MonkeyPatch) -> None:
     patch.setattr(Tokens, "dirty", mutated)
 
 
-@mutant("L4", "mixed")
+@mutant("R4", "mixed")
 def dirty_runner_is_offered_new_tasks(patch: MonkeyPatch) -> None:
     """One that gives all of it back gets it again, for as long as it keeps a generator."""
     real = Placement._takers
@@ -121,13 +121,13 @@ def dirty_runner_is_offered_new_tasks(patch: MonkeyPatch) -> None:
     patch.setattr(Placement, "_takers", mutated)
 
 
-@mutant("L4", "soiled")
+@mutant("R4", "soiled")
 def dirty_runners_keep_their_generators(patch: MonkeyPatch) -> None:
     """Where every runner is dirty and waits for what only a new one could run, nothing goes on."""
     patch.setattr(Tokens, "abandon_one_of_dirty", lambda self: None)
 
 
-@mutant("program", "mixed")
+@mutant("R1", "mixed")
 def definition_is_said_once_and_never_again(patch: MonkeyPatch) -> None:
     """A worker that lost the definition of a program asks in vain."""
 
@@ -137,7 +137,7 @@ def definition_is_said_once_and_never_again(patch: MonkeyPatch) -> None:
     patch.setattr(programs, "heard", mutated)
 
 
-@mutant("program", "mixed")
+@mutant("R1", "mixed")
 def definitions_are_mixed_up(patch: MonkeyPatch) -> None:
     """A program is told with what another run's command line gave."""
     real = programs.spell
@@ -148,25 +148,25 @@ def definitions_are_mixed_up(patch: MonkeyPatch) -> None:
     patch.setattr(programs, "spell", mutated)
 
 
-@mutant("program", "mixed")
+@mutant("R1", "mixed")
 def shared_task_is_never_planned_for_another_run(patch: MonkeyPatch) -> None:
     """A task is granted in the program of a run that is over."""
     patch.setattr(graph, "plan_for_another", lambda s, task: None)
 
 
-@mutant("program", "mixed")
+@mutant("R3", "mixed")
 def import_may_take_for_ever(patch: MonkeyPatch) -> None:
     """Grants starve behind an import that hangs."""
     patch.setattr(Templates, "kill_overdue", lambda self, now: None)
 
 
-@mutant("program", "restarts")
+@mutant("R1", "restarts")
 def template_of_another_program_is_reused(patch: MonkeyPatch) -> None:
     """A template that is kept serves whatever run comes next."""
     patch.setattr(templates, "is_same", lambda one, other: True)
 
 
-@mutant("program", "mixed")
+@mutant("R2", "mixed")
 def stale_template_is_reused(patch: MonkeyPatch) -> None:
     """What a template says of files that have changed is not heard."""
 

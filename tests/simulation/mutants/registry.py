@@ -17,7 +17,7 @@ class Mutant:
     """One rule, broken."""
 
     name: str
-    #: of the protocol document: C1-C9, W1-W10, or a word of its sections 2 and 4
+    #: of PROTOCOL.md: a rule, a promise, or a word of its list
     rule: str
     body: Body
     #: the simulation's profile that reaches the rule soonest

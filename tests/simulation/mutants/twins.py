@@ -10,14 +10,14 @@ from flow_coordinator.core.state import State
 from tests.simulation.mutants.registry import mutant
 
 
-@mutant("P3", "mixed")
+@mutant("R7", "mixed")
 def twins_are_granted_at_the_same_time(patch: MonkeyPatch) -> None:
     """A task does not wait for the lease of another that has the same id."""
     patch.setattr(twins, "keeps_waiting", lambda s, task: False)
     patch.setattr(graph, "keep_twins_back", lambda s, task: None)
 
 
-@mutant("P3", "mixed")
+@mutant("R7", "mixed")
 def ready_twin_stays_ready_when_the_other_is_granted(patch: MonkeyPatch) -> None:
     """Only what becomes ready later waits for the lease of a twin."""
     patch.setattr(graph, "keep_twins_back", lambda s, task: None)

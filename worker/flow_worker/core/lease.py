@@ -1,7 +1,7 @@
 """How long this worker may run what it holds: heartbeats, the lease's end, the fence.
 
 Everything counts from the *send* time of the last acknowledged heartbeat (JOIN is the first), on a
-clock that also counts sleep. Source: lease protocol, section 3, W2 and W3.
+clock that also counts sleep. Rules W2 and W3.
 """
 
 from __future__ import annotations

@@ -2,7 +2,7 @@
 
 The shell calls ``handle`` for every event of a turn and ends the turn with ``TurnEnded``, where
 tasks are placed and everything new is said in batches; it sends ``Tick`` when ``next_deadline``
-has passed. ``now`` is seconds on a clock that counts sleep. Source: lease protocol, W1-W10.
+has passed. ``now`` is seconds on a clock that counts sleep. Rules W1-W8.
 """
 
 from __future__ import annotations

@@ -4,7 +4,7 @@ Generators that may continue come first, then the queues of the programs in turn
 slot is a right to run, not a process: runners belong to one program, and idle ones stay for it up
 to a bound. Small tasks travel together and are topped up before a runner is idle; a queue is split
 evenly over the runners that can take it. Cost: O(runners) a turn with something queued, O(1) a
-token.
+token. Rules R3 and R4.
 """
 
 from __future__ import annotations

@@ -4,7 +4,7 @@ Messages name a program by its number. One that is not defined here is asked for
 which also list what there is; their acknowledgement says which of those are over. So nothing here
 depends on a message that may get lost. What a program is imported in is in ``core.templates``.
 
-Source: reference/process-model.md, rules 1 to 3.
+Rules R1-R3.
 """
 
 from __future__ import annotations

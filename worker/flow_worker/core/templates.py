@@ -7,7 +7,7 @@ process for itself. A spare template is kept ready for the next program, and whe
 Where a program's code was sent along with its run, that is brought here (``core.fetching``) before
 a template is told to import it.
 
-Source: reference/process-model.md, rules 1 to 3.
+Rules R1-R3.
 """
 
 from __future__ import annotations

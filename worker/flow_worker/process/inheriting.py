@@ -5,7 +5,7 @@ and never returns there. It keeps the program's modules, descriptors, handlers o
 logging; what the program registered for its own end, and what reads its stdin, is the program's
 alone. From then on it is a template as any other, except that it imports nothing twice.
 
-Source: reference/process-model.md, rules 5 and 6.
+Rules R5 and R6.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Find and kill whole process trees on Linux, without ever hitting a reused pid.
+"""Find and kill whole process trees on Linux (rule W9), without ever hitting a reused pid.
 
 A process is named by (pid, start time). Signals go through a pidfd that was opened *before* the
 start time was compared, so the process signalled is the process that was meant.

@@ -26,7 +26,7 @@ from flow_worker.core.events import Event, GuardLost, ProcessExited, ProcessSaid
 from flow_worker.process import control, kill, output, slip
 from flow_worker.process.channel import Finished
 
-#: The share of the grace after which SIGTERM becomes SIGKILL. Source: lease protocol, G.
+#: The share of the grace after which SIGTERM becomes SIGKILL. G of the protocol's timing.
 TERM_SHARE = 0.6
 #: How often a killed tree is looked at until it is gone.
 LOOK_S = 0.25

@@ -3,7 +3,7 @@
 ``Surroundings`` remembers the process as it was before its first task. After each task it takes a
 quick look at what is changed most, and the whole list is gone through where that found something,
 or where the caller asks for it. What cannot be put back is said in a sentence, for the runner that
-must retire for it.
+must retire for it (rule R4).
 """
 
 from __future__ import annotations

@@ -9,7 +9,7 @@ A fork keeps what the import opened (files, connections) and forgets what belong
 its sockets, and everything that was to be done at its end. The program's own ``atexit`` handlers
 run once, here, after the last process.
 
-Source: reference/process-model.md, rules 2 and 5.
+Rules R2 and R5.
 """
 
 from __future__ import annotations
