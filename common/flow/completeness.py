@@ -15,8 +15,8 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from flow import blame
-from flow.dialects import dialect_of, key_of
 from flow.errors import UsageError
+from flow.seam import dialect_of, key_of
 from flow.task import Task, flatten, is_external
 
 #: Checks slower than this on average are made in threads.

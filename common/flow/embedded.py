@@ -136,9 +136,9 @@ def build(
         KeyboardInterrupt: Ctrl-C; what ran has finished, or was killed at the second press.
     """
     from flow import luigi_options, origins
-    from flow.dialects import module_of, others, strings_of
     from flow.execution import Root, Work, execute
     from flow.messages.client import ROOTS_MAX
+    from flow.seam import module_of, others, strings_of
 
     enter("build")
     wanted = _tasks(tasks)
@@ -168,7 +168,7 @@ def build(
 
 def _tasks(given: Any) -> list[Any]:
     """Refuse what is no list of tasks, where it is plain what was meant."""
-    from flow.dialects import is_task
+    from flow.seam import is_task
 
     listed = isinstance(given, Iterable)
     tasks = list(given) if listed else [given]

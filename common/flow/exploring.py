@@ -12,7 +12,7 @@ from typing import Any, Final
 
 from flow import blame
 from flow.completeness import Answer, Checker, is_plain_wrapper
-from flow.dialects import is_task, key_of
+from flow.seam import is_task, key_of
 from flow.task import flatten, is_external
 from flow.visible import escaped
 

@@ -10,9 +10,9 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Iterator
 
-from flow.dialects import NATIVE, others
 from flow.packing import unpack_params
 from flow.parameters import defaults
+from flow.seam import NATIVE, others
 
 _packed = b""
 

@@ -15,7 +15,7 @@ from typing import Any, Final
 
 import msgspec
 
-from flow import dialects
+from flow import seam
 from flow.errors import UsageError
 from flow.parts import Made
 from flow.wirenames import HELD
@@ -107,9 +107,9 @@ class _Table:
         known = self._places.get(id(task))
         if known is not None:
             return known
-        parts = dialects.dialect_of(type(task)).parts(task)
+        parts = seam.dialect_of(type(task)).parts(task)
         held = {name: [self.add(each) for each in tasks] for name, tasks in parts.held.items()}
-        row = [dialects.module_of(task), task.task_family, parts.texts, held]
+        row = [seam.module_of(task), task.task_family, parts.texts, held]
         place = self._written.setdefault(json.dumps(row), len(self.rows))
         if place == len(self.rows):
             self.rows.append(row)

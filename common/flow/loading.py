@@ -14,7 +14,7 @@ from collections.abc import Iterator, Mapping
 from types import FunctionType, ModuleType
 from typing import Any, Final
 
-from flow import blame, dialects, given, origins, places, registry, scripts
+from flow import blame, given, origins, places, registry, scripts, seam
 from flow.dialects import luigi_guard
 from flow.errors import SchedulingError, UsageError
 from flow.extras import DISTRIBUTION
@@ -155,16 +155,16 @@ def home_of(task: Any) -> str:
             whose tasks run elsewhere.
     """
     if not places.shares:
-        return dialects.module_of(task)
+        return seam.module_of(task)
     cls = type(task)
     known = _homes.get(cls)
     if known is not None and known[0] == _generation():
-        return dialects.origin_in(known[1], task)
-    module = dialects.dialect_of(cls).home(task)
+        return seam.origin_in(known[1], task)
+    module = seam.dialect_of(cls).home(task)
     _verify(module, cls)
     if not _is_brought(cls):  # a range is at home where the task that it repeats is
         _homes[cls] = _generation(), module
-    return dialects.origin_in(module, task)
+    return seam.origin_in(module, task)
 
 
 def load_task_class(module: str, family: str) -> Any:
@@ -196,7 +196,7 @@ def load_task(module: str, family: str, str_params: Mapping[str, Any]) -> Any:
         ParameterError: A parameter is missing, unknown, or has a value that cannot be read.
     """
     cls = load_task_class(module, family)
-    dialect = dialects.dialect_of(cls)
+    dialect = seam.dialect_of(cls)
     dialect.check_names(cls, str_params)
     before, registry.asked_of = registry.asked_of, module
     try:
@@ -218,7 +218,7 @@ def load_packed_task(module: str, family: str, packed: bytes) -> Any:
 def families_of(module: str) -> list[str]:
     """Return the families that a loaded module defines, in the order of definition."""
     found = registry.families_of(module)
-    for other in dialects.others():
+    for other in seam.others():
         found += other.families_of(module)
     return list(dict.fromkeys(found))
 
@@ -226,7 +226,7 @@ def families_of(module: str) -> list[str]:
 def classes_of(family: str) -> list[Any]:
     """Return the classes of a family, of every library, in the order of definition."""
     found = list(registry.classes_of(family))
-    for other in dialects.others():
+    for other in seam.others():
         found += other.classes_of(family)
     return found
 
@@ -242,26 +242,26 @@ def named_classes(family: str) -> list[Any]:
 
 
 def _is_brought(cls: Any) -> bool:
-    return dialects.dialect_of(cls).is_library(cls)
+    return seam.dialect_of(cls).is_library(cls)
 
 
 def _brought(classes: list[Any], own: list[Any]) -> list[Any]:
     """Of what libraries bring, return what the one brings that a module's own tasks are of."""
-    kinds = {id(dialects.dialect_of(cls)) for cls in own if not _is_brought(cls)}
-    return [cls for cls in classes if id(dialects.dialect_of(cls)) in kinds] or classes
+    kinds = {id(seam.dialect_of(cls)) for cls in own if not _is_brought(cls)}
+    return [cls for cls in classes if id(seam.dialect_of(cls)) in kinds] or classes
 
 
 def all_families() -> list[str]:
     """Return the families that this process knows, sorted; what libraries bring left out."""
     found = set(registry.Register.task_names())
-    for other in dialects.others():
+    for other in seam.others():
         found.update(other.families())
     return sorted(found)
 
 
 def _generation() -> int:
     found = registry.generation
-    for other in dialects.others():
+    for other in seam.others():
         found += other.generation()
     return found
 
@@ -273,7 +273,7 @@ def _find(module: str, loaded: ModuleType, family: str) -> Any:
     own = [cls for cls in classes if _module(cls) == module]
     if own:
         return registry.choose(family, [cls for cls in own if places.is_held(cls)] or own)
-    named = [value for value in vars(loaded).values() if dialects.is_task_class(value)]
+    named = [value for value in vars(loaded).values() if seam.is_task_class(value)]
     offered = [cls for cls in named if cls.get_task_family() == family]
     if offered:
         return registry.choose(family, offered)
@@ -317,7 +317,7 @@ def _verify(module: str, cls: Any) -> None:
 
 
 def _module(cls: Any) -> str:
-    return dialects.dialect_of(cls).module(cls)
+    return seam.dialect_of(cls).module(cls)
 
 
 def reachable_from(module: str) -> dict[str, None]:
@@ -365,12 +365,12 @@ def _importing(name: str) -> Iterator[None]:
 @contextlib.contextmanager
 def _made_by(name: str) -> Iterator[None]:
     places.importing = name
-    for other in dialects.others():
+    for other in seam.others():
         other.importing()
     try:
         yield
     finally:
-        for other in dialects.others():
+        for other in seam.others():
             other.imported()
         places.importing = ""
 
@@ -406,7 +406,7 @@ def _load_script(path: str) -> ModuleType:
         raise
     except BaseException as error:  # importing runs user code
         raise _failed(name, error) from error
-    for other in dialects.others():
+    for other in seam.others():
         other.on_script(module.__name__, name)
     return module
 

@@ -12,10 +12,10 @@ from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any, Final
 
 from flow import events, registry
-from flow.dialects import NATIVE, dialect_of, others
 from flow.errors import FlowError
 from flow.events import Event
 from flow.loading import classes_of
+from flow.seam import NATIVE, dialect_of, others
 from flow.summary import COMPLETE, MISSING_EXTERNAL, RAN
 
 if TYPE_CHECKING:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import sys
 from abc import ABCMeta
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any, Final, TypeVar
+from typing import Any, Final, NamedTuple, TypeVar
 
 from flow import origins, places
 from flow.errors import UsageError
@@ -33,8 +33,28 @@ generation = 0
 #: parameter names, this module's is meant.
 asked_of = ""
 
+
+class Bases(NamedTuple):
+    """What all tasks are made of, for those whom ``flow.task`` itself stands on."""
+
+    task: type
+    wrapper: type  #: of tasks that only require others
+    naive: tuple[Any, ...]  #: functions ``bulk_complete`` that ask one task after the other
+
+
+_bases: list[Bases] = []
 _classes: dict[str, list[Register]] = {}
 _namespaces: dict[str, str] = {}
+
+
+def bases() -> Bases:
+    """Return what ``flow.task`` has defined; whoever has a task of flow's has imported it."""
+    return _bases[-1]
+
+
+def define(bases: Bases) -> None:
+    """Be told of it, by ``flow.task`` alone."""
+    _bases.append(bases)
 
 
 class UnknownTask(UsageError):

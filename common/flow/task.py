@@ -12,7 +12,7 @@ from flow.dynamic import DynamicRequirements
 from flow.identity import spell, task_id_str
 from flow.parameters.base import Parameter, ParameterVisibility
 from flow.parameters.errors import not_initialized
-from flow.registry import Register, auto_namespace, namespace, wrapped
+from flow.registry import Bases, Register, auto_namespace, define, namespace, wrapped
 from flow.structure import flatten, getpaths
 
 if TYPE_CHECKING:
@@ -469,6 +469,10 @@ class MixinNaiveBulkComplete:
         return done
 
 
+_NAIVE: Any = (Task.bulk_complete, MixinNaiveBulkComplete.bulk_complete)
+define(Bases(Task, WrapperTask, tuple(each.__func__ for each in _NAIVE)))
+
+
 def is_external(task: Task) -> bool:
     """Tell whether nothing here can run the task."""
     return task.run is None or task.run is NotImplemented
@@ -488,7 +492,7 @@ def externalize(taskclass_or_taskobject: Any) -> Any:
 
 def flatten_output(task: Task) -> list[Any]:
     """Return the outputs of the nearest tasks that have any, through wrapper tasks."""
-    from flow.dialects import key_of  # those ask here
+    from flow.seam import key_of  # those ask here
 
     outputs = []
     seen = {key_of(task)}

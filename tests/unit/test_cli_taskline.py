@@ -10,10 +10,10 @@ import pytest
 import flow
 from flow.cli.options import RUN, SUBMIT, spell_given, submit_options
 from flow.cli.taskline import TaskLine, duration_s, parse
-from flow.dialects import NATIVE
 from flow.errors import UsageError
 from flow.messages.client import GIVEN_BYTES_MAX
 from flow.messages.shared import unpack_params
+from flow.seam import NATIVE
 from flow.wirenames import BARE, TAKEN
 
 

@@ -10,10 +10,10 @@ import pytest
 
 import flow
 from flow import given
-from flow.dialects import others
 from flow.loading import load_module
 from flow.packing import pack_params
 from flow.parameters import defaults
+from flow.seam import others
 
 
 @pytest.fixture(autouse=True)

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from flow import dialects, held, testing
+from flow import held, seam, testing
 from flow.errors import UsageError
 from flow.messages.shared import display
 from flow.packing import unpack_params
@@ -57,12 +57,12 @@ def steps(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
 
 def again(task: Any) -> Any:
     """Make a task as another process does."""
-    dialect = dialects.dialect_of(type(task))
+    dialect = seam.dialect_of(type(task))
     return dialect.make(type(task), unpack_params(dialect.packed(task)))
 
 
 def forgetting(task: Any) -> Any:
-    dialect = dialects.dialect_of(type(task))
+    dialect = seam.dialect_of(type(task))
     packed = dialect.packed(task)
     type(type(task)).clear_instance_cache()
     return dialect.make(type(task), unpack_params(packed))
@@ -80,17 +80,17 @@ def test_held_tasks_are_made_again_with_their_ids_and_all_parameters(
     assert step.source is made.left, "what was one task is one"
     inner = made.left.left.left
     assert (type(inner).__name__, inner.workspace_directory) == ("Data", "./there")
-    assert dialects.key_of(made) == dialects.key_of(task)
-    assert dialects.module_of(made) == dialects.module_of(task)
+    assert seam.key_of(made) == seam.key_of(task)
+    assert seam.module_of(made) == seam.module_of(task)
 
 
 def test_text_of_held_tasks_grows_with_their_number(steps: Any) -> None:
-    dialects.dialect_of(steps.Data).make(steps.Data, {})  # as a task process has begun
+    seam.dialect_of(steps.Data).make(steps.Data, {})  # as a task process has begun
     sizes = []
     for depth in (4, 8, 12):
         task = steps.diamonds(depth)
-        sizes.append(len(dialects.dialect_of(steps.Join).packed(task)))
-        assert len(dialects.key_of(task)) == 2 * depth + 1
+        sizes.append(len(seam.dialect_of(steps.Join).packed(task)))
+        assert len(seam.key_of(task)) == 2 * depth + 1
     assert sizes[2] - sizes[1] < 1.2 * (sizes[1] - sizes[0])
     assert sizes[2] < 10_000
 
@@ -106,15 +106,15 @@ def test_text_of_held_tasks_does_not_tell_which_objects_they_are(steps: Any) -> 
     registry.clear_instance_cache()
     apart = steps.Join(left=kept[0], others=[kept[1]], n=7)
     assert apart.others[0] is not apart.left
-    packed = dialects.dialect_of(steps.Join).packed
+    packed = seam.dialect_of(steps.Join).packed
     assert packed(shared) == packed(apart)
-    assert dialects.key_of(shared) == dialects.key_of(apart)
+    assert seam.key_of(shared) == seam.key_of(apart)
     assert held.write([task]) == held.write([steps.diamonds(2)])
 
 
 def test_people_are_shown_which_tasks_are_held(steps: Any) -> None:
     task = steps.diamonds(1)
-    packed = dialects.dialect_of(steps.Join).packed(task)
+    packed = seam.dialect_of(steps.Join).packed(task)
     name = display("Join", packed, 10_000)
     ids = [task.left.task_id[-10:], task.others[0].task_id[-10:]]
     assert name.endswith(f", left=Data_{ids[0]}, n=0, others=Step_{ids[1]})")
@@ -123,7 +123,7 @@ def test_people_are_shown_which_tasks_are_held(steps: Any) -> None:
 def test_text_of_gokart_itself_is_read(steps: Any) -> None:
     data = steps.Data(name="typed")
     text = steps.Step.source.serialize(data)
-    made = dialects.dialect_of(steps.Step).make(steps.Step, {"source": text, "n": "1"})
+    made = seam.dialect_of(steps.Step).make(steps.Step, {"source": text, "n": "1"})
     assert made.source == data
 
 
@@ -148,10 +148,10 @@ def packing(rows: Any, at: Any) -> str:
 )
 def test_damaged_text_of_held_tasks_is_a_sentence(steps: Any, text: str) -> None:
     with pytest.raises(UsageError, match="not tasks as flow writes them"):
-        dialects.dialect_of(steps.Step).make(steps.Step, {"source": text, "n": "1"})
+        seam.dialect_of(steps.Step).make(steps.Step, {"source": text, "n": "1"})
 
 
 def test_error_of_another_parameter_is_not_blamed_on_held_tasks(steps: Any) -> None:
-    named = dialects.dialect_of(steps.Step).strings(steps.Step(source=steps.Data(), n=1))
+    named = seam.dialect_of(steps.Step).strings(steps.Step(source=steps.Data(), n=1))
     with pytest.raises(UsageError, match=r"n.*'x'"):
-        dialects.dialect_of(steps.Step).make(steps.Step, {**named, "n": "x"})
+        seam.dialect_of(steps.Step).make(steps.Step, {**named, "n": "x"})

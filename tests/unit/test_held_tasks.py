@@ -9,10 +9,10 @@ import pytest
 
 import flow
 from flow import held, testing
-from flow.dialects import dialect_of, key_of, module_of
 from flow.errors import UsageError
 from flow.packing import packed_params, unpack_params
 from flow.registry import Register
+from flow.seam import dialect_of, key_of, module_of
 
 
 @pytest.fixture(autouse=True)

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 import flow
-from flow import dialects, luigi_sections
+from flow import luigi_sections, seam
 from flow.loading import load_module, load_task, load_task_class
 from flow.packing import unpack_params
 from flow.parameters.errors import BadParameter, MissingParameter
@@ -55,7 +55,7 @@ def module(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
 
 def test_flow_without_luigi_never_imports_it() -> None:
     code = (
-        "import sys, flow, flow.dialects as d\n"
+        "import sys, flow, flow.seam as d\n"
         "import flow.loading, flow.completeness, flow_worker.process.serve\n"
         "class A(flow.Task): pass\n"
         "assert not d.is_task(3) and d.is_task(A()) and not d.others()\n"
@@ -76,11 +76,11 @@ def test_task_of_luigi_comes_back_from_its_strings(module: Any) -> None:
         """,
     )
     task = made.Leaf(n=4, secret="t")
-    dialect = dialects.dialect_of(type(task))
+    dialect = seam.dialect_of(type(task))
     assert unpack_params(dialect.packed(task)) == {"n": "4"}
-    again = load_task("one_lt", "Leaf", dialects.strings_of(task))
+    again = load_task("one_lt", "Leaf", seam.strings_of(task))
     assert again == task and again.task_id == task.task_id
-    assert dialects.module_of(task) == "one_lt"
+    assert seam.module_of(task) == "one_lt"
 
 
 def test_private_value_without_default_is_missed_with_its_reason(module: Any) -> None:
@@ -92,7 +92,7 @@ def test_private_value_without_default_is_missed_with_its_reason(module: Any) ->
         """,
     )
     with pytest.raises(BadParameter, match="private values do not leave the process"):
-        load_task("two_lt", "Leaf", dialects.strings_of(made.Leaf(secret="x")))
+        load_task("two_lt", "Leaf", seam.strings_of(made.Leaf(secret="x")))
 
 
 def test_bad_value_in_luigi_cfg_names_the_parameter(module: Any) -> None:
@@ -112,7 +112,7 @@ def test_bad_value_of_a_constructor_names_the_line_of_the_parameter(
     module: Any, tmp_path: Path
 ) -> None:
     found = module("made_lt", "class Leaf(luigi.Task):\n    n = luigi.IntParameter()\n")
-    strings = dialects.strings_of(found.Leaf(n="x"))  # luigi takes it as it is
+    strings = seam.strings_of(found.Leaf(n="x"))  # luigi takes it as it is
     with pytest.raises(BadParameter, match="Leaf --n: invalid literal") as caught:
         load_task("made_lt", "Leaf", strings)
     assert caught.value.where == f"{tmp_path}/made_lt.py:3  Leaf.n"
@@ -169,7 +169,7 @@ def test_policy_takes_what_luigi_cfg_sets_and_only_that(module: Any) -> None:
             worker_timeout = 0
         """,
     )
-    dialect = dialects.dialect_of(made.Plain)
+    dialect = seam.dialect_of(made.Plain)
     plain, own = dialect.policy(made.Plain()), dialect.policy(made.Own())
     assert (plain.retry_count, plain.retry_delay, plain.worker_timeout) == (None, None, None)
     assert plain.on_lost == "retry" and plain.owner_list() == ["a@b.c", "d@e.f"]
@@ -189,7 +189,7 @@ def test_instances_are_forgotten_by_task_processes_unless_their_cache_is_off(
     module: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     made = module("ten_lt", "class Leaf(luigi.Task):\n    pass\n")
-    dialect = dialects.dialect_of(made.Leaf)
+    dialect = seam.dialect_of(made.Leaf)
     task = made.Leaf()
     monkeypatch.delenv(WORKER_MARK, raising=False)
     dialect.forget()
@@ -267,7 +267,7 @@ def test_property_that_raises_is_not_taken_for_a_missing_attribute(module: Any) 
             on_lost = "hold"
         """,
     )
-    policy = dialects.dialect_of(made.Leaf).policy(made.Leaf())
+    policy = seam.dialect_of(made.Leaf).policy(made.Leaf())
     assert policy.on_lost == "hold" and policy.disabled is False
     with pytest.raises(AttributeError, match="nothing"):
         policy.resources  # noqa: B018
@@ -282,7 +282,7 @@ def test_script_is_known_by_its_path_and_its_classes_as_main(tmp_path: Path) -> 
         wire = f"file:{path}"
         # Both say they are __main__.Same: each file still finds its own.
         task = load_task(wire, "Same", {"of": "Same"})
-        assert task.__module__ == "__main__" and dialects.module_of(task) == wire
+        assert task.__module__ == "__main__" and seam.module_of(task) == wire
         assert task.of is type(task)
         made.append(type(task))
     assert made[0] is not made[1]

@@ -14,9 +14,9 @@ import pytest
 
 from flow import loading, origins, places
 from flow.completeness import Checker
-from flow.dialects import key_of, module_of, strings_of
 from flow.exploring import explore
 from flow.messages.codec import decode_chunk
+from flow.seam import key_of, module_of, strings_of
 from flow_worker.process.attempt import stub_of
 from flow_worker.process.failure import Terminated
 from flow_worker.process.walk import Walk

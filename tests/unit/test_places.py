@@ -12,7 +12,7 @@ from types import ModuleType
 
 import pytest
 
-from flow import dialects, places
+from flow import places, seam
 from flow.loading import OtherClass, families_of, home_of, load_module, load_task_class
 
 Write = Callable[[str, str], None]
@@ -72,7 +72,7 @@ def test_class_made_at_import_is_at_home_in_the_program(
     name = f"at_import_{library}"
     module = program(place, library, name)
     for cls in module.ALL.values():
-        assert home_of(cls()) == dialects.module_of(cls()) == name
+        assert home_of(cls()) == seam.module_of(cls()) == name
         assert load_task_class(name, cls.get_task_family()) is cls
     assert home_of(module.Named()) == name
     assert {f"Typed_{name}", "Closed", "Named"} == set(families_of(name))

@@ -57,7 +57,7 @@ class Plan(NamedTuple):
 
 def walk(task: Task, depth: int | None) -> list[Task]:
     """Return a task and what it requires, ``depth`` levels of it (None: all), nearest first."""
-    from flow.dialects import key_of  # who declares artifacts does not need them
+    from flow.seam import key_of  # who declares artifacts does not need them
 
     seen = {key_of(task): task}
     level = [task]

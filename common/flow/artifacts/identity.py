@@ -11,6 +11,7 @@ import json
 import re
 from typing import TYPE_CHECKING, Any, Final
 
+from flow import registry
 from flow.artifacts.errors import ArtifactError
 from flow.identity import SUMMARY_CHARS_MAX, SUMMARY_PARAMS_MAX
 from flow.parameters.base import Parameter, ParameterVisibility
@@ -142,9 +143,8 @@ class _Walk:
 
 def _follows(task: Task) -> bool:
     """Tell whether requirements count: where asked for, and where a task makes nothing itself."""
-    from flow.task import Task  # imports this module's callers
-
-    return bool(task.artifact_follows_requirements) or type(task).output is Task.output
+    base: Any = registry.bases().task
+    return bool(task.artifact_follows_requirements) or type(task).output is base.output
 
 
 def _hashed(task: Task, required: list[str]) -> str:

@@ -49,8 +49,8 @@ def task_text(module: str, family: str) -> str:
 def describe_task(cls: Any, usage: str) -> str:
     """Describe a task: its docstring, and each parameter with type, default, description."""
     from flow.cli.options import RUN, SUBMIT
-    from flow.dialects import NATIVE
     from flow.parameters.errors import flag
+    from flow.seam import NATIVE
 
     lines = [f"{usage} [--param VALUE ...]"]
     about = (cls.__doc__ or "").strip()
@@ -91,15 +91,15 @@ def _first_line(cls: Any) -> str:
 
 
 def _kind(cls: Any, param: Any) -> str:
-    from flow.dialects import dialect_of
+    from flow.seam import dialect_of
 
     what = dialect_of(cls).what(param)
     return f"({type(param).__name__}: {what})" if what else f"({type(param).__name__})"
 
 
 def _default(cls: Any, name: str, param: Any) -> str:
-    from flow.dialects import dialect_of
     from flow.parameters.base import NO_VALUE
+    from flow.seam import dialect_of
 
     source, value = dialect_of(cls).default_of(cls, name, param)
     if source:

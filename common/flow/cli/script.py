@@ -144,9 +144,9 @@ def _class(family: str) -> Any:
 
 
 def _module_of(family: str) -> str:
-    from flow.dialects import dialect_of
     from flow.embedded import MAIN
     from flow.places import wire_name
+    from flow.seam import dialect_of
 
     cls = _class(family)
     if dialect_of(cls).is_library(cls):

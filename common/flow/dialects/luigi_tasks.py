@@ -17,7 +17,7 @@ import luigi.task
 import luigi.task_register
 
 from flow import blame, held, origins, places, registry
-from flow.dialects import Dialect, gokart_tasks, luigi_markers
+from flow.dialects import gokart_tasks, luigi_markers
 from flow.dialects.luigi_policy import WORKER_MARK, Policy, as_bool, configured, set_up_logging
 from flow.errors import FlowError
 from flow.luigi_sections import ADDED
@@ -28,6 +28,7 @@ from flow.parameters.defaults import given
 from flow.parts import Made, Parts
 from flow.places import MAIN, wire_name
 from flow.registry import newest_of_each
+from flow.seam import Dialect
 
 #: Packages whose task classes every module may name without importing them.
 _LIBRARIES: Final = frozenset({"luigi", "gokart"})
@@ -47,8 +48,8 @@ _NAIVE: Final = tuple(
 class LuigiDialect(Dialect):
     """How luigi's tasks are found, made, named and judged."""
 
-    task: type = luigi.task.Task
-    wrapper: type = luigi.task.WrapperTask
+    task = luigi.task.Task
+    wrapper = luigi.task.WrapperTask
     dynamic: type = luigi.task.DynamicRequirements
 
     def __init__(self) -> None:
@@ -492,3 +493,7 @@ def _blame_parameter(
                     hint=f"set [{family}] {name} in luigi.cfg on the workers",
                 ) from error
             raise errors.missing(family, name, "a value", kind) from error
+
+
+#: What the seam takes from here.
+DIALECT: Final = LuigiDialect()

@@ -61,6 +61,8 @@ class TaskInstanceParameter(Parameter[TaskT]):
     # Tasks that differ only in what is not significant are equal, but not the same.
     ambiguous = True
     holds_tasks = True
+    #: asked of the class itself: another one may write it otherwise
+    holds_one_task = True
 
     def read(self, text: Any) -> Any:
         if isinstance(text, Made):
@@ -89,7 +91,7 @@ class TaskInstanceParameter(Parameter[TaskT]):
         if value is None:
             return str(None)
         from flow import held
-        from flow.dialects import dialect_of, module_of  # those ask parameters
+        from flow.seam import dialect_of, module_of
 
         if dialect_of(type(value)).parts(value).held:
             return held.write([value])

@@ -7,9 +7,9 @@ import importlib
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from flow.dialects import others
 from flow.errors import ConfigError
 from flow.parameters import defaults
+from flow.seam import others
 from flow.task import Task
 from flow_worker.process.voice import Voice
 

@@ -19,7 +19,7 @@ import sys
 from pathlib import Path
 from typing import Any, NoReturn
 
-from flow import dialects, loading, places, tasklogs
+from flow import loading, places, seam, tasklogs
 from flow.messages.shared import Program
 from flow.parameters.defaults import settings
 from flow_worker.process import birth, channel, kill, marker, program, streams, template
@@ -114,7 +114,7 @@ def _take_handlers() -> dict[int, Any]:
 
 def _know_classes() -> None:
     """Have every class that the program has made count as made by its import, as named there."""
-    for dialect in (dialects.NATIVE, *dialects.others()):
+    for dialect in (seam.NATIVE, *seam.others()):
         for cls in dialect.every_class():
             if not places.is_held(cls):
                 places.made_by.setdefault(cls, dialect.module(cls))

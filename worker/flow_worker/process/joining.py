@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from flow.dialects import dialect_of
 from flow.packing import unpack_params
+from flow.seam import dialect_of
 from flow.task import Task
 from flow_worker.process.failure import Complaint
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from flow import places
-from flow.dialects import NATIVE, others
+from flow.seam import NATIVE, others
 from flow_worker.process.attempt import Passing
 from flow_worker.process.channel import Chunk, Expand, Frame, More, Remove, Stop
 from flow_worker.process.failure import Terminated

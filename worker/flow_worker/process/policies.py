@@ -11,10 +11,10 @@ import msgspec
 
 from flow import blame
 from flow.artifacts.marks import has_temporary
-from flow.dialects import dialect_of
 from flow.errors import UsageError
 from flow.messages.shared import Policy
 from flow.resources import parse_demand
+from flow.seam import dialect_of
 from flow.task import Task
 from flow_worker.process.failure import Complaint, Terminated
 

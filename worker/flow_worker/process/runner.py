@@ -13,11 +13,11 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 
 from flow import registry
-from flow.dialects import NATIVE, dialect_of
 from flow.ids import Token, token_seq
 from flow.loading import load_task_class
 from flow.messages.shared import Grant, Outcome, Report, Stub
 from flow.packing import unpack_params
+from flow.seam import NATIVE, dialect_of
 from flow.task import Task
 from flow_worker.process import output
 from flow_worker.process.attempt import Attempt, Ending, Passing

@@ -15,13 +15,13 @@ from msgspec import structs
 
 from flow import registry, typed
 from flow.completeness import Answer, Checker
-from flow.dialects import dialect_of, is_task, key_of
 from flow.errors import UsageError
 from flow.events import Event
 from flow.loading import load_task_class
 from flow.messages.codec import encode_chunk
 from flow.messages.shared import PlanChunk, PlanError, Policy, Spec, SpecStatus, Stub, sendable
 from flow.packing import unpack_params
+from flow.seam import dialect_of, is_task, key_of
 from flow.task import Task, is_external
 from flow_worker.process.attempt import Passing, stub_of
 from flow_worker.process.failure import Complaint, Failure, failure_of
