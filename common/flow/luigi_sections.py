@@ -2,7 +2,7 @@
 
 Only what has a counterpart counts: limits of resources, retries, mail, logging, exit codes, the
 marks of databases.
-Parameters of tasks in them are read by ``flow.configuration``, the rest by luigi itself.
+Parameters of tasks in them are read by ``flow.luigi_files``, the rest by luigi itself.
 """
 
 from __future__ import annotations
@@ -13,7 +13,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
 
+from flow import luigi_files
 from flow.layers import Layer
+from flow.luigi_files import ADDED, PARSER_VARIABLE, PATH_VARIABLE, handed_on, standard_paths
 from flow.luigi_flags import RETCODES
 
 #: (section, option) of luigi -> (section, key) of flow. Of several for one key the first counts.
@@ -56,23 +58,9 @@ _COUNTERPARTS: Final = {
     ("sqlalchemy", "marker-table"): ("sql", "marker_table"),
     ("redis", "marker-prefix"): ("redis", "marker_prefix"),
 }
-#: Names further files to the processes that a program starts.
-ADDED: Final = "FLOW_LUIGI_CONFIG"
 _RESOURCES: Final = "resources"
-#: Where luigi looks: which files, and others that the environment names.
-PARSER_VARIABLE: Final = "LUIGI_CONFIG_PARSER"
-PATH_VARIABLE: Final = "LUIGI_CONFIG_PATH"
-_SYSTEM_FOLDER: Final = "/etc/luigi"
-_NAMES: Final = {"cfg": ("client.cfg", "luigi.cfg"), "toml": ("luigi.toml",)}
 _WORDS: Final = {"yes": "true", "on": "true", "no": "false", "off": "false"}
 _SWITCHES: Final = ("force_send", "ssl", "no_tls", "no_configure_logging")
-
-
-def standard_paths(parser: str, folder: str = "") -> list[str]:
-    """Return the files luigi looks for by itself, weakest first; no ``folder``: the current one."""
-    return [
-        os.path.join(place, name) for place in (_SYSTEM_FOLDER, folder) for name in _NAMES[parser]
-    ]
 
 
 def luigi_layer(env: Mapping[str, str], cwd: Path) -> Layer | None:
@@ -89,9 +77,7 @@ def luigi_layer(env: Mapping[str, str], cwd: Path) -> Layer | None:
     found = [path for path in paths if path and os.path.isfile(path)]
     if not found:
         return None
-    from flow.configuration import LuigiConfigParser, LuigiTomlParser
-
-    config: Any = LuigiTomlParser() if toml else LuigiConfigParser()
+    config: Any = luigi_files.LuigiTomlParser() if toml else luigi_files.LuigiConfigParser()
     config.load(found)
     sections: dict[str, dict[str, Any]] = {}
     for (section, option), (ours, key) in _COUNTERPARTS.items():
@@ -110,16 +96,10 @@ def added_files(env: Mapping[str, str]) -> list[str]:
     configuration = sys.modules.get("luigi.configuration.core")
     parsers = getattr(configuration, "PARSERS", {}).values()
     found = [path for parser in parsers for path in parser._config_paths]
-    ours = sys.modules.get("flow.configuration")
-    found += ours.added() if ours is not None else []
+    found += luigi_files.added()
     by_itself = {env.get(PATH_VARIABLE), *standard_paths("cfg"), *standard_paths("toml")}
     here = [os.path.abspath(path) for path in found if path not in by_itself]
     return list(dict.fromkeys([*handed_on(env), *here]))
-
-
-def handed_on(env: Mapping[str, str]) -> list[str]:
-    """Return the files that the program added which started this process."""
-    return [path for path in env.get(ADDED, "").split(os.pathsep) if path]
 
 
 def inherited() -> dict[str, str]:

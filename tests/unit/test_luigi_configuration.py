@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 import flow
-from flow import configuration, testing
+from flow import configuration, luigi_files, testing
 from flow.errors import ConfigError
 from flow.parameters import BadParameter, UnconsumedParameterWarning, defaults
 from flow.registry import Register
@@ -24,10 +24,10 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """A current directory of its own, whose files are read when a test asks for them."""
     monkeypatch.chdir(tmp_path)
     defaults.forget()
-    configuration.forget()
+    luigi_files.forget()
     yield tmp_path
     defaults.forget()
-    configuration.forget()
+    luigi_files.forget()
 
 
 def make(**params: Any) -> Any:
@@ -154,7 +154,7 @@ def test_configuration_reads_and_sets_as_luigis(folder: Path) -> None:
     ours.set("Load", "n", "12")
     assert make(n=flow.IntParameter(default=1))().n == 12
     (folder / "luigi.cfg").write_text("[resources]\ngpu = two\n")
-    configuration.forget()
+    luigi_files.forget()
     with pytest.raises(ConfigError, match=r"luigi\.cfg: \[resources\] gpu = 'two'"):
         flow.configuration.get_config().getintdict("resources")
 

@@ -20,7 +20,7 @@ from flow import blame, held, origins, places, registry
 from flow.dialects import gokart_tasks, luigi_markers
 from flow.dialects.luigi_policy import WORKER_MARK, Policy, as_bool, configured, set_up_logging
 from flow.errors import FlowError
-from flow.luigi_sections import ADDED
+from flow.luigi_files import ADDED
 from flow.packing import pack_params
 from flow.parameters import errors
 from flow.parameters.base import NO_VALUE

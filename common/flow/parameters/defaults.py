@@ -85,8 +85,12 @@ def settings() -> Settings:
     Raises:
         ConfigError: They cannot be read.
     """
-    from flow.settings import load  # not at import: most programs only define tasks
+    # not at import: most programs only define tasks
+    from flow import luigi_files
+    from flow.settings import load
 
+    if settings.cache_clear not in luigi_files.listeners:
+        luigi_files.listeners.append(settings.cache_clear)
     return load()
 
 
@@ -104,9 +108,9 @@ def forget() -> None:
     """Have everything read again when it is next asked for."""
     settings.cache_clear()
     if _luigi.cache_info().currsize:
-        from flow import configuration
+        from flow import luigi_files
 
-        configuration.forget()
+        luigi_files.forget()
     _luigi.cache_clear()
 
 
@@ -130,9 +134,9 @@ def warn_of_unconsumed(family: str, names: Iterable[str], ignored: Iterable[str]
 
 @functools.cache
 def _luigi() -> Any:
-    from flow import configuration  # not at import: most programs only define tasks
+    from flow import luigi_files  # not at import: most programs only define tasks
 
-    return configuration.get_config()
+    return luigi_files.get_config()
 
 
 def _of_luigi(section: str, option: str) -> Found:

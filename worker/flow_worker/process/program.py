@@ -20,7 +20,7 @@ from typing import NamedTuple
 
 import msgspec
 
-from flow import configuration, given, layers, loading
+from flow import given, layers, loading, luigi_files
 from flow.errors import FlowError
 from flow.messages.shared import Program
 from flow.parameters import defaults
@@ -118,7 +118,7 @@ def again() -> Loaded | None:
 
 def _configuration(folder: str) -> dict[str, bytes]:
     """Return the files of settings that are there now, with their SHA-256."""
-    paths = [*map(str, layers.files(layers.environment(), Path(folder))), *configuration.files()]
+    paths = [*map(str, layers.files(layers.environment(), Path(folder))), *luigi_files.files()]
     found = {}
     for path in (Path(folder, each) for each in paths):
         with contextlib.suppress(OSError):  # whoever reads it for good tells of it

@@ -278,7 +278,7 @@ def preload() -> None:
     import subprocess  # noqa: F401
     import traceback  # noqa: F401
 
-    import flow.configuration
+    import flow.luigi_files
     import flow.parameters.optional
     import flow.parameters.scalar
     import flow.targets.local  # noqa: F401
