@@ -105,7 +105,7 @@ _HOMES = {
     "LocalTarget": "targets.local",
     "run": "embedded",
     "build": "embedded",
-    "RunResult": "embedded",
+    "RunResult": "results",
     "StatusCode": "summary",
     "LuigiStatusCode": "summary",
 }
@@ -161,7 +161,6 @@ if TYPE_CHECKING:
     from flow import util as util
     from flow.artifacts.artifact import Artifact as Artifact
     from flow.dynamic import DynamicRequirements as DynamicRequirements
-    from flow.embedded import RunResult as RunResult
     from flow.embedded import build as build
     from flow.embedded import run as run
     from flow.events import Event as Event
@@ -185,6 +184,7 @@ if TYPE_CHECKING:
     from flow.patterns.programs import ExternalPythonProgramTask as ExternalPythonProgramTask
     from flow.patterns.ranges import RangeBase as RangeBase
     from flow.patterns.ranges import RangeEvent as RangeEvent
+    from flow.results import RunResult as RunResult
     from flow.summary import LuigiStatusCode as LuigiStatusCode
     from flow.summary import StatusCode as StatusCode
     from flow.targets.base import Target as Target

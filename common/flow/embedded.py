@@ -6,89 +6,16 @@ forks of the program as it is then, where it can be forked (``flow.forking``).
 
 from __future__ import annotations
 
-import os
 import sys
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from flow.errors import ExitCode, UsageError
+from flow.results import MAIN, RunResult, search_path
 
 if TYPE_CHECKING:
     from flow.cli.follow import Ended
-    from flow.messages.client import Failure, RunSummary
-    from flow.summary import StatusCode
     from flow.task import Task
-
-#: The module of tasks that only this process has.
-MAIN = "__main__"
-
-
-class RunResult:
-    """How a build ended; true, and equal to True, where its tasks are complete.
-
-    Luigi's ``LuigiRunResult``, and the bool it gives without ``detailed_summary``, in one.
-    """
-
-    __hash__ = object.__hash__
-
-    def __init__(self, ended: Ended) -> None:
-        self.exit_code = ExitCode(ended.code)
-        self.summary: RunSummary | None = ended.summary
-        self.failures: list[Failure] = ended.failures
-        #: what a command exits with after it: ``exit_code`` unless ``[retcode]`` says otherwise
-        self.retcode = ended.code
-
-    def __bool__(self) -> bool:
-        return self.exit_code is ExitCode.OK
-
-    def __eq__(self, other: object) -> bool:
-        return bool(self) is other if isinstance(other, bool) else self is other
-
-    def __repr__(self) -> str:
-        return f"RunResult({self.exit_code.name}: {self.one_line_summary})"
-
-    @property
-    def status(self) -> StatusCode:
-        """How it looks, by Luigi's rules."""
-        from flow.summary import StatusCode, status
-
-        return status(self.summary) if self.summary else StatusCode.NOT_RUN
-
-    @property
-    def summary_text(self) -> str:
-        """The whole execution summary."""
-        from flow.summary import render
-
-        return render(self.summary) if self.summary else self.one_line_summary
-
-    @property
-    def one_line_summary(self) -> str:
-        """The last line of the summary."""
-        from flow.summary import one_line
-
-        return one_line(self.summary) if self.summary else f"The run was {self.exit_code.name}"
-
-    @property
-    def scheduling_succeeded(self) -> bool:
-        """Whether every ``requires()`` and ``complete()`` returned."""
-        from flow.summary import SCHEDULING_ERROR, count_of
-
-        return self.summary is not None and not count_of(self.summary, SCHEDULING_ERROR)
-
-    @property
-    def failed(self) -> list[str]:
-        """The tasks that failed and were not done later, as ``Family(param=value)``."""
-        from flow.summary import DISABLED, FAILED, LOST, one_task
-
-        if not self.summary:
-            return []
-        return [
-            one_task(example.family, params)
-            for category in self.summary.categories
-            if category.name in (FAILED, DISABLED, LOST)
-            for example in category.examples
-            for params in example.params
-        ]
 
 
 def _nothing() -> Ended:
@@ -136,9 +63,10 @@ def build(
         KeyboardInterrupt: Ctrl-C; what ran has finished, or was killed at the second press.
     """
     from flow import luigi_options, origins
-    from flow.execution import Root, Work, execute
+    from flow.execution import execute
     from flow.messages.client import ROOTS_MAX
     from flow.seam import module_of, others, strings_of
+    from flow.work import Root, Work
 
     enter("build")
     wanted = _tasks(tasks)
@@ -228,10 +156,3 @@ def enter(name: str) -> None:
     if loading is not None and loading.is_loading():
         raise loading.refusal(f"flow.{name}()")
     scripts.alias_main()
-
-
-def search_path() -> list[str]:
-    """What task processes need to import what this process can: its own additions, in order."""
-    own = [os.path.abspath(each) for each in sys.path if os.path.isdir(each or ".")]
-    installed = tuple(os.path.join(each, "") for each in (sys.prefix, sys.base_prefix))
-    return [each for each in dict.fromkeys(own) if not each.startswith(installed)]

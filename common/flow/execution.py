@@ -8,47 +8,27 @@ import os
 import socket
 import sys
 import threading
-from collections.abc import Iterable, Iterator, Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple
+from collections.abc import Iterable, Iterator
+from typing import TYPE_CHECKING, Any
 
 from flow import forking
 from flow.children import Children
 from flow.cli.attempts import Attempts
 from flow.cli.interrupts import CleanExit, Interrupts
 from flow.errors import DiskFull, ExitCode, Unreachable
+from flow.work import Work, last_words, submission, told, view_of
 
 if TYPE_CHECKING:
     from flow.cli.follow import Ended
     from flow.cli.views import View
     from flow.client import Client
-    from flow.messages.client import Failure, Submit
+    from flow.messages.client import Failure
     from flow.observing import Observer
 
 #: Serves tasks in the calling process. Named, not imported: flow imports neither side.
 SERVE_MODULE = "flow_worker.process.serve"
 #: How long a run waits for room on a full disk: nobody else would notice, and its state is its own.
 HELD_S_MAX = 5.0
-
-
-class Root(NamedTuple):
-    """A task to run."""
-
-    module: str
-    family: str
-    params: dict[str, str]
-
-
-class Work(NamedTuple):
-    """What to run, and how."""
-
-    roots: Sequence[Root]
-    options: dict[str, Any]  #: by ``flow.cli.options.RUN``
-    path: Sequence[str] = ()
-    here: bool = False  #: no process can import the tasks: in forks of this one, or in itself
-    forks: bool = False  #: tasks see what this process has set, where it can be forked
-    library: bool = False  #: called from a program: stdout belongs to the program
-    #: values for tasks of any family: ``Family_parameter`` -> text
-    qualified: dict[str, str] = {}
 
 
 def execute(work: Work, tasks: Iterable[Any] = ()) -> Ended:
@@ -74,23 +54,6 @@ def _execute(work: Work, template: forking.CallersTemplate | None, unseen: str) 
     state_dir = work.options.get("state_dir", "")
     with Children(slots=slots, path=work.path, state_dir=state_dir, template=template) as children:
         return _submit_and_follow(work, children, Interrupts(), forking.unseen(unseen))
-
-
-@contextlib.contextmanager
-def told(qualified: dict[str, str]) -> Iterator[None]:
-    """Have tasks that this very process makes get what the command line gives to their families.
-
-    Task processes get it with what they are asked. A run inside a task of another run does not take
-    over what that one was told, and that one has it again afterwards.
-    """
-    if not {"flow.given", "flow.task", "luigi.task"} & set(sys.modules):
-        yield  # nothing here makes tasks
-        return
-    from flow import given
-    from flow.cli.options import spell_given
-
-    with given.using(spell_given(qualified)):
-        yield
 
 
 def _execute_here(work: Work) -> Ended:
@@ -123,33 +86,6 @@ def _execute_here(work: Work) -> Ended:
     if isinstance(ended, BaseException):
         raise ended
     return ended._replace(code=int(ExitCode.INTERRUPTED)) if interrupts.presses > 1 else ended
-
-
-def view_of(work: Work, *, live: bool = True) -> View:
-    """Pick how a run is shown; ``live``: it may move what it has shown."""
-    from flow.cli.views import choose
-
-    return choose(
-        json=work.options.get("json", False),
-        quiet=work.options.get("quiet", False),
-        color=not work.options.get("no_color", False),
-        hints=False,
-        library=work.library,
-        live=live,
-    )
-
-
-def submission(work: Work) -> Submit:
-    """Make the message that asks for a run, in an engine that is this run's alone."""
-    from flow.cli.options import submit_options
-    from flow.ids import new_uid
-    from flow.messages.client import RootTask, Submit
-    from flow.settings import load
-
-    roots = [RootTask(*each) for each in work.roots]
-    project = work.options.get("project") or load().core.project
-    options = submit_options(work.options, work.qualified, alone=True)
-    return Submit(0, new_uid(), project, roots, options)
 
 
 def _submit_and_follow(
@@ -213,19 +149,6 @@ def _so_far(client: Client, run: str, ended: Ended) -> Ended:
     from flow.messages.client import RunShown, ShowRun
 
     return ended._replace(summary=client.ask(ShowRun(0, run), RunShown).summary)
-
-
-def last_words(view: View, ended: Ended, work: Work) -> None:
-    """Show how a run ended, as its options ask for it."""
-    from flow.cli.finish import words
-
-    if ended.summary is None:
-        return
-    view.ended(ended.summary)
-    default = "none" if work.options.get("quiet") else "short"
-    text = words(ended.summary, work.options.get("summary", default), hints=False)
-    if text and not work.options.get("json"):
-        print(text, file=sys.stderr if work.library else sys.stdout, flush=True)
 
 
 class Draining:

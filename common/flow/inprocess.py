@@ -15,10 +15,10 @@ from typing import TYPE_CHECKING, Any
 
 from flow.cli.follow import Ended
 from flow.errors import ExitCode, UsageError
+from flow.work import Work, last_words, submission, told, view_of
 
 if TYPE_CHECKING:
     from flow.cli.views import View
-    from flow.execution import Work
 
 # Named, not imported: flow imports neither side.
 _COORDINATOR = "flow_coordinator.shell.inline"
@@ -43,8 +43,6 @@ def execute_in_process(work: Work, tasks: Iterable[Any] = ()) -> Ended:
             "in one process only one task runs at a time",
             hint="leave workers out, or run without in_process",
         )
-    from flow.execution import last_words, told, view_of
-
     sys.path[:0] = [each for each in work.path if each not in sys.path]
     view = view_of(work, live=False)  # tasks print to this terminal, and debuggers read from it
     engine = _Engine(view, tasks)
@@ -81,8 +79,6 @@ class _Engine:
 
     def run(self, work: Work) -> Ended:
         """Submit the roots and turn until their run has ended."""
-        from flow.execution import submission
-
         self._coordinator.hear(_CLIENT, submission(work))
         timeout_s = work.options.get("timeout")
         deadline = float("inf") if timeout_s is None else time.monotonic() + timeout_s

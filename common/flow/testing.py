@@ -29,7 +29,7 @@ from flow.parameters import defaults
 from flow.registry import Register
 
 if TYPE_CHECKING:
-    from flow.embedded import RunResult
+    from flow.results import RunResult
     from flow.task import Task
 
 __all__ = ["fresh_registry", "isolated", "memory_targets", "run", "settings"]

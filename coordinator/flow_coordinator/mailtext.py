@@ -5,7 +5,7 @@ from __future__ import annotations
 import html
 import socket
 from collections.abc import Iterable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from flow.mail import new_message
 from flow.visible import printable
@@ -13,8 +13,8 @@ from flow.visible import printable
 if TYPE_CHECKING:
     from email.message import EmailMessage
 
+    from flow.messages.client import Failure
     from flow.settings import EmailSettings
-    from flow_coordinator.notify import Bundle
 
 #: Of the last lines that an attempt printed.
 TAIL_CHARACTERS_MAX = 2_000
@@ -27,6 +27,16 @@ _KINDS = {
     "planning": "could not be planned",
     "unmet": "asks for more than there is",
 }
+
+
+class Bundle(NamedTuple):
+    """What one mail is about: failures of one run, for one address."""
+
+    recipient: str
+    run: str
+    name: str
+    total: int  #: how many failed
+    failures: list[Failure]  #: the first of them
 
 
 def compose(bundle: Bundle, email: EmailSettings, *, hints: bool) -> EmailMessage:

@@ -12,7 +12,7 @@ import collections
 import threading
 import time
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 from flow.addresses import addresses
 from flow.logs import Log
@@ -22,6 +22,7 @@ from flow_coordinator.core.effects import Alert
 
 if TYPE_CHECKING:
     from flow.mail import Postman
+    from flow_coordinator.mailtext import Bundle
 
 #: Pairs of run and address with something to send, or sent lately.
 BUNDLES_MAX = 1_000
@@ -33,16 +34,6 @@ TRIES_MAX = 6
 RETRY_S = 5.0
 #: How long an ending coordinator waits for what is left.
 CLOSE_S = 5.0
-
-
-class Bundle(NamedTuple):
-    """What one mail is about: failures of one run, for one address."""
-
-    recipient: str
-    run: str
-    name: str
-    total: int  #: how many failed
-    failures: list[Failure]  #: the first of them
 
 
 class _Pending:
@@ -161,6 +152,8 @@ class Notifier:
                 self._changed.wait(None if first is None else max(0.0, first - now))
 
     def _take(self, recipient: str, pending: _Pending) -> Bundle:
+        from flow_coordinator.mailtext import Bundle  # no start waits for what writes mails
+
         with self._changed:
             failures, count = pending.failures, pending.count
             pending.failures, pending.count, pending.due = [], 0, None

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from flow.errors import ExitCode
+from flow.exitcodes import exit_code
 from flow.luigi_flags import RETCODES
-from flow.retcodes import exit_code
 from flow.settings import RetcodeSettings
 from tests.support.run_messages import category, summary
 

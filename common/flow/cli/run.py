@@ -32,8 +32,9 @@ def main(argv: list[str]) -> int:
 
         print(task_text(line.module, line.family) if line.family else module_text(line.module))
         return int(ExitCode.OK)
-    from flow.execution import Root, Work, execute
-    from flow.retcodes import exit_code
+    from flow.execution import execute
+    from flow.exitcodes import exit_code
+    from flow.work import Root, Work
 
     root = Root(line.module, line.family, line.root)
     ended = execute(Work([root], line.options, [os.getcwd()], qualified=line.qualified))

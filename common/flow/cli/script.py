@@ -12,9 +12,9 @@ from flow.cli.taskline import Option, TaskLine, parse
 from flow.errors import ExitCode, UsageError
 
 if TYPE_CHECKING:
-    from flow.embedded import RunResult
-    from flow.execution import Work
+    from flow.results import RunResult
     from flow.task import Task
+    from flow.work import Work
 
 
 def run_command(
@@ -26,8 +26,8 @@ def run_command(
 
     ``results``: gets the result, if it came to a run.
     """
-    from flow import retcodes
     from flow.cli.errors import guarded
+    from flow.exitcodes import exit_code
 
     def command() -> int:
         result = run_line(words, main_task_cls)
@@ -36,15 +36,17 @@ def run_command(
         return result.retcode
 
     code = guarded(command, json="--json" in words)
-    return retcodes.exit_code(code, None) if code == ExitCode.INTERNAL else code
+    return exit_code(code, None) if code == ExitCode.INTERNAL else code
 
 
 def run_line(words: list[str], main_task_cls: type[Task] | None) -> RunResult:
     """Run the task that a command line names. Raises ``FlowError``."""
-    from flow import luigi_options, retcodes
+    from flow import luigi_options
     from flow.cli.listing import task_text
-    from flow.embedded import MAIN, RunResult, search_path
-    from flow.execution import Root, Work, execute
+    from flow.execution import execute
+    from flow.exitcodes import exit_code
+    from flow.results import MAIN, RunResult, search_path
+    from flow.work import Root, Work
 
     line = _parsed(words, main_task_cls)
     family = line.family or (main_task_cls.get_task_family() if main_task_cls else "")
@@ -68,7 +70,7 @@ def run_line(words: list[str], main_task_cls: type[Task] | None) -> RunResult:
         )
         _set_up_logging(work)
         result = RunResult(execute(work))
-        result.retcode = retcodes.exit_code(result.exit_code, result.summary)
+        result.retcode = exit_code(result.exit_code, result.summary)
     return result
 
 
@@ -79,8 +81,8 @@ def named_task(words: list[str]) -> Iterator[Any]:
     Raises:
         FlowError: There is no such task, or a parameter does not fit.
     """
-    from flow.execution import told
     from flow.loading import load_task
+    from flow.work import told
 
     line = _parsed(words, None)
     if line.help or not line.family:
@@ -144,8 +146,8 @@ def _class(family: str) -> Any:
 
 
 def _module_of(family: str) -> str:
-    from flow.embedded import MAIN
     from flow.places import wire_name
+    from flow.results import MAIN
     from flow.seam import dialect_of
 
     cls = _class(family)

@@ -99,7 +99,7 @@ def watch(client: Client, run: str, name: str, view: View, options: dict[str, An
     from flow.cli.finish import words
     from flow.cli.follow import follow
     from flow.cli.interrupts import Interrupts
-    from flow.retcodes import exit_code
+    from flow.exitcodes import exit_code
 
     size = options.get("summary", "none" if options.get("quiet") else "short")
     policy = Detaching(client, run, view, cancel=options.get("cancel_on_timeout", False))
