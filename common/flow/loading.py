@@ -15,7 +15,6 @@ from types import FunctionType, ModuleType
 from typing import Any, Final
 
 from flow import blame, given, origins, places, registry, scripts, seam
-from flow.dialects import luigi_guard
 from flow.errors import SchedulingError, UsageError
 from flow.extras import DISTRIBUTION
 from flow.packing import unpack_params
@@ -356,7 +355,7 @@ def _importing(name: str) -> Iterator[None]:
             if len(_loading) > 1:
                 yield
             else:
-                with luigi_guard.refusing(refusal), _made_by(name):
+                with seam.refusing_runs(refusal), _made_by(name):
                     yield
     finally:
         _loading.pop()

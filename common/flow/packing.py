@@ -14,6 +14,7 @@ import msgspec
 from flow import typed
 from flow.errors import UsageError
 from flow.parameters import errors
+from flow.visible import is_unicode
 from flow.wirenames import TYPED
 
 #: Key under which a task keeps its packed parameters.
@@ -51,7 +52,7 @@ def pack_params(
     try:
         return _encode(named)
     except UnicodeEncodeError:
-        name = next(name for name, text in named.items() if not errors.is_unicode(text))
+        name = next(name for name, text in named.items() if not is_unicode(text))
         raise errors.not_unicode(family, name, named[name]) from None
 
 

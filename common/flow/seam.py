@@ -10,7 +10,8 @@ from __future__ import annotations
 
 import importlib
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from typing import Any, Final
 
 from flow import events, origins, registry
@@ -25,6 +26,9 @@ from flow.wirenames import BARE, TAKEN
 
 #: (loaded in every process that has imported the library, defined last there, its dialect)
 _LIBRARIES: Final = (("luigi.task", "WrapperTask", "flow.dialects.luigi_tasks"),)
+
+#: Refuses runs of libraries that are imported already, or in the block.
+_GUARD: Final = "flow.dialects.luigi_guard"
 
 
 class Dialect:
@@ -270,6 +274,15 @@ def others() -> list[Dialect]:
             _plugged.add(plugin)
             _others.append(importlib.import_module(plugin).DIALECT)
     return _others
+
+
+def refusing_runs(refusal: Callable[[str], Exception]) -> AbstractContextManager[None]:
+    """Have all that would start a run of another library raise in the block.
+
+    ``refusal`` is told what was called, and makes the error.
+    """
+    guard: AbstractContextManager[None] = importlib.import_module(_GUARD).refusing(refusal)
+    return guard
 
 
 def is_task(value: Any) -> bool:

@@ -10,6 +10,15 @@ def printable(text: str) -> str:
     return "".join(c if c in "\n\t" else escaped(c) for c in text)
 
 
+def is_unicode(text: str) -> bool:
+    """Tell whether text can be written as UTF-8."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
 def escaped(line: str) -> str:
     """Spell what is no text (escapes of terminals, line breaks) as Python does."""
     if line.isprintable():

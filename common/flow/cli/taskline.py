@@ -17,7 +17,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 from flow.errors import UsageError
-from flow.parameters.errors import is_unicode
+from flow.visible import is_unicode
 from flow.wirenames import BARE, TAKEN
 
 _DURATION = re.compile(r"(?:(\d+)d)?(?:(\d+)h)?(?:(\d+)m)?(?:(\d+(?:\.\d+)?)s?)?")

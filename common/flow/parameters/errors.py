@@ -177,15 +177,6 @@ def not_initialized(cls: type) -> BadParameter:
     return BadParameter(f"{shown(cls)} is not initialized: did its __init__ forget super()?")
 
 
-def is_unicode(text: str) -> bool:
-    """Tell whether text can be written as UTF-8."""
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        return False
-    return True
-
-
 def not_unicode(family: str, name: str, text: str) -> BadParameter:
     """Make the error for text that no other process can be told."""
     return BadParameter(f"{family} {flag(name)}: {shown(text)} is not valid Unicode text")

@@ -9,6 +9,7 @@ from flow.errors import FlowError
 from flow.parameters import errors
 from flow.parameters.base import NO_VALUE, Parameter, ParameterVisibility
 from flow.parameters.defaults import resolve_default
+from flow.visible import is_unicode
 
 _OWN_PACKAGE: Final = "flow.parameters."
 #: Every Python writes shorter numbers (str_digits_check_threshold of sys.int_info, 640 digits).
@@ -126,7 +127,7 @@ class Signature:
         """Refuse, when a task is made, what cannot be written. Raises ``BadParameter``."""
         for index, value in enumerate(values):
             # File names that are no UTF-8 are such text; messages and stores have no place for it.
-            if value.__class__ is str and not value.isascii() and not errors.is_unicode(value):
+            if value.__class__ is str and not value.isascii() and not is_unicode(value):
                 raise errors.not_unicode(self.family, self.names[index], value)
             # Python refuses to write what takes quadratic time to write.
             if value.__class__ is int and value.bit_length() > INT_BITS_FREE:
