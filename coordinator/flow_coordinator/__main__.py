@@ -1,5 +1,7 @@
 """``python -m flow_coordinator``."""
 
+import sys
+
 from flow_coordinator.cli import main
 
-main()
+sys.exit(main())

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import contextlib
-import sys
 import time
 
 import click
 
-from flow.errors import FlowError, StoreFull
+from flow.cli.errors import served
+from flow.errors import StoreFull
 from flow.stdio import make_writable
 
 
@@ -34,7 +34,7 @@ def coordinate(
     log_level: str | None,
     parent_fd: int,
     terminal: bool,
-) -> None:
+) -> int:
     """Resolve dependencies, grant leases, dispatch tasks to workers.
 
     Start one, then flow-worker on each node; give tasks with flow submit.
@@ -44,7 +44,11 @@ def coordinate(
         "coordinator.state_dir": state_dir,
         "coordinator.lease_profile": lease_profile,
     }
-    sys.exit(serve(flags, insecure, force, log_level or "info", parent_fd, terminal))
+    try:
+        return serve(flags, insecure, force, log_level or "info", parent_fd, terminal)
+    except StoreFull as error:  # who runs waits for room; who starts does not
+        error.hint = "free some, or set --state-dir (of flow run: or TMPDIR) to where there is"
+        raise
 
 
 def serve(
@@ -112,15 +116,7 @@ def serve(
     return loop.run()
 
 
-def main() -> None:
-    """Start the command; a ``FlowError`` becomes a sentence and its exit code."""
+def main(argv: list[str] | None = None) -> int:
+    """Run the command; return its exit code."""
     make_writable()
-    try:
-        coordinate()
-    except FlowError as error:
-        if isinstance(error, StoreFull):  # who runs waits for room; who starts does not
-            error.hint = "free some, or set --state-dir (of flow run: or TMPDIR) to where there is"
-        print(f"error: {error}", file=sys.stderr)
-        if error.hint:
-            print(f"       {error.hint}", file=sys.stderr)
-        sys.exit(int(error.exit_code))
+    return served(coordinate, argv, "flow-coordinator")

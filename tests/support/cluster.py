@@ -211,10 +211,12 @@ class Cluster:
         """Return the command line of a program of this checkout; ``where``: see ``prefix``."""
         return [*self.prefix.get(where, []), sys.executable, "-m", module, *words]
 
-    def start_coordinator(self, *words: str, wait: bool = True) -> Service:
+    def start_coordinator(
+        self, *words: str, wait: bool = True, module: str = "flow_coordinator"
+    ) -> Service:
         """Start one on this cluster's address and state directory, wait until it answers."""
         argv = self.command(
-            "flow_coordinator",
+            module,
             *("--bind", self.address, "--state-dir", str(self.state_dir)),
             *("--lease-profile", self.profile, *words),
             where="coordinator",

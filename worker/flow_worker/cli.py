@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING
 
 import click
 
-from flow.cli.errors import guarded, report
-from flow.errors import ConfigError, ExitCode, FlowError, UsageError
+from flow.cli.errors import report, served
+from flow.errors import ConfigError, FlowError, UsageError
 from flow.stdio import make_writable
 
 if TYPE_CHECKING:
@@ -34,18 +34,7 @@ GRACE_UNITS_S = {"s": 1.0, "m": 60.0, "h": 3600.0}
 def main(argv: list[str] | None = None) -> int:
     """Run the command; return its exit code."""
     make_writable()
-
-    def command() -> int:
-        try:
-            code = _command.main(args=argv, prog_name="flow-worker", standalone_mode=False)
-        except click.ClickException as error:
-            error.show()
-            return error.exit_code
-        except click.Abort:
-            return int(ExitCode.INTERRUPTED)
-        return int(code or 0)
-
-    return guarded(command)
+    return served(_command, argv, "flow-worker")
 
 
 @click.command(context_settings={"help_option_names": ["-h", "--help"]})

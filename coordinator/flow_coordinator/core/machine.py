@@ -12,7 +12,7 @@ from heapq import heappop
 from random import Random
 from typing import Any
 
-from flow.errors import ProtocolError
+from flow.errors import FlowError, ProtocolError
 from flow.messages import worker as wire
 from flow.messages.codec import decode_chunk
 from flow.messages.shared import PlanChunk
@@ -29,6 +29,7 @@ from flow_coordinator.core import (
     planning,
     runs,
     shipping,
+    story,
     tally,
     words,
     workers,
@@ -64,9 +65,20 @@ class Coordinator:
         self.busy = False
 
     def handle(self, event: Event, now: Instant) -> list[Effect]:
-        """Apply one event; return what to do."""
+        """Apply one event; return what to do. An error is a bug, and carries its story."""
         s = self.state
         s.now = now
+        try:
+            self._apply(s, event)
+        except Exception as bug:
+            bug.add_note(story.tell(s, event, bug))
+            if isinstance(bug, FlowError):  # an error for people anywhere else
+                raise RuntimeError("an error left the coordinator's core") from bug
+            raise
+        effects, s.effects = s.effects, []
+        return effects
+
+    def _apply(self, s: State, event: Event) -> None:
         if isinstance(event, Received):
             _received(s, event)
         elif isinstance(event, TurnEnded):
@@ -83,8 +95,6 @@ class Coordinator:
             shipping.refused(s, event)
         elif isinstance(event, Stopping):
             workers.stop(s)
-        effects, s.effects = s.effects, []
-        return effects
 
     def next_deadline(self) -> Instant | None:
         """Tell when ``TurnEnded`` is due though nothing arrives."""

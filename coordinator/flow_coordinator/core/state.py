@@ -15,6 +15,7 @@ import msgspec
 from flow.ids import Token, WorkerUid, session, token
 from flow.messages.client import Failure
 from flow.messages.shared import Policy
+from flow.states import TaskState
 from flow_coordinator.core.config import CoreConfig
 from flow_coordinator.core.effects import Alert, Effect, Note, Send, SendNow
 from flow_coordinator.core.events import Peer
@@ -33,8 +34,12 @@ from flow_coordinator.core.records import (
 )
 from flow_coordinator.core.resources import Resources
 from flow_coordinator.core.temporary import Temporary
+from flow_coordinator.core.transitions import TaskEvent
 from flow_coordinator.core.twins import Twins
 from flow_coordinator.core.waiting import Intake, Question, SenderRecord
+
+#: Moves of tasks remembered, for the story that is told of a bug.
+MOVES_MAX = 4_096
 
 
 class Changes:
@@ -153,6 +158,8 @@ class State:
         self._count_from_start()
 
     def _count_from_start(self) -> None:
+        #: the newest moves: when, task id, what happened, its state then
+        self.moves: deque[tuple[Instant, str, TaskEvent, TaskState]] = deque(maxlen=MOVES_MAX)
         self.token_seq = 0
         self.session_seq = 0
         self.plan_seq = 0

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from flow.errors import FlowError
 from flow.states import HELD, TERMINAL, TaskState
 from flow_coordinator.core.records import RunRecord, TaskRecord
 from flow_coordinator.core.state import State
@@ -21,8 +20,12 @@ _DURABLE = tuple(
 )
 
 
-class IllegalMove(FlowError):
+class IllegalMove(Exception):
     """A bug: the table refuses this event in this state. The coordinator stops."""
+
+    def __init__(self, what: str, task_id: str) -> None:
+        super().__init__(what)
+        self.task_id = task_id
 
 
 def move(s: State, task: TaskRecord, event: TaskEvent) -> bool:
@@ -32,10 +35,12 @@ def move(s: State, task: TaskRecord, event: TaskEvent) -> bool:
     if new is None:
         cell = TABLE[old, event]
         if cell.refused:
-            raise IllegalMove(f"{event.name} in state {old.name} of {task.task_id}: {cell.why}")
+            what = f"{event.name} in state {old.name} of {task.task_id}: {cell.why}"
+            raise IllegalMove(what, task.task_id)
         return False
     task.state = new
     task.since = s.now
+    s.moves.append((s.now, task.task_id, event, new))
     # the step from leased to running is soft: memory only
     if (_DURABLE[new] or _DURABLE[old]) and event != TaskEvent.START:
         s.changes.progress[task] = None
