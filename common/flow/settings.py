@@ -65,7 +65,8 @@ class CoordinatorSettings(Section, frozen=True):
     margin_s: Seconds | None = None
     extend_s: Seconds = 300.0  #: promised to workers at a planned restart
     external_check_s: Annotated[float, Meta(gt=0)] = 60.0
-    history_runs_max: Count = 1000  #: ended runs kept in the store
+    #: ended runs kept in the store: as long as one is, its submission is not taken for a new one
+    history_runs_max: Count = 1000
     packages_bytes_max: Count = 2 << 30  #: of packed code; what no open run needs goes
 
 

@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
+import time
+from random import Random
 from typing import Any, cast
+
+import msgspec
 
 from flow.errors import ExitCode
 from flow.messages import client, codec
 from flow.messages import worker as wire
 from flow.messages.shared import Grant
+from flow_coordinator.core.config import CoreConfig
 from flow_coordinator.core.effects import SendNow
+from flow_coordinator.shell import recovery
 from flow_coordinator.shell.loop import Loop
+from tests.support.memory_store import MemoryStore
 
 
 class Wire:
@@ -46,3 +53,40 @@ def test_message_to_a_worker_that_is_too_large_is_told_in_the_log() -> None:
     grant = Grant("ab.1.1", "T_1", "mod", "T", b"x" * (2 << 20), 1)
     loop._transmit(SendNow(b"worker", wire.Dispatch("1.1", [grant])))
     assert not wire_.sent and wire_.said == ["message too large"]
+
+
+class Talk(Wire):
+    """A socket on which one client says what the test gives it."""
+
+    drained = True
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.inbox: list[msgspec.Struct] = []
+
+    def recv_batch(self, most: int) -> list[tuple[bytes, bytes]]:
+        """Hand over what was said."""
+        inbox, self.inbox = self.inbox, []
+        return [(b"client", codec.encode(message)) for message in inbox]
+
+
+def test_key_of_a_run_whose_end_is_not_stored_yet_finds_it() -> None:
+    talk, store = Talk(), MemoryStore()
+    config = CoreConfig(ended_runs_max=1)
+    core = recovery.restore(store.load(), [], config, Random(1), time.monotonic(), time.time())
+    loop = Loop(core, store, cast(Any, talk), cast(Any, talk))
+
+    def turn(*messages: msgspec.Struct) -> None:
+        talk.inbox.extend(messages)
+        loop.turn()
+
+    def submit(key: str) -> client.Submit:
+        roots = [client.RootTask("mod", "T", {})]
+        return client.Submit(1, key, "default", roots, client.SubmitOptions())
+
+    turn(submit("a"), submit("b"))
+    store.fail_next(1)
+    turn(client.Cancel(2, "r-1"), client.Cancel(2, "r-2"))
+    assert list(core.state.ended) == [2]
+    turn(submit("a"))
+    assert not core.state.runs and list(core.state.ended) == [1]

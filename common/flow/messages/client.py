@@ -219,7 +219,9 @@ class GraphNode(Value, frozen=True):
 
 
 class Submit(Message, frozen=True, tag=64):
-    """Start a run. The same ``key`` never starts a second one.
+    """Start a run. The same ``key`` starts no second one as long as the store keeps the first.
+
+    It keeps every open run, and ``coordinator.history_runs_max`` ended ones, the newest.
 
     One with many roots comes in parts, each after the answer to the one before. It starts with the
     last part; until then nothing of it is durable.

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import msgspec
 
 from flow.messages.client import Request
 from flow.messages.worker import ToCoordinator
+
+if TYPE_CHECKING:
+    from flow_coordinator.core.records import RunRecord
 
 #: Names a connection; opaque to the core.
 Peer = bytes
@@ -20,6 +25,12 @@ class Received(Event, frozen=True):
 
     peer: Peer
     message: ToCoordinator | Request
+
+
+class RunRecalled(Event, frozen=True):
+    """A run that is not in memory any more is asked for again, by its submit key: here it is."""
+
+    run: RunRecord
 
 
 class Unreachable(Event, frozen=True):

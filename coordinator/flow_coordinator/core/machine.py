@@ -41,6 +41,7 @@ from flow_coordinator.core.events import (
     PackageRefused,
     PackageWritten,
     Received,
+    RunRecalled,
     Stopping,
     StoreResumed,
     StoreStalled,
@@ -93,6 +94,8 @@ class Coordinator:
             shipping.written(s, event)
         elif isinstance(event, PackageRefused):
             shipping.refused(s, event)
+        elif isinstance(event, RunRecalled):
+            runs.recall(s, event.run)
         elif isinstance(event, Stopping):
             workers.stop(s)
 
@@ -106,6 +109,10 @@ class Coordinator:
         if timer is None or update is None:
             return timer if update is None else update
         return min(timer, update)
+
+    def knows(self, key: str) -> bool:
+        """Tell whether the run with this submit key is in memory."""
+        return key in self.state.keys
 
     @property
     def may_end(self) -> bool:

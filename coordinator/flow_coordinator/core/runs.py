@@ -197,13 +197,25 @@ def finish(s: State, run: RunRecord) -> None:
         _update(s, run, watcher)
     run.watchers = {}
     del s.runs[run.number]
-    s.ended[run.number] = run
     s.forgetting.append((run, 0))
+    keep(s, run)
+    if len(run.root_tasks) > ROOTS_A_ROW:
+        _drop_roots(s)
+
+
+def keep(s: State, run: RunRecord) -> None:
+    """Keep an ended run in memory, and drop the oldest: it is in the store."""
+    s.ended[run.number] = run
+    s.keys[run.key] = run.number
     while len(s.ended) > s.config.ended_runs_max:
         oldest = s.ended.pop(next(iter(s.ended)))
         s.keys.pop(oldest.key, None)
-    if len(run.root_tasks) > ROOTS_A_ROW:
-        _drop_roots(s)
+
+
+def recall(s: State, run: RunRecord) -> None:
+    """Have an ended run back from the store, as one that ended last."""
+    if run.number not in s.runs and run.number not in s.ended:
+        keep(s, run)
 
 
 def _drop_roots(s: State) -> None:

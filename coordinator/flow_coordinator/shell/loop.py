@@ -22,7 +22,7 @@ import msgspec
 from flow.errors import ExitCode, ProtocolError, StoreFull
 from flow.logs import Log
 from flow.messages import codec
-from flow.messages.client import Failed, Reply
+from flow.messages.client import Failed, Reply, Submit
 from flow.messages.worker import Dispatch
 from flow.transport import Poller, Router
 from flow_coordinator.core.effects import (
@@ -41,6 +41,7 @@ from flow_coordinator.core.events import (
     Event,
     PackageRefused,
     Received,
+    RunRecalled,
     Stopping,
     StoreResumed,
     StoreStalled,
@@ -48,7 +49,7 @@ from flow_coordinator.core.events import (
     Unreachable,
 )
 from flow_coordinator.core.machine import Coordinator
-from flow_coordinator.shell import rows
+from flow_coordinator.shell import recovery, rows
 from flow_coordinator.store.base import Batch, Store
 
 if TYPE_CHECKING:
@@ -176,12 +177,26 @@ class Loop:
             except ProtocolError as error:
                 self._count_malformed(error)
                 continue
+            if isinstance(message, Submit):
+                self._recall(message.key)
             self._core_handle(Received(peer, message))
         self._core_handle(TurnEnded(self._router.drained))
         self._persist()
         if self._retry_at is None:
             self._speak()
         self._prune()
+
+    def _recall(self, key: str) -> None:
+        """Hand an ended run to the core that is asked for and only stored: it never starts twice.
+
+        Cost: one look into an index, some 20 us.
+        """
+        if self._core.knows(key):
+            return
+        late = [row for batch in self._unwritten for row in batch.runs if row[1] == key]
+        row = late[-1] if late else self._store.run_by_key(key)
+        if row is not None:
+            self._core_handle(RunRecalled(recovery.ended_run(row, self._clock(), time.time())))
 
     def _core_handle(self, event: Event) -> None:
         for effect in self._core.handle(event, self._clock()):

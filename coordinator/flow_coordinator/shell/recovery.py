@@ -71,7 +71,7 @@ def restore(
             s.changes.workers_gone[uid] = None
     _order(s, list(tasks.values()))
     for row in reversed(ended):
-        _ended_run(s, row, utc_s)
+        runs.keep(s, ended_run(row, now, utc_s))
     roots: dict[int, list[RootsRow]] = {}
     for more in snapshot.roots:
         roots.setdefault(more[0], []).append(more)
@@ -186,21 +186,21 @@ def _order(s: State, tasks: list[TaskRecord]) -> None:
     s.lowest = 0
 
 
-def _ended_run(s: State, row: RunRow, utc_s: float) -> None:
-    run = _run_record(s, row, utc_s)
+def ended_run(row: RunRow, now: Instant, utc_s: float) -> RunRecord:
+    """Read an ended run: what is shown of it, and the first row of its roots."""
+    run = _run_record(row, now, utc_s)
     blob = rows.read_run(row)
     run.tallies = {family: rows.read_counts(counts) for family, counts in blob.counts.items()}
     run.links = dict.fromkeys(blob.links)
-    run.ended_at = s.now - (utc_s - (row[5] or row[4]))
+    run.ended_at = now - (utc_s - (row[5] or row[4]))
     run.unresolved = 0
-    s.ended[run.number] = run
-    s.keys[run.key] = run.number
+    return run
 
 
-def _run_record(s: State, row: RunRow, utc_s: float) -> RunRecord:
+def _run_record(row: RunRow, now: Instant, utc_s: float) -> RunRecord:
     number, key, project, state, submitted, _ended, _roots, _blob = row
     blob = rows.read_run(row)
-    run = RunRecord(number, key, project, blob.roots, blob.options, s.now - (utc_s - submitted))
+    run = RunRecord(number, key, project, blob.roots, blob.options, now - (utc_s - submitted))
     run.root_count = blob.root_count or len(blob.roots)
     run.name, run.cancelled, run.summary = blob.name, blob.cancelled, blob.summary
     run.failures, run.words = blob.failures, blob.words
@@ -212,7 +212,7 @@ def _run_record(s: State, row: RunRow, utc_s: float) -> RunRecord:
 def _run(
     s: State, row: RunRow, more: list[RootsRow], tasks: dict[int, TaskRecord], utc_s: float
 ) -> None:
-    run = _run_record(s, row, utc_s)
+    run = _run_record(row, s.now, utc_s)
     for one in more:
         run.root_tasks += rows.read_roots(one)
     packed = (row[6], *(one[2] for one in more))
