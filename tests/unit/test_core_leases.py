@@ -17,6 +17,7 @@ from flow_coordinator.core.events import (
     TurnEnded,
     Unreachable,
 )
+from flow_coordinator.core.timers import Timer
 from tests.support.core_env import Env, FakeWorker, Graph
 
 S = TaskState
@@ -411,7 +412,7 @@ def test_joining_often_leaves_one_timer() -> None:
     env.wait(TIMING.suspect_s - 1)
     worker.beat()
     env.wait(TIMING.suspect_s - 1)
-    assert sum(1 for timer in env.core.state.timers if timer[2] == "worker") == 1
+    assert sum(1 for timer in env.core.state.timers if timer[2] is Timer.SILENCE) == 1
 
 
 # ---------------------------------------------------------------- fast release

@@ -275,15 +275,6 @@ def _page(items: list[T], at: int, row: Callable[[T], R]) -> tuple[list[R], int]
 
 
 def _worker_row(s: State, worker: WorkerRecord) -> client.WorkerRow:
-    state = (
-        "unfit"
-        if not worker.fit
-        else "draining"
-        if worker.draining
-        else "suspect"
-        if worker.suspect
-        else "active"
-    )
     running = [
         (explain.lease_name(lease), s.now - lease.granted_at)
         for lease in list(worker.held.values())[:WORKER_TASKS_MAX]
@@ -293,7 +284,7 @@ def _worker_row(s: State, worker: WorkerRecord) -> client.WorkerRow:
         worker.uid,
         worker.name,
         worker.host,
-        state,
+        worker.state.value,
         worker.slots,
         min(worker.used_slots, worker.slots),
         {name: (worker.used[name], worker.capacity[name]) for name in worker.capacity},

@@ -17,6 +17,7 @@ from flow_coordinator.core import programs, tally, twins
 from flow_coordinator.core.records import Instant, RunRecord, TaskRecord, WorkerRecord
 from flow_coordinator.core.state import State
 from flow_coordinator.core.temporary import CleanRecord, is_due
+from flow_coordinator.core.timers import Timer
 
 #: Tasks of one request.
 TASKS_MAX = 100
@@ -94,7 +95,7 @@ def _wake(s: State, at: Instant) -> None:
     """Have a turn then, without a timer for each turn until then."""
     if s.temporary.wake_at <= s.now:
         s.temporary.wake_at = at
-        s.timer(at, "clean", None)
+        s.timer(at, Timer.CLEAN, None)
 
 
 def holds_end(s: State, run: RunRecord) -> bool:
@@ -106,7 +107,7 @@ def holds_end(s: State, run: RunRecord) -> bool:
     since = t.held.get(run)
     if since is None:
         since = t.held[run] = s.now
-        s.timer(since + END_WAIT_S, "clean_end", run)
+        s.timer(since + END_WAIT_S, Timer.CLEAN_END, run)
     if s.now < since + END_WAIT_S:
         return True
     del t.awaited[run], t.held[run]
@@ -161,10 +162,10 @@ def _say(s: State, worker: WorkerRecord, record: CleanRecord) -> None:
     assert program is not None
     programs.define(s, worker, [program])
     s.send(worker.peer, Clean(worker.session, record.number, stubs, program.number))
-    s.timer(s.now + ASK_AGAIN_S, "clean", record.number)
+    s.timer(s.now + ASK_AGAIN_S, Timer.CLEAN, record.number)
 
 
-def ask_again(s: State, number: object) -> None:
+def ask_again(s: State, number: int | None) -> None:
     """A timer fired: say the request again that was not answered."""
     record = s.temporary.asked
     if record is not None and record.number == number:
@@ -218,7 +219,7 @@ def lose(s: State, uid: str) -> None:
         return
     t.asked = None
     t.linger_until = s.now + LINGER_S
-    s.timer(t.linger_until, "clean", None)
+    s.timer(t.linger_until, Timer.CLEAN, None)
     _again(s, record.tasks)
 
 
@@ -242,4 +243,4 @@ def rebuild(s: State, tasks: list[TaskRecord]) -> None:
     for task, need in t.known.items():
         need.gone = task.state in SATISFIED and not need.needers
     t.linger_until = s.now + LINGER_S
-    s.timer(t.linger_until, "clean", None)
+    s.timer(t.linger_until, Timer.CLEAN, None)

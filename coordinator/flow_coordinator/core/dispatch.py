@@ -27,6 +27,7 @@ from flow_coordinator.core.records import (
 )
 from flow_coordinator.core.resources import could_fit, exceeds
 from flow_coordinator.core.state import State
+from flow_coordinator.core.timers import Timer
 from flow_coordinator.core.transitions import TaskEvent
 
 #: Expected work granted ahead, per slot of a worker, seconds.
@@ -180,7 +181,7 @@ def _has_waited(s: State, program: RunRecord, head: Entry) -> bool:
         return True
     if program.cold_at <= s.now:
         program.cold_at = due
-        s.timer(due, "room", None)
+        s.timer(due, Timer.ROOM, None)
     return False
 
 
@@ -189,7 +190,7 @@ def _parked_for_resources(s: State, group: Group) -> bool:
     demand = group.key[0]
     if is_unmet(s, group.key[0]):
         s.ready.park(group, UNMET)
-        s.timer(s.now, "unmet", group.key)
+        s.timer(s.now, Timer.UNMET, group.key)
         return True
     lacks = s.resources.lacking(demand)
     if lacks is None:

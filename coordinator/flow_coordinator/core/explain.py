@@ -26,6 +26,7 @@ from flow_coordinator.core.records import (
     RunRecord,
     TaskRecord,
     WorkerRecord,
+    WorkerState,
 )
 from flow_coordinator.core.resources import exceeds, fits
 from flow_coordinator.core.state import State
@@ -303,19 +304,22 @@ def _meet(s: State, demand: Demand, hints: list[str]) -> None:
         hints.append(f"flow-worker --resources {ask}")
 
 
+#: Why a worker gets nothing new; an active one is kept for something.
+_NOT_ACCEPTING = {
+    WorkerState.UNFIT: "is not fit to run tasks",
+    WorkerState.DRAINING: "is draining",
+    WorkerState.SUSPECT: "has been silent",
+    WorkerState.ACTIVE: "is kept for one task that crashed before",
+}
+
+
 def _room(s: State, worker: WorkerRecord, demand: Demand, task: TaskRecord) -> str:
     """Say why a worker does not take a task with this demand now."""
     barred = telling.kept_from(s, worker, task)
     if barred:
         return barred
     if not worker.accepting:
-        states = {
-            "is not fit to run tasks": not worker.fit,
-            "is draining": worker.draining,
-            "has been silent": worker.suspect,
-        }
-        why_not = [text for text, holds in states.items() if holds]
-        return why_not[0] if why_not else "is kept for one task that crashed before"
+        return _NOT_ACCEPTING[worker.state]
     for name, amount in demand:
         if name not in s.resources.of_workers:
             continue

@@ -15,9 +15,11 @@ from flow.messages.client import RootTask
 from flow.messages.shared import Stub, pack_params, shown
 from flow.states import SATISFIED, TERMINAL, RunState, TaskState
 from flow_coordinator.core import batching, programs, tally, twins
+from flow_coordinator.core.doom import REPLACES, Doom
 from flow_coordinator.core.ready import UNMET, GroupKey
 from flow_coordinator.core.records import RunRecord, TaskRecord
 from flow_coordinator.core.state import State
+from flow_coordinator.core.timers import Timer
 from flow_coordinator.core.transitions import TaskEvent
 
 #: Edges released in one go; a wider task releases the rest in later turns.
@@ -182,8 +184,8 @@ def attach(s: State, task: TaskRecord, run: RunRecord) -> None:
 def _keep(s: State, task: TaskRecord) -> None:
     """A task that is being killed because others cancelled it runs again for those who want it."""
     extra = task.extra
-    if extra is not None and extra.doom is not None and extra.doom[0] == "cancel":
-        extra.doom = ("again", extra.doom[1])
+    if extra is not None and extra.doom is not None and extra.doom[0] in REPLACES[Doom.AGAIN]:
+        extra.doom = (Doom.AGAIN, extra.doom[1])
         s.changes.progress[task] = None
         for run in task.runs:
             if run.cancelled:
@@ -347,7 +349,7 @@ def _gathers(s: State, task: TaskRecord, run: RunRecord) -> bool:
             return False
         s.gathering[run] = (s.now + batching.GATHER_S, [])
         # only wakes the turn, which looks
-        s.timer(s.now + batching.GATHER_S, "gather", run)
+        s.timer(s.now + batching.GATHER_S, Timer.GATHER, run)
     # behind those that wait already: in the order they were planned
     s.gathering[run][1].append(task)
     return True
@@ -388,7 +390,7 @@ def settle(s: State, task: TaskRecord, *, gathered: bool = False) -> None:
         key = group_key(task)
         s.ready.push(task, key, run, s.now)
         if s.ready.groups[key].parked == UNMET:
-            s.timer(s.now, "unmet", key)
+            s.timer(s.now, Timer.UNMET, key)
 
 
 def keep_twins_back(s: State, task: TaskRecord) -> None:
@@ -408,7 +410,7 @@ def let_twins_go(s: State, task: TaskRecord) -> None:
             settle(s, other)
 
 
-def part_twins(s: State) -> None:
+def part_twins(s: State, _: None = None) -> None:
     """Fail generators that wait, directly or through others, for a twin of their own.
 
     Their twins wait for them. As often as that is looked for, a longer pause comes before the next
@@ -426,7 +428,7 @@ def part_twins(s: State) -> None:
             "that waits for it: tasks with one id may write the same files, so they never run at "
             "the same time. Rename one of the classes, or give it a task_namespace"
         )
-        doom(s, lease.task, "fail", why)
+        doom(s, lease.task, Doom.FAIL, why)
     twins.look_later(s)
 
 
@@ -489,20 +491,20 @@ def ended_badly(s: State, task: TaskRecord) -> list[TaskRecord]:
             elif waiter.state == TaskState.SUSPENDED:
                 stuck.append(waiter)
     for waiter in stuck:
-        doom(s, waiter, "upstream", "a task that it yielded ended badly")
+        doom(s, waiter, Doom.UPSTREAM, "a task that it yielded ended badly")
     return stuck
 
 
-def doom(s: State, task: TaskRecord, verdict: str, why: str) -> None:
+def doom(s: State, task: TaskRecord, verdict: Doom, why: str) -> None:
     """Decide what a held task becomes and have its worker kill it. See ``outcomes.settle_doom``."""
     extra = task.more()
-    if extra.doom is None or verdict == "cancel":
+    if extra.doom is None or extra.doom[0] in REPLACES[verdict]:
         extra.doom = (verdict, why)
         s.changes.progress[task] = None
     lease = task.lease
     if lease is not None and lease.killed_at != s.now:
         lease.killed_at = s.now
-        s.timer(s.now, "kill", lease.token)
+        s.timer(s.now, Timer.KILL, lease.token)
 
 
 def revived(s: State, task: TaskRecord) -> None:

@@ -10,6 +10,7 @@ from __future__ import annotations
 from flow.messages.client import RootTask, Submit, SubmitTaken
 from flow_coordinator.core.events import Peer
 from flow_coordinator.core.state import State
+from flow_coordinator.core.timers import Timer
 from flow_coordinator.core.waiting import Intake
 
 #: Silence after which a half-said run is dropped: longer than a client waits for an answer.
@@ -38,7 +39,7 @@ def _begin(s: State, message: Submit) -> Intake:
     while len(s.intakes) >= INTAKES_MAX:
         del s.intakes[next(iter(s.intakes))]
     intake = s.intakes[message.key] = Intake(message.total)
-    s.timer(s.now + DROP_S, "intake", message.key)
+    s.timer(s.now + DROP_S, Timer.INTAKE, message.key)
     return intake
 
 
@@ -48,7 +49,7 @@ def overdue(s: State, key: str) -> None:
     if intake is None:
         return
     if s.now - intake.heard_at < DROP_S:
-        s.timer(intake.heard_at + DROP_S, "intake", key)
+        s.timer(intake.heard_at + DROP_S, Timer.INTAKE, key)
         return
     del s.intakes[key]
     s.note(

@@ -25,6 +25,7 @@ from flow.states import TaskState
 from flow_coordinator.core.events import Peer
 from flow_coordinator.core.records import WorkerRecord
 from flow_coordinator.core.state import State
+from flow_coordinator.core.timers import Timer
 from flow_coordinator.core.waiting import SenderRecord
 
 #: Senders that wait because of one attempt.
@@ -54,7 +55,7 @@ def send(s: State, peer: Peer, message: SendLetter) -> None:
             return
         one = waiting[message.id] = SenderRecord(s.now, min(message.wait_s, WAIT_S_MAX))
         if one.until:
-            s.timer(one.until, "letter", (message.token, message.id))
+            s.timer(one.until, Timer.LETTER, (message.token, message.id))
     one.peer, one.request, one.asked_at = peer, message.request, s.now
     worker = s.workers.get(lease.uid)
     # until STARTED came its worker may not know the token: the sender asks again
@@ -108,8 +109,9 @@ def replied(s: State, token: Token, letter: str, text: str) -> None:
         s.send_now(one.peer, LetterSent(one.request, replied=True, reply=text))
 
 
-def overdue(s: State, token: Token, letter: str) -> None:
+def overdue(s: State, which: tuple[Token, str]) -> None:
     """A sender has waited as long as it wanted to (or an old timer fired)."""
+    token, letter = which
     one = s.letters.get(token, {}).get(letter)
     if one is not None and one.until and one.until <= s.now:
         _drop(s, token, letter)

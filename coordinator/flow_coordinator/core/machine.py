@@ -48,8 +48,9 @@ from flow_coordinator.core.events import (
     TurnEnded,
     Unreachable,
 )
-from flow_coordinator.core.records import Instant, RunRecord, TaskRecord, WorkerRecord
+from flow_coordinator.core.records import Instant, RunRecord, WorkerRecord
 from flow_coordinator.core.state import Changes, State
+from flow_coordinator.core.timers import Timer
 
 #: Timers handled in one turn.
 TIMERS_MAX = 1_000
@@ -200,44 +201,41 @@ def _timers(s: State, drained: bool) -> None:
         timer = heappop(s.timers)
         count += 1
         _, _, kind, what = timer
-        if kind in ("worker", "orphans") and not drained:
-            # queued heartbeats are read first: silence is judged in the next turn
+        if kind in _OF_SILENCE and not drained:
             later.append(timer)
             continue
-        _fire(s, kind, what)
+        _TIMER_HANDLERS[kind](s, what)
     for at, _, kind, what in later:
         s.timer(at, kind, what)
 
 
-def _fire(s: State, kind: str, what: object) -> None:
-    if kind == "plan" and isinstance(what, int):
-        planning.ask_again(s, what)
-    elif kind == "clean":
-        cleaning.ask_again(s, what)
-    elif kind == "clean_end" and isinstance(what, RunRecord):
-        tally.changed(s, what)
-    elif kind == "backoff" and isinstance(what, TaskRecord):
-        outcomes.backoff_over(s, what)
-    elif kind == "external" and isinstance(what, TaskRecord):
-        planning.recheck(s, what)
-    elif kind == "worker" and isinstance(what, WorkerRecord):
-        workers.silence(s, what)
-    elif kind == "orphans" and isinstance(what, str):
-        workers.orphans_expired(s, what)
-    elif kind == "kill" and isinstance(what, str):
-        dispatch.kill(s, what)
-    elif kind == "fail_fast" and isinstance(what, RunRecord):
-        runs.fail_fast(s, what)
-    elif kind == "unmet" and isinstance(what, tuple):
-        runs.unmet(s, what)
-    elif kind == "room":
-        s.ready.open_parked(leases.WORKER_ROOM)
-    elif kind == "twins":
-        graph.part_twins(s)
-    elif kind == "intake" and isinstance(what, str):
-        intake.overdue(s, what)
-    elif kind == "letter" and isinstance(what, tuple):
-        letters.overdue(s, *what)
+def _look_for_room(s: State, what: None) -> None:
+    s.ready.open_parked(leases.WORKER_ROOM)
+
+
+def _wake(s: State, what: RunRecord) -> None:
+    """Do nothing: the turn looks by itself."""
+
+
+_TIMER_HANDLERS: dict[Timer, Callable[[State, Any], None]] = {
+    Timer.PLAN: planning.ask_again,
+    Timer.CLEAN: cleaning.ask_again,
+    Timer.CLEAN_END: tally.changed,
+    Timer.BACKOFF: outcomes.backoff_over,
+    Timer.EXTERNAL: planning.recheck,
+    Timer.SILENCE: workers.silence,
+    Timer.ORPHANS: workers.orphans_expired,
+    Timer.KILL: dispatch.kill,
+    Timer.FAIL_FAST: runs.fail_fast,
+    Timer.UNMET: runs.unmet,
+    Timer.ROOM: _look_for_room,
+    Timer.GATHER: _wake,
+    Timer.TWINS: graph.part_twins,
+    Timer.INTAKE: intake.overdue,
+    Timer.LETTER: letters.overdue,
+}
+#: Judged only when all that has arrived was read: queued heartbeats come first.
+_OF_SILENCE = frozenset({Timer.SILENCE, Timer.ORPHANS})
 
 
 def _release_some(s: State) -> None:

@@ -7,15 +7,19 @@ holds it. Counted are failures and timeouts (against ``retry_count``) and crashe
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import msgspec
 
 from flow.messages.client import Failure
 from flow.messages.shared import Outcome, Report, unpack_params
 from flow.states import SATISFIED, TERMINAL, TaskState
 from flow_coordinator.core import batching, graph, leases, programs, tally
+from flow_coordinator.core.doom import OF_A_BATCH, Doom
 from flow_coordinator.core.ready import GroupKey
 from flow_coordinator.core.records import FamilyRecord, LeaseRecord, TaskRecord, WorkerRecord
 from flow_coordinator.core.state import State
+from flow_coordinator.core.timers import Timer
 from flow_coordinator.core.transitions import TaskEvent
 
 #: Weight of the newest measurement in a family's mean run time.
@@ -87,9 +91,9 @@ def _share_doom(s: State, lease: LeaseRecord) -> None:
     """What a batch yielded ends all of its tasks, not only the first, which waits for it."""
     extra = lease.task.extra
     doom = extra.doom if extra is not None else None
-    if doom is None or doom[0] not in ("fail", "upstream"):
+    if doom is None or doom[0] not in OF_A_BATCH:
         return
-    upstream = lease.task.upstream if doom[0] == "upstream" else ()
+    upstream = lease.task.upstream if doom[0] is Doom.UPSTREAM else ()
     bad = [dep for dep in upstream if dep.state in TERMINAL and dep.state not in SATISFIED]
     for member in lease.members:
         if not member.doomed:
@@ -141,24 +145,41 @@ def settle_doom(s: State, task: TaskRecord, worker: str, report: Report) -> None
     """The killed lease of a task that was decided already is reported."""
     extra = task.more()
     assert extra.doom is not None
-    verdict, why = extra.doom
+    verdict, extra.why = extra.doom
     extra.doom = None
-    extra.why = why
-    if verdict == "again":
-        extra.why = ""
+    _DOOM_HANDLERS[verdict](s, task, worker, report)
+
+
+def _doom_cancel(s: State, task: TaskRecord, worker: str, report: Report) -> None:
+    tally.move(s, task, TaskEvent.CANCEL)
+    graph.ended_badly(s, task)
+
+
+def _doom_again(s: State, task: TaskRecord, worker: str, report: Report) -> None:
+    task.more().why = ""
+    give_back(s, task)
+
+
+def _doom_fail(s: State, task: TaskRecord, worker: str, report: Report) -> None:
+    note_failure(s, task, "failed", worker, report.run_s, task.more().why, again_in_s=-1.0)
+    tally.move(s, task, TaskEvent.FAIL)
+    graph.ended_badly(s, task)
+
+
+def _doom_upstream(s: State, task: TaskRecord, worker: str, report: Report) -> None:
+    if not task.blocked:
         give_back(s, task)
         return
-    if verdict == "cancel":
-        tally.move(s, task, TaskEvent.CANCEL)
-    elif verdict == "upstream":
-        if not task.blocked:
-            give_back(s, task)
-            return
-        tally.move(s, task, TaskEvent.UPSTREAM_FAIL)
-    else:
-        note_failure(s, task, "failed", worker, report.run_s, why, again_in_s=-1.0)
-        tally.move(s, task, TaskEvent.FAIL)
+    tally.move(s, task, TaskEvent.UPSTREAM_FAIL)
     graph.ended_badly(s, task)
+
+
+_DOOM_HANDLERS: dict[Doom, Callable[[State, TaskRecord, str, Report], None]] = {
+    Doom.CANCEL: _doom_cancel,
+    Doom.AGAIN: _doom_again,
+    Doom.FAIL: _doom_fail,
+    Doom.UPSTREAM: _doom_upstream,
+}
 
 
 def give_back(s: State, task: TaskRecord) -> None:
@@ -246,7 +267,7 @@ def back_off(s: State, task: TaskRecord, delay_s: float, *, counted: bool = True
     extra.retried = extra.retried or counted
     extra.again_at = s.now + delay_s
     tally.move(s, task, TaskEvent.BACK_OFF)
-    s.timer(extra.again_at, "backoff", task)
+    s.timer(extra.again_at, Timer.BACKOFF, task)
 
 
 def backoff_over(s: State, task: TaskRecord) -> None:
@@ -332,7 +353,7 @@ def note_failure(
         tally.changed(s, run)
         if run.options.fail_fast and again_in_s < 0 and not run.failed_fast:
             run.failed_fast = True
-            s.timer(s.now, "fail_fast", run)
+            s.timer(s.now, Timer.FAIL_FAST, run)
 
 
 def _named(task: TaskRecord) -> tuple[str, dict[str, str]]:
@@ -350,7 +371,7 @@ def cancel(s: State, task: TaskRecord, why: str) -> bool:
     if task.state in TERMINAL:
         return False
     if task.held:
-        graph.doom(s, task, "cancel", why)
+        graph.doom(s, task, Doom.CANCEL, why)
         return True
     if task.ticket:
         s.ready.drop(task, graph.group_key(task))

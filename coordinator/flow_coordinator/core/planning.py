@@ -39,6 +39,7 @@ from flow_coordinator.core import (
 )
 from flow_coordinator.core.records import PlanRecord, RunRecord, TaskRecord, WorkerRecord
 from flow_coordinator.core.state import State
+from flow_coordinator.core.timers import Timer
 from flow_coordinator.core.transitions import TaskEvent
 
 #: Tasks named in one question, and their parameters' bytes.
@@ -215,7 +216,7 @@ def _open(
         program.home = worker.uid
     s.plans[plan.number] = plan
     worker.plans[plan.number] = plan
-    s.timer(s.now + ASK_AGAIN_S, "plan", plan.number)
+    s.timer(s.now + ASK_AGAIN_S, Timer.PLAN, plan.number)
     return plan
 
 
@@ -252,7 +253,7 @@ def ask_again(s: State, number: int) -> None:
             items = plan.items
             stubs = [Stub(t.task_id, t.family.module, t.family.family, t.params) for t in items]
             _say(s, worker, plan, stubs)
-    s.timer(plan.asked_at + ASK_AGAIN_S, "plan", number)
+    s.timer(plan.asked_at + ASK_AGAIN_S, Timer.PLAN, number)
 
 
 def lose(s: State, plan: PlanRecord) -> None:
@@ -530,7 +531,7 @@ def _found_external(s: State, task: TaskRecord) -> None:
         for run in task.runs
     )
     if waiting:
-        s.timer(s.now + s.config.external_check_s, "external", task)
+        s.timer(s.now + s.config.external_check_s, Timer.EXTERNAL, task)
     else:
         give_up(s, task)
 

@@ -5,6 +5,7 @@ Memory holds what is unfinished. A record never points into the store, a socket 
 
 from __future__ import annotations
 
+import enum
 from collections.abc import Mapping
 from typing import NamedTuple
 
@@ -16,6 +17,7 @@ from flow.messages.shared import Policy, ProgramSeen, Stub, shown
 from flow.messages.speech import Words
 from flow.messages.worker import Join
 from flow.states import HELD, RunState, TaskState
+from flow_coordinator.core.doom import Doom
 from flow_coordinator.core.events import Peer
 
 #: Roots of a run in one row of the store.
@@ -134,8 +136,8 @@ class Extra:
     def __init__(self) -> None:
         #: when backoff ends
         self.again_at: Instant = 0.0
-        #: what becomes of the task once its killed lease is reported: an event's name and a text
-        self.doom: tuple[str, str] | None = None
+        #: what becomes of the task once its killed lease is reported, and why
+        self.doom: tuple[Doom, str] | None = None
         #: recent counted failures, for ``disable_window``
         self.failed_at: list[Instant] = []
         self.failure: Failure | None = None
@@ -459,6 +461,15 @@ class PlanRecord:
         self.asked_at = now
 
 
+class WorkerState(enum.StrEnum):
+    """How a joined worker stands, for people: the first that holds."""
+
+    UNFIT = "unfit"
+    DRAINING = "draining"
+    SUSPECT = "suspect"
+    ACTIVE = "active"
+
+
 class WorkerRecord:
     """One joined worker agent."""
 
@@ -556,6 +567,15 @@ class WorkerRecord:
         self.recent: dict[Token, None] = {}
         self.recent_before: dict[Token, None] = {}
         self.recalled_at: Instant = 0.0
+
+    @property
+    def state(self) -> WorkerState:
+        """How it stands."""
+        if not self.fit:
+            return WorkerState.UNFIT
+        if self.draining:
+            return WorkerState.DRAINING
+        return WorkerState.SUSPECT if self.suspect else WorkerState.ACTIVE
 
     @property
     def accepting(self) -> bool:

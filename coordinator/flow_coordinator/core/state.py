@@ -34,6 +34,7 @@ from flow_coordinator.core.records import (
 )
 from flow_coordinator.core.resources import Resources
 from flow_coordinator.core.temporary import Temporary
+from flow_coordinator.core.timers import Timer
 from flow_coordinator.core.transitions import TaskEvent
 from flow_coordinator.core.twins import Twins
 from flow_coordinator.core.waiting import Intake, Question, SenderRecord
@@ -147,8 +148,8 @@ class State:
         self.releasing: deque[tuple[list[TaskRecord], int]] = deque()
         #: tasks of ended runs to be dropped from memory: (run's tasks, next index)
         self.forgetting: deque[tuple[RunRecord, int]] = deque()
-        #: (instant, sequence, kind, number)
-        self.timers: list[tuple[Instant, int, str, object]] = []
+        #: (instant, sequence, kind, what it is about)
+        self.timers: list[tuple[Instant, int, Timer, object]] = []
         #: who waits for a letter's fate or reply: token of its attempt -> letter id -> sender
         self.letters: dict[Token, dict[str, SenderRecord]] = {}
         #: of those, whose attempt ended in this turn
@@ -206,7 +207,7 @@ class State:
         else:
             self.changes.runs[run] = None
 
-    def timer(self, at: Instant, kind: str, what: object) -> None:
+    def timer(self, at: Instant, kind: Timer, what: object) -> None:
         """Ask to be woken."""
         self.timer_seq += 1
         heappush(self.timers, (at, self.timer_seq, kind, what))

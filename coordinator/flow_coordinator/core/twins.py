@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING
 
 from flow.states import TERMINAL, TaskState
 from flow_coordinator.core.records import Instant, LeaseRecord, TaskRecord
+from flow_coordinator.core.timers import Timer
 
 if TYPE_CHECKING:
     from flow_coordinator.core.state import State
@@ -135,7 +136,7 @@ def look_later(s: State) -> None:
     t = s.twins
     if not t.look_at and t.waiting:
         t.look_at = s.now + t.pause_s
-        s.timer(t.look_at, "twins", None)
+        s.timer(t.look_at, Timer.TWINS, None)
 
 
 def waits_in_circle(s: State) -> tuple[LeaseRecord, TaskRecord] | None:

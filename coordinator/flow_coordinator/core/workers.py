@@ -38,9 +38,11 @@ from flow_coordinator.core import (
     programs,
     tally,
 )
+from flow_coordinator.core.doom import Doom
 from flow_coordinator.core.events import Peer
 from flow_coordinator.core.records import LeaseRecord, TaskRecord, WorkerRecord
 from flow_coordinator.core.state import Known, State
+from flow_coordinator.core.timers import Timer
 from flow_coordinator.core.transitions import TaskEvent
 
 #: Nonces remembered, and so workers that may be joining at the same time.
@@ -110,7 +112,7 @@ def join(s: State, peer: Peer, message: Join) -> None:
     s.send(peer, Welcome(message.nonce, worker.session, s.config.timing, kill))
     if s.stopping:
         _extend(s, worker)
-    s.timer(s.now + s.config.timing.suspect_s, "worker", worker)
+    s.timer(s.now + s.config.timing.suspect_s, Timer.SILENCE, worker)
     s.ready.open_all()
     locating.joined(s, worker)
     s.note("worker joined", worker=worker.name, host=worker.host, slots=worker.slots, uid=uid)
@@ -230,9 +232,9 @@ def silence(s: State, worker: WorkerRecord) -> None:
         worker.suspect = True
         # what others left to it because it has imported the program may be theirs now
         s.ready.open_parked(leases.WORKER_ROOM)
-        s.timer(worker.heard_at + term_s, "worker", worker)
+        s.timer(worker.heard_at + term_s, Timer.SILENCE, worker)
     else:
-        s.timer(worker.heard_at + timing.suspect_s, "worker", worker)
+        s.timer(worker.heard_at + timing.suspect_s, Timer.SILENCE, worker)
 
 
 def forget_terms(s: State) -> None:
@@ -321,7 +323,7 @@ def _collect(s: State, lease: LeaseRecord, message: Yield) -> bool:
         return False
     extra.parts = {}
     if len(stubs) > YIELD_TASKS_MAX:
-        graph.doom(s, task, "fail", f"run() may yield {YIELD_TASKS_MAX:,} tasks at once")
+        graph.doom(s, task, Doom.FAIL, f"run() may yield {YIELD_TASKS_MAX:,} tasks at once")
         return True
     if message.number > graph.DONE_KEPT_MAX:
         graph.drop_done(s, task)
@@ -347,13 +349,13 @@ def _wait_for(s: State, task: TaskRecord, deps: list[TaskRecord]) -> None:
     cycle = graph.find_cycle(task, deps)
     if cycle is not None:
         path = " -> ".join(one.name for one in cycle)
-        graph.doom(s, task, "fail", f"yielded tasks form a cycle: {path}")
+        graph.doom(s, task, Doom.FAIL, f"yielded tasks form a cycle: {path}")
         return
     graph.add_edges(s, task, deps)
     for member in task.lease.members if task.lease is not None else ():
         tally.link(member, deps, member.runs)
     if task.blocked:
-        graph.doom(s, task, "upstream", "a task that it yielded ended badly")
+        graph.doom(s, task, Doom.UPSTREAM, "a task that it yielded ended badly")
     elif task.waits == 0:
         graph.resume_later(s, task)
 
@@ -398,5 +400,5 @@ def remember(s: State, uid: WorkerUid, name: str, host_key: str, boot_id: str) -
     """Know a worker of an earlier start of this coordinator."""
     if not s.known:
         # until then what others cannot do, or have other code for, is kept for it
-        s.timer(s.now + s.config.timing.term_s, "room", None)
+        s.timer(s.now + s.config.timing.term_s, Timer.ROOM, None)
     s.known[uid] = Known(host_key, boot_id, name)

@@ -23,6 +23,7 @@ from flow_coordinator.core import (
     workers,
 )
 from flow_coordinator.core.config import CoreConfig
+from flow_coordinator.core.doom import Doom
 from flow_coordinator.core.machine import Coordinator
 from flow_coordinator.core.packages import PackageRecord
 from flow_coordinator.core.records import (
@@ -33,6 +34,7 @@ from flow_coordinator.core.records import (
     TaskRecord,
 )
 from flow_coordinator.core.state import State
+from flow_coordinator.core.timers import Timer
 from flow_coordinator.shell import rows
 from flow_coordinator.store.base import RootsRow, RunRow, Snapshot
 
@@ -268,7 +270,7 @@ def _unreached(s: State, snapshot: Snapshot, tasks: dict[int, TaskRecord]) -> No
             del tasks[number]
             twins.remove(s, task)
         elif not task.doomed:
-            graph.doom(s, task, "cancel", "no run needs it any more")
+            graph.doom(s, task, Doom.CANCEL, "no run needs it any more")
 
 
 def _programs(s: State, snapshot: Snapshot, tasks: dict[int, TaskRecord]) -> None:
@@ -324,15 +326,15 @@ def _continue(s: State, tasks: list[TaskRecord]) -> None:
         elif state == TaskState.BACKOFF:
             extra = task.more()
             extra.again_at = s.now + outcomes.backoff_s(s, task, task.failures or 1)
-            s.timer(extra.again_at, "backoff", task)
+            s.timer(extra.again_at, Timer.BACKOFF, task)
         elif state == TaskState.EXTERNAL:
-            s.timer(s.now + s.config.external_check_s, "external", task)
+            s.timer(s.now + s.config.external_check_s, Timer.EXTERNAL, task)
     for run in s.runs.values():
         if run.cancelled:
             runs.drop_open(s, run, run.cancelled)
         elif run.options.fail_fast and any(one.again_in_s < 0 for one in run.failures):
             run.failed_fast = True
-            s.timer(s.now, "fail_fast", run)
+            s.timer(s.now, Timer.FAIL_FAST, run)
 
 
 def _term(s: State, snapshot: Snapshot) -> None:
@@ -351,4 +353,4 @@ def _term(s: State, snapshot: Snapshot) -> None:
             s.changes.meta[name] = repr(mine_s)
     for uid in s.orphans:
         s.orphans_until[uid] = s.now + term_s
-        s.timer(s.now + term_s, "orphans", uid)
+        s.timer(s.now + term_s, Timer.ORPHANS, uid)

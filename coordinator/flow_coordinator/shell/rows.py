@@ -13,6 +13,7 @@ from flow.messages.shared import Policy
 from flow.messages.speech import Words
 from flow.states import TaskState
 from flow_coordinator.core import programs
+from flow_coordinator.core.doom import Doom
 from flow_coordinator.core.records import ROOTS_A_ROW, Instant, OtherCode, RunRecord, TaskRecord
 from flow_coordinator.core.state import Changes
 from flow_coordinator.store.base import Batch, ProgressRow, RootsRow, RunRow, TaskRow
@@ -51,7 +52,7 @@ class ExtraBlob(msgspec.Struct, array_like=True):
     resumed: int = 0
     why: str = ""
     retried: bool = False
-    doom: tuple[str, str] | None = None
+    doom: tuple[Doom, str] | None = None
     #: without its trace and its tail: those who watched have seen them
     failure: Failure | None = None
     #: place in the batch that its token runs; 0: the first, whose name the lease is in, or alone

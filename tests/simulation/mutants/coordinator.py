@@ -32,6 +32,7 @@ from flow_coordinator.core.effects import Send, SendNow
 from flow_coordinator.core.events import Peer
 from flow_coordinator.core.records import WorkerRecord
 from flow_coordinator.core.state import State
+from flow_coordinator.core.timers import Timer
 from flow_coordinator.shell.loop import Loop
 from tests.simulation.mutants.registry import mutant
 
@@ -169,7 +170,7 @@ def reboot_is_not_noticed(patch: MonkeyPatch) -> None:
 @mutant("C2", "crashes")
 def silence_is_forgiven(patch: MonkeyPatch) -> None:
     """Leases of a silent worker never expire."""
-    patch.setattr(workers, "silence", lambda s, worker: None)
+    patch.setitem(machine._TIMER_HANDLERS, Timer.SILENCE, lambda s, worker: None)
 
 
 @mutant("C2", "freezes")

@@ -13,6 +13,7 @@ from flow_coordinator.core import leases, machine, outcomes, workers
 from flow_coordinator.core.effects import Send
 from flow_coordinator.core.records import LeaseRecord, TaskRecord, WorkerRecord
 from flow_coordinator.core.state import State
+from flow_coordinator.core.timers import Timer
 from flow_coordinator.shell import recovery
 from flow_coordinator.shell.loop import Loop
 from flow_worker.core import events as ev
@@ -34,7 +35,7 @@ def no_wait_after_restart(patch: MonkeyPatch) -> None:
         real(s, snapshot)
         for uid in s.orphans:
             s.orphans_until[uid] = s.now
-            s.timer(s.now, "orphans", uid)
+            s.timer(s.now, Timer.ORPHANS, uid)
 
     patch.setattr(recovery, "_term", mutated)
 

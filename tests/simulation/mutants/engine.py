@@ -16,6 +16,7 @@ from flow_coordinator.core import workers as workers_module
 from flow_coordinator.core.records import LeaseRecord, RunRecord, TaskRecord, WorkerRecord
 from flow_coordinator.core.resources import Resources
 from flow_coordinator.core.state import State
+from flow_coordinator.core.timers import Timer
 from flow_coordinator.core.transitions import TaskEvent
 from flow_coordinator.shell import recovery
 from tests.simulation.mutants.registry import mutant
@@ -109,13 +110,13 @@ def any_chunk_is_applied(patch: MonkeyPatch) -> None:
 @mutant("planning", "network")
 def lost_questions_stay_lost(patch: MonkeyPatch) -> None:
     """Nobody asks again."""
-    patch.setattr(planning, "ask_again", lambda s, number: None)
+    patch.setitem(machine._TIMER_HANDLERS, Timer.PLAN, lambda s, number: None)
 
 
 @mutant("planning")
 def external_data_is_looked_for_once(patch: MonkeyPatch) -> None:
     """What appears later is never seen."""
-    patch.setattr(planning, "recheck", lambda s, task: None)
+    patch.setitem(machine._TIMER_HANDLERS, Timer.EXTERNAL, lambda s, task: None)
 
 
 @mutant("yield", "crashes")

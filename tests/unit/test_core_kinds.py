@@ -1,0 +1,48 @@
+"""Closed lists of the core: each kind has a handler, and it is said which word counts."""
+
+from __future__ import annotations
+
+import msgspec
+import pytest
+
+from flow_coordinator.core import graph, machine, outcomes
+from flow_coordinator.core.doom import REPLACES, Doom
+from flow_coordinator.core.records import TaskRecord
+from flow_coordinator.core.timers import Timer
+from flow_coordinator.shell.rows import ExtraBlob, read_extra
+from tests.support.core_env import Env, Graph
+
+
+def test_every_timer_has_a_handler() -> None:
+    assert set(machine._TIMER_HANDLERS) == set(Timer)
+    assert set(Timer) >= machine._OF_SILENCE
+
+
+def test_every_doom_has_a_handler_and_a_place_in_the_order() -> None:
+    assert set(outcomes._DOOM_HANDLERS) == set(REPLACES) == set(Doom)
+
+
+@pytest.mark.parametrize("doom", Doom, ids=lambda doom: doom.name)
+def test_doom_is_stored_as_its_text(doom: Doom) -> None:
+    blob = msgspec.msgpack.encode(ExtraBlob(doom=(doom, "why")))
+    assert msgspec.msgpack.decode(blob)[5] == [doom.value, "why"]
+    assert read_extra(blob).doom == (doom, "why")
+
+
+def granted() -> tuple[Env, TaskRecord]:
+    env = Env()
+    env.graph = Graph({"a": []})
+    env.worker()
+    env.submit("a")
+    return env, env.core.state.tasks["default"]["T_a"]
+
+
+@pytest.mark.parametrize("first", Doom, ids=lambda doom: doom.name)
+@pytest.mark.parametrize("later", Doom, ids=lambda doom: doom.name)
+def test_later_doom_counts_only_where_it_replaces_the_first(first: Doom, later: Doom) -> None:
+    env, task = granted()
+    graph.doom(env.core.state, task, first, "first")
+    graph.doom(env.core.state, task, later, "later")
+    assert task.extra is not None and task.extra.doom is not None
+    wins = later is Doom.CANCEL or (first, later) == (Doom.CANCEL, Doom.AGAIN)
+    assert task.extra.doom == ((later, "later") if wins else (first, "first"))
