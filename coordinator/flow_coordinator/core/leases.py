@@ -42,17 +42,15 @@ def held_demand(lease: LeaseRecord) -> Demand:
 def give_part(s: State, lease: LeaseRecord, before: Demand) -> None:
     """Free what a lease held ``before`` and does not hold any more."""
     after = dict(held_demand(lease))
-    freed = [(name, amount - after.get(name, 0.0)) for name, amount in before]
-    freed = [(name, amount) for name, amount in freed if amount > 0]
+    less = [(name, amount - after.get(name, 0.0)) for name, amount in before]
+    freed = tuple((name, amount) for name, amount in less if amount > 0)
     if not freed or not lease.holds:
         return
-    for name in s.resources.give(tuple(freed)):
+    for name in s.resources.give(freed):
         s.ready.open_parked(name)
     worker = s.workers.get(lease.uid)
     if worker is not None:
-        for name, amount in freed:
-            if name in worker.used:
-                worker.used[name] = max(0.0, worker.used[name] - amount)
+        _free(worker, freed)
     s.ready.open_parked(WORKER_ROOM)
 
 
@@ -108,22 +106,44 @@ def hold(s: State, lease: LeaseRecord, worker: WorkerRecord | None) -> None:
     if demand:
         s.resources.take(demand)
     if worker is not None:
-        _occupy(worker, lease)
-        for name, amount in demand:
-            if name in worker.used:
-                worker.used[name] += amount
-        extra = lease.task.extra
-        if extra is not None and extra.solo:
-            worker.alone = True
-            worker.reserved = False
+        _occupy(worker, lease, demand)
 
 
-def _occupy(worker: WorkerRecord, lease: LeaseRecord) -> None:
+def _occupy(worker: WorkerRecord, lease: LeaseRecord, demand: Demand) -> None:
+    """Take of a worker what a lease holds: a slot, capacities, or all of it."""
     worker.used_slots += 1
     if lease.expected_s >= LONG_S:
         worker.long += 1
     else:
         worker.load_s += lease.expected_s
+    for name, amount in demand:
+        if name in worker.used:
+            worker.used[name] += amount
+    extra = lease.task.extra
+    if extra is not None and extra.solo:
+        worker.alone = True
+        worker.reserved = False
+
+
+def _vacate(worker: WorkerRecord, lease: LeaseRecord, demand: Demand) -> None:
+    """Give back what ``_occupy`` took."""
+    worker.used_slots -= 1
+    if lease.expected_s >= LONG_S:
+        worker.long -= 1
+    else:
+        worker.load_s -= lease.expected_s
+    if worker.used_slots == worker.long:
+        worker.load_s = 0.0
+    _free(worker, demand)
+    extra = lease.task.extra
+    if extra is not None and extra.solo:
+        worker.alone = False
+
+
+def _free(worker: WorkerRecord, demand: Demand) -> None:
+    for name, amount in demand:
+        if name in worker.used:
+            worker.used[name] = max(0.0, worker.used[name] - amount)
 
 
 def let_go(s: State, lease: LeaseRecord) -> None:
@@ -138,19 +158,7 @@ def let_go(s: State, lease: LeaseRecord) -> None:
     worker = s.workers.get(lease.uid)
     if worker is None:
         return
-    worker.used_slots -= 1
-    if lease.expected_s >= LONG_S:
-        worker.long -= 1
-    else:
-        worker.load_s -= lease.expected_s
-    if worker.used_slots == worker.long:
-        worker.load_s = 0.0
-    for name, amount in demand:
-        if name in worker.used:
-            worker.used[name] = max(0.0, worker.used[name] - amount)
-    extra = lease.task.extra
-    if extra is not None and extra.solo:
-        worker.alone = False
+    _vacate(worker, lease, demand)
     if s.ready.parked:
         s.ready.open_parked(WORKER_ROOM)
 
@@ -186,13 +194,7 @@ def adopt(s: State, uid: WorkerUid, worker: WorkerRecord) -> None:
     for token, lease in s.orphans.pop(uid, {}).items():
         worker.held[token] = lease
         if lease.holds:
-            _occupy(worker, lease)
-            for name, amount in held_demand(lease):
-                if name in worker.used:
-                    worker.used[name] += amount
-            extra = lease.task.extra
-            if extra is not None and extra.solo:
-                worker.alone = True
+            _occupy(worker, lease, held_demand(lease))
     s.orphans_until.pop(uid, None)
 
 

@@ -57,7 +57,7 @@ def restart_frees_resources(patch: MonkeyPatch) -> None:
 @mutant("resources")
 def join_frees_capacities(patch: MonkeyPatch) -> None:
     """What a worker holds when it joins takes no slot and no capacity."""
-    patch.setattr(leases, "_occupy", lambda worker, lease: None)
+    patch.setattr(leases, "_occupy", lambda worker, lease, demand: None)
 
 
 @mutant("yield")
