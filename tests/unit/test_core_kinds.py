@@ -5,8 +5,12 @@ from __future__ import annotations
 import msgspec
 import pytest
 
+from flow.errors import ExitCode
+from flow.messages import client
 from flow_coordinator.core import graph, machine, outcomes
 from flow_coordinator.core.doom import REPLACES, Doom
+from flow_coordinator.core.effects import Send, SendNow
+from flow_coordinator.core.events import Received, StoreStalled
 from flow_coordinator.core.records import TaskRecord
 from flow_coordinator.core.timers import Timer
 from flow_coordinator.shell.rows import ExtraBlob, read_extra
@@ -46,3 +50,26 @@ def test_later_doom_counts_only_where_it_replaces_the_first(first: Doom, later: 
     assert task.extra is not None and task.extra.doom is not None
     wins = later is Doom.CANCEL or (first, later) == (Doom.CANCEL, Doom.AGAIN)
     assert task.extra.doom == ((later, "later") if wins else (first, "first"))
+
+
+@pytest.mark.parametrize(
+    ("request_", "code"),
+    [
+        (client.SendLetter(1, "ab.1.1", "id", "hello"), ExitCode.NOT_RUN),
+        (client.FindAttempt(1, "T_z"), ExitCode.USAGE),
+        (client.ShowGraph(1, "last", by="rows"), ExitCode.USAGE),
+        (client.Upload(1, "no hash", 5), ExitCode.REFUSED),
+        (client.Cancel(1, "T_z"), ExitCode.USAGE),
+    ],
+    ids=lambda value: type(value).__name__ if isinstance(value, msgspec.Struct) else value.name,
+)
+def test_refusal_is_said_once_and_at_once_on_a_full_disk(
+    request_: client.Request, code: ExitCode
+) -> None:
+    env, _ = granted()
+    env.core.handle(StoreStalled("full"), env.now)
+    effects = env.core.handle(Received(b"somebody", request_), env.now)
+    said = [each for each in effects if isinstance(each, Send | SendNow)]
+    assert [type(each.message) for each in said] == [client.Held, client.Failed]
+    assert isinstance(said[1], SendNow) and isinstance(said[1].message, client.Failed)
+    assert said[1].message.code == code

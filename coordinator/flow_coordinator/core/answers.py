@@ -6,7 +6,7 @@ disk; whatever somebody may rely on later is said when it is durable.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from itertools import islice
 from typing import Any, TypeVar
 
@@ -43,6 +43,7 @@ from flow_coordinator.core.finding import (
 )
 from flow_coordinator.core.ready import UNMET
 from flow_coordinator.core.records import RunRecord, TaskRecord, WorkerRecord
+from flow_coordinator.core.refusal import Refusal
 from flow_coordinator.core.state import State
 
 T = TypeVar("T")
@@ -64,67 +65,56 @@ def answer(s: State, peer: Peer, message: client.Request) -> None:
     """Answer one request; on a full disk say first that what is to be stored waits."""
     if s.stalled and not isinstance(message, client.Unwatch):
         s.send_now(peer, client.Held(message.request, s.stalled, len(s.workers)))
-    _HANDLERS[type(message)](s, peer, message)
+    try:
+        _HANDLERS[type(message)](s, peer, message)
+    except Refusal as no:
+        some = list(islice(no.matches, MATCHES_MAX))
+        s.show(peer, Failed(message.request, int(no.code), str(no), no.hint, some))
 
 
-def _fail(
-    s: State, peer: Peer, request: int, error: str, hint: str = "", matches: Iterable[str] = ()
-) -> None:
-    some = list(matches)[:MATCHES_MAX]
-    s.show(peer, Failed(request, int(ExitCode.USAGE), error, hint, some))
-
-
-def _one_run(s: State, peer: Peer, request: int, piece: str) -> RunRecord | None:
+def _one_run(s: State, piece: str) -> RunRecord:
+    """Find the one run that is meant. Raises ``Refusal`` where there is none or more."""
     found = find_runs(s, piece)
     if len(found) == 1:
         return found[0]
     if found:
-        called = [f"{run.id} {run.name} {summaries.root_text(run)}" for run in found]
-        _fail(s, peer, request, f"{piece!r} may be any of {len(found)} runs", "", called)
-    else:
-        _fail(s, peer, request, f"there is no run {piece!r}", "flow status")
-    return None
+        called = (f"{run.id} {run.name} {summaries.root_text(run)}" for run in found)
+        raise Refusal(f"{piece!r} may be any of {len(found)} runs", matches=called)
+    raise Refusal(f"there is no run {piece!r}", "flow status")
 
 
-def _only(
-    s: State, peer: Peer, request: int, piece: str, found: list[TaskRecord]
-) -> TaskRecord | None:
-    """Return the one task that was found, or tell the asker that there is none or more."""
+def _run_if_named(s: State, piece: str) -> RunRecord | None:
+    return _one_run(s, piece) if piece else None
+
+
+def _only(s: State, piece: str, found: list[TaskRecord]) -> TaskRecord:
+    """Return the one task that was found. Raises ``Refusal`` where there is none or more."""
     if len(found) == 1:
         return found[0]
     if found:
-        error = f"{piece!r} may be any of {len(found)} tasks"
-        _fail(s, peer, request, error, "", twins.names(found[:MATCHES_MAX]))
-    else:
-        _no_task(s, peer, request, piece)
-    return None
-
-
-def _no_task(s: State, peer: Peer, request: int, piece: str) -> None:
+        names = twins.names(found[:MATCHES_MAX])
+        raise Refusal(f"{piece!r} may be any of {len(found)} tasks", matches=names)
     if is_run_id(piece):
-        known = bool(find_runs(s, piece))
-        error = f"{piece} is a run, not a task" if known else f"there is no run {piece!r}"
-        _fail(s, peer, request, error, f"flow status {piece}" if known else "flow status")
-        return
+        if find_runs(s, piece):
+            raise Refusal(f"{piece} is a run, not a task", f"flow status {piece}")
+        raise Refusal(f"there is no run {piece!r}", "flow status")
     like = near(s, piece)
     error = f"no open run has a task {piece!r}" + (", but there are" if like else "")
-    _fail(s, peer, request, error, "flow tasks", like)
+    raise Refusal(error, "flow tasks", matches=like)
 
 
 def _submit(s: State, peer: Peer, message: client.Submit) -> None:
     if message.protocol[0] != PROTOCOL[0]:
         error = f"the coordinator speaks protocol {PROTOCOL[0]}, this flow {message.protocol[0]}"
-        s.send(peer, Failed(message.request, int(ExitCode.REFUSED), error, "install the same flow"))
-    elif not _is_part(message):
-        _fail(s, peer, message.request, f"a run has 1 to {client.ROOTS_MAX:,} root tasks")
-    elif not _is_readable(message.options.given):
-        error = (
-            f"values for other tasks are a map of texts, {client.GIVEN_BYTES_MAX:,} bytes at most"
-        )
-        _fail(s, peer, message.request, error)
-    elif message.key not in s.keys and not shipping.has(s, message.options.package):
-        _fail(s, peer, message.request, *_no_code(message.options.package))
-    elif message.key in s.keys or message.total <= len(message.roots):
+        raise Refusal(error, "install the same flow", code=ExitCode.REFUSED)
+    if not _is_part(message):
+        raise Refusal(f"a run has 1 to {client.ROOTS_MAX:,} root tasks")
+    if not _is_readable(message.options.given):
+        most = f"{client.GIVEN_BYTES_MAX:,} bytes at most"
+        raise Refusal(f"values for other tasks are a map of texts, {most}")
+    if message.key not in s.keys:
+        _need_code(s, message.options.package)
+    if message.key in s.keys or message.total <= len(message.roots):
         runs.submit(s, peer, message)
     else:
         roots = intake.take(s, peer, message)
@@ -138,9 +128,10 @@ def _is_part(message: client.Submit) -> bool:
     return count > 0 and 0 <= message.at <= total - count and total <= client.ROOTS_MAX
 
 
-def _no_code(package: str) -> tuple[str, str]:
-    error = f"the coordinator does not have the code {package[:12]}: it was removed since"
-    return error, "flow submit --code-dir DIR ... uploads it"
+def _need_code(s: State, package: str) -> None:
+    if not shipping.has(s, package):
+        error = f"the coordinator does not have the code {package[:12]}: it was removed since"
+        raise Refusal(error, "flow submit --code-dir DIR ... uploads it")
 
 
 def _is_readable(given: bytes) -> bool:
@@ -154,9 +145,7 @@ def _is_readable(given: bytes) -> bool:
 
 
 def _watch(s: State, peer: Peer, message: client.Watch) -> None:
-    run = _one_run(s, peer, message.request, message.run)
-    if run is not None:
-        runs.watch(s, peer, message, run)
+    runs.watch(s, peer, message, _one_run(s, message.run))
 
 
 def _unwatch(s: State, peer: Peer, message: client.Unwatch) -> None:
@@ -208,9 +197,7 @@ def run_row(s: State, run: RunRecord) -> client.RunRow:
 
 
 def _show_run(s: State, peer: Peer, message: client.ShowRun) -> None:
-    run = _one_run(s, peer, message.request, message.run)
-    if run is None:
-        return
+    run = _one_run(s, message.run)
     summary = run.summary or summaries.summarise(s, run, 0)
     newest = bounds.fitting(reversed(run.failures[-FAILURES_SHOWN_MAX:]))
     families = _family_rows(run)
@@ -230,11 +217,7 @@ def _family_rows(run: RunRecord) -> list[client.FamilyCounts]:
 
 
 def _list_tasks(s: State, peer: Peer, message: client.ListTasks) -> None:
-    run = None
-    if message.run:
-        run = _one_run(s, peer, message.request, message.run)
-        if run is None:
-            return
+    run = _run_if_named(s, message.run)
     found = find_tasks(s, message.match, run)
     if message.states:
         found = [task for task in found if task.state.label in message.states]
@@ -298,11 +281,7 @@ def _worker_row(s: State, worker: WorkerRecord) -> client.WorkerRow:
 
 
 def _why(s: State, peer: Peer, message: client.Why) -> None:
-    run = None
-    if message.run:
-        run = _one_run(s, peer, message.request, message.run)
-        if run is None:
-            return
+    run = _run_if_named(s, message.run)
     tasks = find_tasks(s, message.task, run)
     unplanned = [one for one in find_runs(s, message.task) if one.unresolved and not tasks]
     past = [] if tasks or unplanned else find_ended(s, message.task, run)
@@ -312,68 +291,47 @@ def _why(s: State, peer: Peer, message: client.Why) -> None:
         s.send_now(peer, client.WhyShown(message.request, ended.why(s, past[0])))
     elif past:
         error = f"{message.task!r} may be any of {len(past)} tasks of ended runs"
-        _fail(s, peer, message.request, error, "", [f"{one.name} of {one.run.id}" for one in past])
+        raise Refusal(error, matches=(f"{one.name} of {one.run.id}" for one in past))
     else:
-        task = _only(s, peer, message.request, message.task, tasks)
-        if task is not None:
-            s.send_now(peer, client.WhyShown(message.request, explain.why(s, task)))
+        task = _only(s, message.task, tasks)
+        s.send_now(peer, client.WhyShown(message.request, explain.why(s, task)))
 
 
 def _show_graph(s: State, peer: Peer, message: client.ShowGraph) -> None:
-    run = _one_run(s, peer, message.request, message.run)
-    if run is not None:
-        graphs.answer(
-            s,
-            peer,
-            message,
-            run,
-            lambda piece: _only(s, peer, message.request, piece, find_tasks(s, piece, run)),
-        )
+    run = _one_run(s, message.run)
+    graphs.answer(s, peer, message, run, lambda piece: _only(s, piece, find_tasks(s, piece, run)))
 
 
 def _find_attempt(s: State, peer: Peer, message: client.FindAttempt) -> None:
-    run = None
-    if message.run:
-        run = _one_run(s, peer, message.request, message.run)
-        if run is None:
-            return
+    run = _run_if_named(s, message.run)
     tasks = find_tasks(s, message.task, run)
     past = [] if tasks else find_ended(s, message.task, run)
     if len(past) == 1:
         (one,) = past
         error = f"nobody hears it: {one.name} has ended with run {one.run.id}"
-        hint = f"flow why '{one.name}'"
-        s.send(peer, Failed(message.request, int(ExitCode.NOT_RUN), error, hint))
-        return
-    task = _only(s, peer, message.request, message.task, tasks)
-    if task is None:
-        return
-    hint = f"flow status '{twins.typed(s, task)}'"
+        raise Refusal(error, f"flow why '{one.name}'", code=ExitCode.NOT_RUN)
+    task = _only(s, message.task, tasks)
     if task.policy is not None and not task.policy.policy.accepts_messages:
         error = f"{task.name} does not accept messages: its class needs accepts_messages = True"
-        _fail(s, peer, message.request, error)
-    elif task.lease is None or task.doomed:
+        raise Refusal(error)
+    if task.lease is None or task.doomed:
         error = f"nobody hears it: {task.name} is {task.state.label}"
-        s.send(peer, Failed(message.request, int(ExitCode.NOT_RUN), error, hint))
-    else:
-        worker = s.workers.get(task.lease.uid)
-        name = worker.name if worker is not None else task.lease.uid[:8]
-        token = task.lease.token
-        found = client.AttemptFound(
-            message.request, token, task.task_id, task.name, task.attempt, name
-        )
-        s.send(peer, found)
+        raise Refusal(error, f"flow status '{twins.typed(s, task)}'", code=ExitCode.NOT_RUN)
+    worker = s.workers.get(task.lease.uid)
+    name = worker.name if worker is not None else task.lease.uid[:8]
+    token = task.lease.token
+    s.send(
+        peer,
+        client.AttemptFound(message.request, token, task.task_id, task.name, task.attempt, name),
+    )
 
 
-def _only_task(
-    s: State, peer: Peer, request: int, piece: str, found: list[RunRecord]
-) -> TaskRecord | None:
+def _only_task(s: State, piece: str, found: list[RunRecord]) -> TaskRecord:
     """Find the one task that is meant where several runs, or none, are called so."""
     tasks = find_tasks(s, piece)
     if found and len(tasks) != 1:
-        _one_run(s, peer, request, piece)
-        return None
-    return _only(s, peer, request, piece, tasks)
+        _one_run(s, piece)
+    return _only(s, piece, tasks)
 
 
 def _cancel(s: State, peer: Peer, message: client.Cancel) -> None:
@@ -381,17 +339,15 @@ def _cancel(s: State, peer: Peer, message: client.Cancel) -> None:
     if len(found) == 1:
         run = found[0]
         if run.state != RunState.RUNNING:
-            _fail(s, peer, message.request, f"{run.id} {run.name} has ended: {run.state.label}")
-            return
+            raise Refusal(f"{run.id} {run.name} has ended: {run.state.label}")
         count = runs.cancel(s, run, message)
         text = f"{run.id} {run.name}: cancelled {_tasks(count)}"
         s.send(peer, Changed(message.request, text, count))
         return
-    task = _only_task(s, peer, message.request, message.target, found)
-    if task is not None:
-        count = int(outcomes.cancel(s, task, message.reason or "cancelled"))
-        text = f"{twins.shown(s, task)}: {'cancelled' if count else 'has ended already'}"
-        s.send(peer, Changed(message.request, text, count))
+    task = _only_task(s, message.target, found)
+    count = int(outcomes.cancel(s, task, message.reason or "cancelled"))
+    text = f"{twins.shown(s, task)}: {'cancelled' if count else 'has ended already'}"
+    s.send(peer, Changed(message.request, text, count))
 
 
 def _tasks(count: int) -> str:
@@ -406,22 +362,21 @@ def _retry(s: State, peer: Peer, message: client.Retry) -> None:
             f"{found[0].id} {found[0].name}: {count} task{'' if count == 1 else 's'} to run again"
         )
         s.send(peer, Changed(message.request, text, count))
-    elif len(found) == 1 and not shipping.has(s, found[0].options.package):
-        _fail(s, peer, message.request, *_no_code(found[0].options.package))
-    elif len(found) == 1 and len(found[0].root_tasks) < found[0].root_count:
-        error = f"of the {found[0].root_count:,} roots of {found[0].id} not all are kept any more"
-        _fail(s, peer, message.request, error, "submit it again: what is complete does not run")
     elif len(found) == 1:
+        _need_code(s, found[0].options.package)
+        if len(found[0].root_tasks) < found[0].root_count:
+            count, name = found[0].root_count, found[0].id
+            error = f"of the {count:,} roots of {name} not all are kept any more"
+            raise Refusal(error, "submit it again: what is complete does not run")
         key = f"retry of {found[0].key} {s.nonce()}"
         again = runs.resubmit(s, found[0], key)
         text = f"{found[0].id} has ended; its roots run again as {again.id} {again.name}"
         s.send(peer, Changed(message.request, text, 1))
     else:
-        task = _only_task(s, peer, message.request, message.target, found)
-        if task is not None:
-            count = int(runs.retry_task(s, task))
-            text = f"{twins.shown(s, task)}: {'runs again' if count else 'has not failed'}"
-            s.send(peer, Changed(message.request, text, count))
+        task = _only_task(s, message.target, found)
+        count = int(runs.retry_task(s, task))
+        text = f"{twins.shown(s, task)}: {'runs again' if count else 'has not failed'}"
+        s.send(peer, Changed(message.request, text, count))
 
 
 def _list_resources(s: State, peer: Peer, message: client.ListResources) -> None:
@@ -447,8 +402,7 @@ def _list_resources(s: State, peer: Peer, message: client.ListResources) -> None
 
 def _set_resource(s: State, peer: Peer, message: client.SetResource) -> None:
     if not message.name or not 0 <= message.limit < float("inf"):
-        _fail(s, peer, message.request, "a limit is a number from 0", "flow resources set db 5")
-        return
+        raise Refusal("a limit is a number from 0", "flow resources set db 5")
     s.resources.limits[message.name] = message.limit
     s.changes.resources[message.name] = message.limit
     s.ready.open_all()
@@ -464,8 +418,7 @@ def _worker_command(s: State, peer: Peer, message: client.WorkerCommand) -> None
     if len(found) != 1:
         called = [f"{known[uid]} {uid}" for uid in (found or known)]
         error = f"{piece!r} may be any of {len(found)} workers" if found else f"no worker {piece!r}"
-        _fail(s, peer, message.request, error, "flow workers", called)
-        return
+        raise Refusal(error, "flow workers", matches=called)
     uid = found[0]
     worker = s.workers.get(uid)
     if message.command == "drain" and worker is not None:
@@ -477,7 +430,7 @@ def _worker_command(s: State, peer: Peer, message: client.WorkerCommand) -> None
         text = f"{known[uid]} is declared dead: {count} leases released"
         s.send(peer, Changed(message.request, text, count))
     else:
-        _fail(s, peer, message.request, f"a worker cannot {message.command!r} now")
+        raise Refusal(f"a worker cannot {message.command!r} now")
 
 
 def _about(s: State, peer: Peer, message: client.About) -> None:

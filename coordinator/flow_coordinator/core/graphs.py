@@ -9,12 +9,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from itertools import islice
 
-from flow.errors import ExitCode
-from flow.messages.client import Failed, Graph, GraphNode, ShowGraph
+from flow.messages.client import Graph, GraphNode, ShowGraph
 from flow.states import RunState, TaskState
 from flow_coordinator.core import explain, runs, tally, twins
 from flow_coordinator.core.events import Peer
 from flow_coordinator.core.records import RunRecord, TaskRecord
+from flow_coordinator.core.refusal import Refusal
 from flow_coordinator.core.state import State
 
 #: Nodes of one reply, and requirements looked at for it.
@@ -30,22 +30,18 @@ REASON_CHARACTERS_MAX = 200
 _GONE = "what done tasks required is not kept: nothing is shown below them"
 _CUT = f"only the first {tally.LINKS_MAX} pairs of families are kept: some lines are missing"
 
-#: Finds the one task that a piece of text means, or says why it cannot.
-FindTask = Callable[[str], TaskRecord | None]
+#: Finds the one task that a piece of text means, or raises ``Refusal``.
+FindTask = Callable[[str], TaskRecord]
 
 
 def answer(s: State, peer: Peer, message: ShowGraph, run: RunRecord, find: FindTask) -> None:
     """Send the graph of a run."""
     if message.by not in ("families", "tasks"):
-        _refuse(s, peer, message, "a graph is by families or by tasks")
-    elif message.by == "tasks":
+        raise Refusal("a graph is by families or by tasks")
+    if message.by == "tasks":
         _answer_tasks(s, peer, message, run, find)
     else:
         _answer_families(s, peer, message, run)
-
-
-def _refuse(s: State, peer: Peer, message: ShowGraph, error: str, hint: str = "") -> None:
-    s.send_now(peer, Failed(message.request, int(ExitCode.USAGE), error, hint))
 
 
 def _send(
@@ -85,12 +81,10 @@ def _limit(message: ShowGraph) -> int:
 def _answer_families(s: State, peer: Peer, message: ShowGraph, run: RunRecord) -> None:
     if not run.tallies and run.summary is not None and run.summary.scheduled:
         error = f"the families of {run.id} {run.name} were not kept when it ended"
-        _refuse(s, peer, message, error, f"flow status {run.id}")
-        return
+        raise Refusal(error, f"flow status {run.id}")
     if message.root and message.root not in run.tallies:
         error = f"{run.id} {run.name} has no family {message.root!r}"
-        _refuse(s, peer, message, error, f"flow graph {run.id}")
-        return
+        raise Refusal(error, f"flow graph {run.id}")
     below: dict[str, list[str]] = {}
     for upper, lower in run.links:
         below.setdefault(upper, []).append(lower)
@@ -197,15 +191,11 @@ def _answer_tasks(s: State, peer: Peer, message: ShowGraph, run: RunRecord, find
     if run.summary is not None:
         error = f"{run.id} {run.name} has ended, and its tasks left memory"
         hint = f"its families:  flow graph {run.id}     planned afresh:  flow graph MODULE TASK"
-        _refuse(s, peer, message, error, hint)
-        return
+        raise Refusal(error, hint)
     starts = run.roots[: _limit(message)]
     if message.root:
         mine = [each for each in twins.of(s, run.project, message.root) if run in each.runs]
-        one = mine[0] if len(mine) == 1 else find(message.root)
-        if one is None:
-            return
-        starts = [one]
+        starts = [mine[0] if len(mine) == 1 else find(message.root)]
     at, found = _reach(starts, message)
     nodes = []
     gone = False

@@ -24,6 +24,7 @@ from flow.messages.worker import Letters, LettersAck
 from flow.states import TaskState
 from flow_coordinator.core.events import Peer
 from flow_coordinator.core.records import WorkerRecord
+from flow_coordinator.core.refusal import Refusal
 from flow_coordinator.core.state import State
 from flow_coordinator.core.timers import Timer
 from flow_coordinator.core.waiting import SenderRecord
@@ -40,10 +41,8 @@ def send(s: State, peer: Peer, message: SendLetter) -> None:
     """Pass a letter on, and remember who asked. Asked again, it is passed on again."""
     lease = s.leases.get(message.token)
     if lease is None or lease.task.doomed:
-        _refuse(s, peer, message.request, Fate.GONE)
-        return
-    if not _sound(s, peer, message):
-        return
+        raise _refusal(Fate.GONE)
+    _check(message)
     waiting = s.letters.setdefault(message.token, {})
     one = waiting.get(message.id)
     if one is None or bool(one.until) != (message.wait_s > 0):
@@ -51,8 +50,7 @@ def send(s: State, peer: Peer, message: SendLetter) -> None:
             _forget_gone(s, waiting)
         if one is None and len(waiting) >= WAITING_MAX:
             error = f"{WAITING_MAX:,} messages to this attempt wait to be taken already"
-            s.send_now(peer, Failed(message.request, int(ExitCode.REFUSED), error, "try later"))
-            return
+            raise Refusal(error, "try later", code=ExitCode.REFUSED)
         one = waiting[message.id] = SenderRecord(s.now, min(message.wait_s, WAIT_S_MAX))
         if one.until:
             s.timer(one.until, Timer.LETTER, (message.token, message.id))
@@ -65,16 +63,13 @@ def send(s: State, peer: Peer, message: SendLetter) -> None:
         s.send_now(worker.peer, Letters(worker.session, [letter]))
 
 
-def _sound(s: State, peer: Peer, message: SendLetter) -> bool:
+def _check(message: SendLetter) -> None:
     size = len(message.content) + sum(len(k) + len(v) for k, v in message.payload.items())
-    error = ""
     if size > LETTER_CHARACTERS_MAX:
-        error = f"a message may have {LETTER_CHARACTERS_MAX:,} characters, this one has {size:,}"
-    elif not 0 < len(message.id) <= LETTER_ID_CHARACTERS_MAX:
-        error = f"the id of a message has 1 to {LETTER_ID_CHARACTERS_MAX} characters"
-    if error:
-        s.send_now(peer, Failed(message.request, int(ExitCode.USAGE), error))
-    return not error
+        most = f"{LETTER_CHARACTERS_MAX:,} characters"
+        raise Refusal(f"a message may have {most}, this one has {size:,}")
+    if not 0 < len(message.id) <= LETTER_ID_CHARACTERS_MAX:
+        raise Refusal(f"the id of a message has 1 to {LETTER_ID_CHARACTERS_MAX} characters")
 
 
 def _forget_gone(s: State, waiting: dict[str, SenderRecord]) -> None:
@@ -91,7 +86,7 @@ def acked(s: State, worker: WorkerRecord, message: LettersAck) -> None:
             continue
         if fate is not Fate.TAKEN:
             _drop(s, token, letter)
-            _refuse(s, one.peer, one.request, fate)
+            _refuse(s, one, fate)
         elif one.until:
             one.taken = True
             one.session = worker.session
@@ -128,7 +123,7 @@ def lease_ended(s: State, waiting: Iterable[SenderRecord]) -> None:
             error = "the attempt got the message and ended without a reply"
             s.send(one.peer, Failed(one.request, int(ExitCode.NOT_RUN), error))
         else:
-            _refuse(s, one.peer, one.request, Fate.GONE)
+            _refuse(s, one, Fate.GONE)
 
 
 def turn(s: State) -> None:
@@ -155,6 +150,12 @@ _REASONS = {
 }
 
 
-def _refuse(s: State, peer: Peer, request: int, fate: Fate) -> None:
+def _refusal(fate: Fate) -> Refusal:
     code, error, hint = _REASONS[fate]
-    s.send(peer, Failed(request, int(code), error, hint))
+    return Refusal(error, hint, code=code)
+
+
+def _refuse(s: State, one: SenderRecord, fate: Fate) -> None:
+    """Tell a sender that waited."""
+    no = _refusal(fate)
+    s.send(one.peer, Failed(one.request, int(no.code), str(no), no.hint))

@@ -15,6 +15,7 @@ from flow_coordinator.core.effects import RemovePackage, SendPiece, TouchPackage
 from flow_coordinator.core.events import PackageRefused, PackageWritten, Peer
 from flow_coordinator.core.packages import FetchRecord, PackageRecord, UploadRecord
 from flow_coordinator.core.records import WorkerRecord
+from flow_coordinator.core.refusal import Refusal
 from flow_coordinator.core.state import State
 
 #: Uploads at the same time; the one that stands still longest gives way.
@@ -46,27 +47,28 @@ def upload(s: State, peer: Peer, message: Upload) -> None:
     package, size_bytes = message.package, message.size_bytes
     if not is_package(package) or not 0 < size_bytes <= PACKAGE_BYTES_MAX:
         error = f"packed code has a SHA-256 and at most {PACKAGE_BYTES_MAX:,} bytes"
-        return _refuse(s, peer, message.request, error, "install the same flow")
+        raise Refusal(error, "install the same flow", code=ExitCode.REFUSED)
     if package in s.packages.kept:
         use(s, package)
-        return s.send_now(peer, Uploaded(message.request, size_bytes, True))
+        s.send_now(peer, Uploaded(message.request, size_bytes, True))
+        return
     record = s.packages.uploads.get(package)
     if record is None:
         if not _make_room(s, size_bytes):
             error = f"no room for {size_bytes:,} bytes of code: open runs need what is there"
             hint = "set packages_bytes_max in [coordinator], or wait for their end"
-            return _refuse(s, peer, message.request, error, hint)
+            raise Refusal(error, hint, code=ExitCode.REFUSED)
         record = s.packages.uploads[package] = UploadRecord(size_bytes, s.now)
     record.touched_at = s.now
     if record.size_bytes != size_bytes or message.at_bytes + len(message.body) > size_bytes:
         error = f"code {package[:12]} has {record.size_bytes:,} bytes where it is uploaded already"
-        return _refuse(s, peer, message.request, error, "flow submit again")
+        raise Refusal(error, "flow submit again", code=ExitCode.REFUSED)
     # Any other place than the next one is that of a repeated piece, or from before a restart.
     if message.body and message.at_bytes == record.have_bytes and record.asker is None:
         record.asker = (peer, message.request)
         s.effects.append(WritePackage(package, message.at_bytes, size_bytes, message.body))
-        return None
-    return s.send_now(peer, Uploaded(message.request, record.have_bytes))
+    else:
+        s.send_now(peer, Uploaded(message.request, record.have_bytes))
 
 
 def written(s: State, event: PackageWritten) -> None:
@@ -91,11 +93,9 @@ def refused(s: State, event: PackageRefused) -> None:
     record = s.packages.uploads.pop(event.package, None)
     s.note("code refused", "warning", package=event.package[:12], reason=event.reason)
     if record is not None and record.asker is not None:
-        _refuse(s, *record.asker, event.reason, "flow submit again uploads it anew")
-
-
-def _refuse(s: State, peer: Peer, request: int, error: str, hint: str) -> None:
-    s.send_now(peer, Failed(request, int(ExitCode.REFUSED), error, hint))
+        peer, request = record.asker
+        hint = "flow submit again uploads it anew"
+        s.send_now(peer, Failed(request, int(ExitCode.REFUSED), event.reason, hint))
 
 
 def _make_room(s: State, size_bytes: int) -> bool:
