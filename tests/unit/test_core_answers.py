@@ -8,9 +8,10 @@ from flow.messages import client, codec
 from flow.messages import worker as wire
 from flow.messages.shared import Outcome, Policy, pack_params
 from flow.states import TaskState
-from flow_coordinator.core import answers, explain
+from flow_coordinator.core import explain
 from flow_coordinator.core.config import CoreConfig
-from flow_coordinator.core.finding import (
+from flow_coordinator.core.queries import answers
+from flow_coordinator.core.queries.finding import (
     _EXACT,
     _NAMED,
     _NOT,

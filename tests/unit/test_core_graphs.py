@@ -9,8 +9,9 @@ from flow.messages import client
 from flow.messages import worker as wire
 from flow.messages.shared import Policy, Stub, pack_params
 from flow.states import TaskState
-from flow_coordinator.core import graphs, tally
+from flow_coordinator.core import tally
 from flow_coordinator.core.config import CoreConfig
+from flow_coordinator.core.queries import graphs
 from flow_coordinator.shell import rows
 from flow_coordinator.store.base import Batch
 from tests.support import core_env

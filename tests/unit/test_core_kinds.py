@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import typing
+
 import msgspec
 import pytest
 
@@ -11,9 +13,11 @@ from flow_coordinator.core import graph, machine, outcomes
 from flow_coordinator.core.doom import REPLACES, Doom
 from flow_coordinator.core.effects import Send, SendNow
 from flow_coordinator.core.events import Received, StoreStalled
+from flow_coordinator.core.queries import answers
 from flow_coordinator.core.records import TaskRecord
 from flow_coordinator.core.timers import Timer
 from flow_coordinator.shell.rows import ExtraBlob, read_extra
+from tests.support import house_rules
 from tests.support.core_env import Env, Graph
 
 
@@ -73,3 +77,18 @@ def test_refusal_is_said_once_and_at_once_on_a_full_disk(
     assert [type(each.message) for each in said] == [client.Held, client.Failed]
     assert isinstance(said[1], SendNow) and isinstance(said[1].message, client.Failed)
     assert said[1].message.code == code
+
+
+def test_every_request_has_a_handler() -> None:
+    assert set(answers._HANDLERS) == set(typing.get_args(client.Request))
+
+
+def test_queries_are_entered_by_the_machine_alone() -> None:
+    inside = "flow_coordinator.core.queries"
+    importers = {
+        source.module
+        for source in house_rules.read_all("coordinator")
+        for name, _ in house_rules.imports(source, top_only=False)
+        if house_rules.within(name, inside) and not house_rules.within(source.module, inside)
+    }
+    assert importers == {"flow_coordinator.core.machine"}

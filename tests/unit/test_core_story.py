@@ -6,8 +6,9 @@ import pytest
 
 from flow.errors import FlowError, UsageError
 from flow.messages.client import About
-from flow_coordinator.core import answers, state, tally
+from flow_coordinator.core import state, tally
 from flow_coordinator.core.events import Received
+from flow_coordinator.core.queries import answers
 from flow_coordinator.core.transitions import TaskEvent
 from tests.support.core_env import Env, Graph
 

@@ -7,7 +7,7 @@ import pytest
 from flow.messages import worker as wire
 from flow.messages.shared import Grant, Outcome, Policy
 from flow.states import TaskState
-from flow_coordinator.core import graph, workers
+from flow_coordinator.core import graph, yields
 from flow_coordinator.core.config import CoreConfig
 from tests.support.core_env import Env, FakeWorker, Graph, stub
 
@@ -222,7 +222,7 @@ def test_yielded_requirement_that_needs_the_generator_is_a_cycle() -> None:
 def test_yield_of_too_many_tasks_fails_the_task(monkeypatch: pytest.MonkeyPatch) -> None:
     env = Env()
     worker, gen = generator(env, {})
-    monkeypatch.setattr(workers, "YIELD_TASKS_MAX", 5)
+    monkeypatch.setattr(yields, "YIELD_TASKS_MAX", 5)
     stubs = [stub(f"d{i}") for i in range(6)]
     worker.say(wire.Yield(worker.session, gen.token, 1, 0, 3, stubs))
     env.wait(0)

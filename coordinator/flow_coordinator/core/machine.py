@@ -17,7 +17,6 @@ from flow.messages import worker as wire
 from flow.messages.codec import decode_chunk
 from flow.messages.shared import PlanChunk
 from flow_coordinator.core import (
-    answers,
     cleaning,
     dispatch,
     graph,
@@ -33,6 +32,7 @@ from flow_coordinator.core import (
     tally,
     words,
     workers,
+    yields,
 )
 from flow_coordinator.core.config import CoreConfig
 from flow_coordinator.core.effects import Effect
@@ -48,6 +48,7 @@ from flow_coordinator.core.events import (
     TurnEnded,
     Unreachable,
 )
+from flow_coordinator.core.queries import answers
 from flow_coordinator.core.records import Instant, RunRecord, WorkerRecord
 from flow_coordinator.core.state import Changes, State
 from flow_coordinator.core.timers import Timer
@@ -173,7 +174,7 @@ _SESSION_HANDLERS: dict[type, Callable[[State, WorkerRecord, Any], None]] = {
     wire.Heartbeat: workers.heartbeat,
     wire.Started: workers.started,
     wire.Results: workers.results,
-    wire.Yield: workers.yielded,
+    wire.Yield: yields.yielded,
     wire.Planned: _planned,
     wire.Cleaned: cleaning.cleaned,
     wire.Drained: workers.drained,

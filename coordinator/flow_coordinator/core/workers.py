@@ -23,11 +23,9 @@ from flow.messages.worker import (
     Results,
     Started,
     Welcome,
-    Yield,
 )
 from flow.states import TaskState
 from flow_coordinator.core import (
-    batching,
     cleaning,
     dispatch,
     graph,
@@ -38,9 +36,8 @@ from flow_coordinator.core import (
     programs,
     tally,
 )
-from flow_coordinator.core.doom import Doom
 from flow_coordinator.core.events import Peer
-from flow_coordinator.core.records import LeaseRecord, TaskRecord, WorkerRecord
+from flow_coordinator.core.records import LeaseRecord, WorkerRecord
 from flow_coordinator.core.state import Known, State
 from flow_coordinator.core.timers import Timer
 from flow_coordinator.core.transitions import TaskEvent
@@ -49,8 +46,6 @@ from flow_coordinator.core.transitions import TaskEvent
 NONCES_MAX = 10_000
 #: Committed tokens remembered per worker, to answer a repeated report as the first time.
 RECENT_MAX = 4_096
-#: Tasks one ``yield`` may name.
-YIELD_TASKS_MAX = 100_000
 
 
 def hello(s: State, peer: Peer, message: Hello) -> None:
@@ -298,66 +293,6 @@ def results(s: State, worker: WorkerRecord, message: Results) -> None:
         worker.recent_before, worker.recent = recent, {}
     if verdicts:
         s.send(worker.peer, Rack(worker.session, verdicts))
-
-
-def yielded(s: State, worker: WorkerRecord, message: Yield) -> None:
-    """Suspend a task until what it yielded is done."""
-    lease = worker.held.get(message.token)
-    if lease is None:
-        s.send(worker.peer, Rack(worker.session, [(message.token, Verdict.STALE)]))
-        return
-    if message.number > lease.yielded and not _collect(s, lease, message):
-        return
-    s.send(worker.peer, Rack(worker.session, [], [(message.token, message.number)]))
-
-
-def _collect(s: State, lease: LeaseRecord, message: Yield) -> bool:
-    """Keep a part of a yield; with the last one, apply it. Tells whether it is whole."""
-    task = lease.task
-    extra = task.more()
-    if extra.collecting != (lease.token, message.number):
-        extra.collecting, extra.parts = (lease.token, message.number), {}
-    extra.parts[message.part] = message.stubs
-    stubs = [stub for part in sorted(extra.parts) for stub in extra.parts[part]]
-    if len(extra.parts) < message.parts and len(stubs) <= YIELD_TASKS_MAX:
-        return False
-    extra.parts = {}
-    if len(stubs) > YIELD_TASKS_MAX:
-        graph.doom(s, task, Doom.FAIL, f"run() may yield {YIELD_TASKS_MAX:,} tasks at once")
-        return True
-    if message.number > graph.DONE_KEPT_MAX:
-        graph.drop_done(s, task)
-    lease.yielded = message.number
-    leases.confirm(s, lease)
-    leases.let_go(s, lease)
-    tally.move(s, task, TaskEvent.SUSPEND)
-    s.changes.progress[task] = None
-    deps = []
-    everybody = batching.tasks_of(lease)
-    runs = tuple(dict.fromkeys(run for one in everybody for run in one.runs))
-    priority = max(0.0, *(one.priority for one in everybody))
-    for stub in stubs:
-        dep = graph.name_task(s, task.family.project, stub, runs, priority)
-        if dep.state == TaskState.UNPLANNED and not dep.asked:
-            s.frontier.append(dep)
-        deps.append(dep)
-    _wait_for(s, task, graph.in_force(s, runs, list(dict.fromkeys(deps))))
-    return True
-
-
-def _wait_for(s: State, task: TaskRecord, deps: list[TaskRecord]) -> None:
-    cycle = graph.find_cycle(task, deps)
-    if cycle is not None:
-        path = " -> ".join(one.name for one in cycle)
-        graph.doom(s, task, Doom.FAIL, f"yielded tasks form a cycle: {path}")
-        return
-    graph.add_edges(s, task, deps)
-    for member in task.lease.members if task.lease is not None else ():
-        tally.link(member, deps, member.runs)
-    if task.blocked:
-        graph.doom(s, task, Doom.UPSTREAM, "a task that it yielded ended badly")
-    elif task.waits == 0:
-        graph.resume_later(s, task)
 
 
 def drained(s: State, worker: WorkerRecord, message: Drained) -> None:

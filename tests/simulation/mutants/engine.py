@@ -11,8 +11,17 @@ from flow.messages.client import Submit
 from flow.messages.shared import Outcome
 from flow.messages.worker import Planned, Yield
 from flow.states import TaskState
-from flow_coordinator.core import dispatch, graph, leases, machine, outcomes, planning, runs, tally
-from flow_coordinator.core import workers as workers_module
+from flow_coordinator.core import (
+    dispatch,
+    graph,
+    leases,
+    machine,
+    outcomes,
+    planning,
+    runs,
+    tally,
+    yields,
+)
 from flow_coordinator.core.records import LeaseRecord, RunRecord, TaskRecord, WorkerRecord
 from flow_coordinator.core.resources import Resources
 from flow_coordinator.core.state import State
@@ -136,7 +145,7 @@ def yielded_tasks_are_not_stored(patch: MonkeyPatch) -> None:
 @mutant("yield", "network")
 def repeated_yield_counts(patch: MonkeyPatch) -> None:
     """A copy of a YIELD suspends its task again."""
-    real = workers_module.yielded
+    real = yields.yielded
 
     def mutated(s: State, worker: WorkerRecord, message: Yield) -> None:
         lease = worker.held.get(message.token)

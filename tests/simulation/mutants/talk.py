@@ -8,8 +8,9 @@ import msgspec
 from pytest import MonkeyPatch
 
 from flow.messages.client import LetterSent, SendLetter
-from flow_coordinator.core import answers, leases, letters, machine, words
+from flow_coordinator.core import leases, letters, machine, words
 from flow_coordinator.core.effects import Send, SendNow
+from flow_coordinator.core.queries import answers
 from flow_coordinator.core.records import LeaseRecord, TaskRecord
 from flow_coordinator.core.state import State
 from flow_worker.core.speech import Speech

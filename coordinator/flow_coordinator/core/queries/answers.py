@@ -10,36 +10,32 @@ from collections.abc import Callable
 from itertools import islice
 from typing import Any, TypeVar
 
-import msgspec
-
 from flow.errors import ExitCode
 from flow.messages import client
-from flow.messages.client import Changed, Failed
-from flow.messages.shared import PROTOCOL, unpack_params
+from flow.messages.client import Failed
 from flow.states import RunState, TaskState
 from flow_coordinator.core import (
     bounds,
-    ended,
     explain,
-    graphs,
-    intake,
     letters,
-    outcomes,
     runs,
     shipping,
     summaries,
     telling,
     twins,
     words,
-    workers,
 )
 from flow_coordinator.core.events import Peer
-from flow_coordinator.core.finding import (
+from flow_coordinator.core.queries import commands, ended, graphs
+from flow_coordinator.core.queries.finding import (
+    MATCHES_MAX,
     find_ended,
     find_runs,
     find_tasks,
     is_run_id,
-    near,
+    one_run,
+    only,
+    run_if_named,
 )
 from flow_coordinator.core.ready import UNMET
 from flow_coordinator.core.records import RunRecord, TaskRecord, WorkerRecord
@@ -49,8 +45,6 @@ from flow_coordinator.core.state import State
 T = TypeVar("T")
 R = TypeVar("R")
 
-#: Candidates listed when a piece is ambiguous.
-MATCHES_MAX = 10
 #: Rows of one listing.
 ROWS_MAX = 1_000
 #: Status, progress and tracking URL of a task that said nothing.
@@ -72,80 +66,8 @@ def answer(s: State, peer: Peer, message: client.Request) -> None:
         s.show(peer, Failed(message.request, int(no.code), str(no), no.hint, some))
 
 
-def _one_run(s: State, piece: str) -> RunRecord:
-    """Find the one run that is meant. Raises ``Refusal`` where there is none or more."""
-    found = find_runs(s, piece)
-    if len(found) == 1:
-        return found[0]
-    if found:
-        called = (f"{run.id} {run.name} {summaries.root_text(run)}" for run in found)
-        raise Refusal(f"{piece!r} may be any of {len(found)} runs", matches=called)
-    raise Refusal(f"there is no run {piece!r}", "flow status")
-
-
-def _run_if_named(s: State, piece: str) -> RunRecord | None:
-    return _one_run(s, piece) if piece else None
-
-
-def _only(s: State, piece: str, found: list[TaskRecord]) -> TaskRecord:
-    """Return the one task that was found. Raises ``Refusal`` where there is none or more."""
-    if len(found) == 1:
-        return found[0]
-    if found:
-        names = twins.names(found[:MATCHES_MAX])
-        raise Refusal(f"{piece!r} may be any of {len(found)} tasks", matches=names)
-    if is_run_id(piece):
-        if find_runs(s, piece):
-            raise Refusal(f"{piece} is a run, not a task", f"flow status {piece}")
-        raise Refusal(f"there is no run {piece!r}", "flow status")
-    like = near(s, piece)
-    error = f"no open run has a task {piece!r}" + (", but there are" if like else "")
-    raise Refusal(error, "flow tasks", matches=like)
-
-
-def _submit(s: State, peer: Peer, message: client.Submit) -> None:
-    if message.protocol[0] != PROTOCOL[0]:
-        error = f"the coordinator speaks protocol {PROTOCOL[0]}, this flow {message.protocol[0]}"
-        raise Refusal(error, "install the same flow", code=ExitCode.REFUSED)
-    if not _is_part(message):
-        raise Refusal(f"a run has 1 to {client.ROOTS_MAX:,} root tasks")
-    if not _is_readable(message.options.given):
-        most = f"{client.GIVEN_BYTES_MAX:,} bytes at most"
-        raise Refusal(f"values for other tasks are a map of texts, {most}")
-    if message.key not in s.keys:
-        _need_code(s, message.options.package)
-    if message.key in s.keys or message.total <= len(message.roots):
-        runs.submit(s, peer, message)
-    else:
-        roots = intake.take(s, peer, message)
-        if roots is not None:
-            runs.submit(s, peer, msgspec.structs.replace(message, roots=roots))
-
-
-def _is_part(message: client.Submit) -> bool:
-    """Tell whether these may be roots of one run."""
-    count, total = len(message.roots), message.total or len(message.roots)
-    return count > 0 and 0 <= message.at <= total - count and total <= client.ROOTS_MAX
-
-
-def _need_code(s: State, package: str) -> None:
-    if not shipping.has(s, package):
-        error = f"the coordinator does not have the code {package[:12]}: it was removed since"
-        raise Refusal(error, "flow submit --code-dir DIR ... uploads it")
-
-
-def _is_readable(given: bytes) -> bool:
-    """Tell whether task processes can read what a command line gives; they do not ask again."""
-    if len(given) > client.GIVEN_BYTES_MAX:
-        return False
-    try:
-        return not given or bool(unpack_params(given))
-    except msgspec.MsgspecError:
-        return False
-
-
 def _watch(s: State, peer: Peer, message: client.Watch) -> None:
-    runs.watch(s, peer, message, _one_run(s, message.run))
+    runs.watch(s, peer, message, one_run(s, message.run))
 
 
 def _unwatch(s: State, peer: Peer, message: client.Unwatch) -> None:
@@ -197,7 +119,7 @@ def run_row(s: State, run: RunRecord) -> client.RunRow:
 
 
 def _show_run(s: State, peer: Peer, message: client.ShowRun) -> None:
-    run = _one_run(s, message.run)
+    run = one_run(s, message.run)
     summary = run.summary or summaries.summarise(s, run, 0)
     newest = bounds.fitting(reversed(run.failures[-FAILURES_SHOWN_MAX:]))
     families = _family_rows(run)
@@ -217,7 +139,7 @@ def _family_rows(run: RunRecord) -> list[client.FamilyCounts]:
 
 
 def _list_tasks(s: State, peer: Peer, message: client.ListTasks) -> None:
-    run = _run_if_named(s, message.run)
+    run = run_if_named(s, message.run)
     found = find_tasks(s, message.match, run)
     if message.states:
         found = [task for task in found if task.state.label in message.states]
@@ -281,7 +203,7 @@ def _worker_row(s: State, worker: WorkerRecord) -> client.WorkerRow:
 
 
 def _why(s: State, peer: Peer, message: client.Why) -> None:
-    run = _run_if_named(s, message.run)
+    run = run_if_named(s, message.run)
     tasks = find_tasks(s, message.task, run)
     unplanned = [one for one in find_runs(s, message.task) if one.unresolved and not tasks]
     past = [] if tasks or unplanned else find_ended(s, message.task, run)
@@ -293,24 +215,24 @@ def _why(s: State, peer: Peer, message: client.Why) -> None:
         error = f"{message.task!r} may be any of {len(past)} tasks of ended runs"
         raise Refusal(error, matches=(f"{one.name} of {one.run.id}" for one in past))
     else:
-        task = _only(s, message.task, tasks)
+        task = only(s, message.task, tasks)
         s.send_now(peer, client.WhyShown(message.request, explain.why(s, task)))
 
 
 def _show_graph(s: State, peer: Peer, message: client.ShowGraph) -> None:
-    run = _one_run(s, message.run)
-    graphs.answer(s, peer, message, run, lambda piece: _only(s, piece, find_tasks(s, piece, run)))
+    run = one_run(s, message.run)
+    graphs.answer(s, peer, message, run, lambda piece: only(s, piece, find_tasks(s, piece, run)))
 
 
 def _find_attempt(s: State, peer: Peer, message: client.FindAttempt) -> None:
-    run = _run_if_named(s, message.run)
+    run = run_if_named(s, message.run)
     tasks = find_tasks(s, message.task, run)
     past = [] if tasks else find_ended(s, message.task, run)
     if len(past) == 1:
         (one,) = past
         error = f"nobody hears it: {one.name} has ended with run {one.run.id}"
         raise Refusal(error, f"flow why '{one.name}'", code=ExitCode.NOT_RUN)
-    task = _only(s, message.task, tasks)
+    task = only(s, message.task, tasks)
     if task.policy is not None and not task.policy.policy.accepts_messages:
         error = f"{task.name} does not accept messages: its class needs accepts_messages = True"
         raise Refusal(error)
@@ -324,59 +246,6 @@ def _find_attempt(s: State, peer: Peer, message: client.FindAttempt) -> None:
         peer,
         client.AttemptFound(message.request, token, task.task_id, task.name, task.attempt, name),
     )
-
-
-def _only_task(s: State, piece: str, found: list[RunRecord]) -> TaskRecord:
-    """Find the one task that is meant where several runs, or none, are called so."""
-    tasks = find_tasks(s, piece)
-    if found and len(tasks) != 1:
-        _one_run(s, piece)
-    return _only(s, piece, tasks)
-
-
-def _cancel(s: State, peer: Peer, message: client.Cancel) -> None:
-    found = find_runs(s, message.target)
-    if len(found) == 1:
-        run = found[0]
-        if run.state != RunState.RUNNING:
-            raise Refusal(f"{run.id} {run.name} has ended: {run.state.label}")
-        count = runs.cancel(s, run, message)
-        text = f"{run.id} {run.name}: cancelled {_tasks(count)}"
-        s.send(peer, Changed(message.request, text, count))
-        return
-    task = _only_task(s, message.target, found)
-    count = int(outcomes.cancel(s, task, message.reason or "cancelled"))
-    text = f"{twins.shown(s, task)}: {'cancelled' if count else 'has ended already'}"
-    s.send(peer, Changed(message.request, text, count))
-
-
-def _tasks(count: int) -> str:
-    return f"{count} open task{'' if count == 1 else 's'}"
-
-
-def _retry(s: State, peer: Peer, message: client.Retry) -> None:
-    found = find_runs(s, message.target)
-    if len(found) == 1 and found[0].state == RunState.RUNNING:
-        count = runs.retry(s, found[0])
-        text = (
-            f"{found[0].id} {found[0].name}: {count} task{'' if count == 1 else 's'} to run again"
-        )
-        s.send(peer, Changed(message.request, text, count))
-    elif len(found) == 1:
-        _need_code(s, found[0].options.package)
-        if len(found[0].root_tasks) < found[0].root_count:
-            count, name = found[0].root_count, found[0].id
-            error = f"of the {count:,} roots of {name} not all are kept any more"
-            raise Refusal(error, "submit it again: what is complete does not run")
-        key = f"retry of {found[0].key} {s.nonce()}"
-        again = runs.resubmit(s, found[0], key)
-        text = f"{found[0].id} has ended; its roots run again as {again.id} {again.name}"
-        s.send(peer, Changed(message.request, text, 1))
-    else:
-        task = _only_task(s, message.target, found)
-        count = int(runs.retry_task(s, task))
-        text = f"{twins.shown(s, task)}: {'runs again' if count else 'has not failed'}"
-        s.send(peer, Changed(message.request, text, count))
 
 
 def _list_resources(s: State, peer: Peer, message: client.ListResources) -> None:
@@ -400,39 +269,6 @@ def _list_resources(s: State, peer: Peer, message: client.ListResources) -> None
     s.show(peer, client.Resources(message.request, rows, more))
 
 
-def _set_resource(s: State, peer: Peer, message: client.SetResource) -> None:
-    if not message.name or not 0 <= message.limit < float("inf"):
-        raise Refusal("a limit is a number from 0", "flow resources set db 5")
-    s.resources.limits[message.name] = message.limit
-    s.changes.resources[message.name] = message.limit
-    s.ready.open_all()
-    s.note("resource limit set", resource=message.name, limit=message.limit)
-    s.send(peer, Changed(message.request, f"{message.name} = {message.limit:g}", 1))
-
-
-def _worker_command(s: State, peer: Peer, message: client.WorkerCommand) -> None:
-    piece = message.worker
-    known = {uid: known.name for uid, known in s.known.items()}
-    known.update({uid: worker.name for uid, worker in s.workers.items()})
-    found = [uid for uid, name in known.items() if piece == name or uid.startswith(piece)]
-    if len(found) != 1:
-        called = [f"{known[uid]} {uid}" for uid in (found or known)]
-        error = f"{piece!r} may be any of {len(found)} workers" if found else f"no worker {piece!r}"
-        raise Refusal(error, "flow workers", matches=called)
-    uid = found[0]
-    worker = s.workers.get(uid)
-    if message.command == "drain" and worker is not None:
-        workers.drain(s, worker)
-        s.send(peer, Changed(message.request, f"{worker.name} finishes and leaves", 1))
-    elif message.command == "declare-dead":
-        count = workers.release_all(s, uid, "an operator declared its worker dead")
-        s.note("worker declared dead", "warning", uid=uid, leases=count)
-        text = f"{known[uid]} is declared dead: {count} leases released"
-        s.send(peer, Changed(message.request, text, count))
-    else:
-        raise Refusal(f"a worker cannot {message.command!r} now")
-
-
 def _about(s: State, peer: Peer, message: client.About) -> None:
     slots = sum(worker.slots for worker in s.workers.values())
     up_s = s.now - s.started_at
@@ -444,7 +280,7 @@ def _about(s: State, peer: Peer, message: client.About) -> None:
 
 
 _HANDLERS: dict[type, Callable[[State, Peer, Any], None]] = {
-    client.Submit: _submit,
+    client.Submit: commands.submit,
     client.Watch: _watch,
     client.Unwatch: _unwatch,
     client.ListRuns: _list_runs,
@@ -452,11 +288,11 @@ _HANDLERS: dict[type, Callable[[State, Peer, Any], None]] = {
     client.ListTasks: _list_tasks,
     client.ListWorkers: _list_workers,
     client.Why: _why,
-    client.Cancel: _cancel,
-    client.Retry: _retry,
+    client.Cancel: commands.cancel,
+    client.Retry: commands.retry,
     client.ListResources: _list_resources,
-    client.SetResource: _set_resource,
-    client.WorkerCommand: _worker_command,
+    client.SetResource: commands.set_resource,
+    client.WorkerCommand: commands.worker_command,
     client.About: _about,
     client.FindAttempt: _find_attempt,
     client.SendLetter: letters.send,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from flow.messages.client import WhyAnswer
 from flow_coordinator.core import telling, words
-from flow_coordinator.core.finding import EndedTask
+from flow_coordinator.core.queries.finding import EndedTask
 from flow_coordinator.core.state import State
 
 #: Tasks named in one line.

@@ -9,6 +9,7 @@ from flow.messages.client import Failure
 from flow.messages.shared import display, shown_with
 from flow_coordinator.core import summaries, twins
 from flow_coordinator.core.records import RunRecord, TaskRecord
+from flow_coordinator.core.refusal import Refusal
 from flow_coordinator.core.state import State
 
 #: Between a task and the module it is of, where somebody names both.
@@ -20,6 +21,8 @@ ENDED_TASKS_MAX = 20_000
 #: What somebody may have meant shares at least this much of its letter pairs with what was typed.
 SIMILARITY_MIN = 0.4
 NEAR_MAX = 5
+#: Candidates named when a piece is ambiguous.
+MATCHES_MAX = 10
 
 _EXACT, _NAMED, _PART_OF_FAMILY, _PIECE, _NOT = range(5)
 
@@ -192,3 +195,43 @@ def _similarity(one: str, other: str) -> float:
 def _pairs(word: str) -> list[str]:
     word = f" {word.lower()} "
     return list(dict.fromkeys(word[at : at + 2] for at in range(len(word) - 1)))
+
+
+def one_run(s: State, piece: str) -> RunRecord:
+    """Find the one run that is meant. Raises ``Refusal`` where there is none or more."""
+    found = find_runs(s, piece)
+    if len(found) == 1:
+        return found[0]
+    if found:
+        called = (f"{run.id} {run.name} {summaries.root_text(run)}" for run in found)
+        raise Refusal(f"{piece!r} may be any of {len(found)} runs", matches=called)
+    raise Refusal(f"there is no run {piece!r}", "flow status")
+
+
+def run_if_named(s: State, piece: str) -> RunRecord | None:
+    """Find the one run that is meant, if one is. Raises ``Refusal``."""
+    return one_run(s, piece) if piece else None
+
+
+def only(s: State, piece: str, found: list[TaskRecord]) -> TaskRecord:
+    """Return the one task that was found. Raises ``Refusal`` where there is none or more."""
+    if len(found) == 1:
+        return found[0]
+    if found:
+        names = twins.names(found[:MATCHES_MAX])
+        raise Refusal(f"{piece!r} may be any of {len(found)} tasks", matches=names)
+    if is_run_id(piece):
+        if find_runs(s, piece):
+            raise Refusal(f"{piece} is a run, not a task", f"flow status {piece}")
+        raise Refusal(f"there is no run {piece!r}", "flow status")
+    like = near(s, piece)
+    error = f"no open run has a task {piece!r}" + (", but there are" if like else "")
+    raise Refusal(error, "flow tasks", matches=like)
+
+
+def only_task(s: State, piece: str, found: list[RunRecord]) -> TaskRecord:
+    """Find the one task that is meant where several runs, or none, are called so."""
+    tasks = find_tasks(s, piece)
+    if found and len(tasks) != 1:
+        one_run(s, piece)
+    return only(s, piece, tasks)
