@@ -8,6 +8,7 @@ holds it. Counted are failures and timeouts (against ``retry_count``) and crashe
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import NamedTuple
 
 import msgspec
 
@@ -17,13 +18,18 @@ from flow.states import SATISFIED, TERMINAL, TaskState
 from flow_coordinator.core import batching, graph, leases, programs, tally
 from flow_coordinator.core.doom import OF_A_BATCH, Doom
 from flow_coordinator.core.ready import GroupKey
-from flow_coordinator.core.records import FamilyRecord, LeaseRecord, TaskRecord, WorkerRecord
+from flow_coordinator.core.records import (
+    FamilyRecord,
+    LeaseRecord,
+    TaskRecord,
+    WorkerRecord,
+)
 from flow_coordinator.core.state import State
 from flow_coordinator.core.timers import Timer
 from flow_coordinator.core.transitions import TaskEvent
 
 #: Weight of the newest measurement in a family's mean run time.
-MEAN_WEIGHT = 0.2
+NEWEST_WEIGHT = 0.2
 #: A failure of a task with longer parameters does not carry them.
 FAILURE_PARAMS_BYTES_MAX = 4_096
 #: Failures of one run kept for display.
@@ -38,6 +44,15 @@ TRACE_CHARACTERS_MAX = 8_000
 _UNSTARTED = frozenset({Outcome.RELEASED, Outcome.REFUSED})
 #: A text that one attempt of several tasks leaves with each of them.
 _OF_A_BATCH = "{error} (one attempt ran {count} tasks)"
+
+
+class Trouble(NamedTuple):
+    """What went wrong, as it is told: of an attempt, or of planning."""
+
+    error: str  #: one line for people
+    where: str = ""  #: own-code frame, ``path:line function()``
+    trace: str = ""
+    tail: str = ""  #: last lines that were printed
 
 
 def report(s: State, worker: WorkerRecord, lease: LeaseRecord, report: Report) -> None:
@@ -122,7 +137,7 @@ def _ended(s: State, worker: WorkerRecord, task: TaskRecord, report: Report, luc
 
 def _measure(family: FamilyRecord, run_s: float) -> None:
     mean = family.mean_run_s
-    family.mean_run_s = run_s if mean < 0 else mean + MEAN_WEIGHT * (run_s - mean)
+    family.mean_run_s = run_s if mean < 0 else mean + NEWEST_WEIGHT * (run_s - mean)
 
 
 def succeed(s: State, task: TaskRecord, skipped: bool, code: str = "") -> None:
@@ -161,7 +176,7 @@ def _doom_again(s: State, task: TaskRecord, worker: str, report: Report) -> None
 
 
 def _doom_fail(s: State, task: TaskRecord, worker: str, report: Report) -> None:
-    note_failure(s, task, "failed", worker, report.run_s, task.more().why, again_in_s=-1.0)
+    note_failure(s, task, "failed", worker, Trouble(task.more().why), run_s=report.run_s)
     tally.move(s, task, TaskEvent.FAIL)
     graph.ended_badly(s, task)
 
@@ -195,7 +210,7 @@ def lost(s: State, task: TaskRecord, worker: str, started: bool, why: str) -> No
         return
     hold = task.policy is not None and task.policy.policy.on_lost == "hold"
     if hold and started:
-        note_failure(s, task, "lost", worker, 0.0, why, again_in_s=-1.0)
+        note_failure(s, task, "lost", worker, Trouble(why))
         task.more().why = f"its attempt was lost ({why}); flow retry runs it again"
         tally.move(s, task, TaskEvent.HOLD)
         graph.ended_badly(s, task)
@@ -218,13 +233,13 @@ def fail(
     task.failures = len(extra.failed_at)
     kind = "timeout" if report.outcome == Outcome.TIMEOUT else "failed"
     if task.failures >= attempts_max(s, task):
-        note_failure(s, task, kind, worker, report.run_s, report.error, report, -1.0)
+        note_failure(s, task, kind, worker, _told(report), run_s=report.run_s)
         extra.why = report.error
         tally.move(s, task, TaskEvent.FAIL)
         graph.ended_badly(s, task)
         return
     delay_s = backoff_s(s, task, task.failures, luck)
-    note_failure(s, task, kind, worker, report.run_s, report.error, report, delay_s)
+    note_failure(s, task, kind, worker, _told(report), run_s=report.run_s, again_in_s=delay_s)
     back_off(s, task, delay_s)
 
 
@@ -235,7 +250,7 @@ def crash(
     extra = task.more()
     task.crashes += 1
     if task.crashes >= s.config.crash_max:
-        note_failure(s, task, "disabled", worker, report.run_s, report.error, report, -1.0)
+        note_failure(s, task, "disabled", worker, _told(report), run_s=report.run_s)
         extra.why = f"its process died {task.crashes} times: {report.error}"
         extra.solo = False
         tally.move(s, task, TaskEvent.CRASH_OUT)
@@ -243,7 +258,7 @@ def crash(
         return
     extra.solo = True
     delay_s = backoff_s(s, task, task.crashes, luck)
-    note_failure(s, task, "crashed", worker, report.run_s, report.error, report, delay_s)
+    note_failure(s, task, "crashed", worker, _told(report), run_s=report.run_s, again_in_s=delay_s)
     back_off(s, task, delay_s)
 
 
@@ -308,8 +323,12 @@ def nobody_may(s: State, task: TaskRecord, key: GroupKey, kind: str, why: str) -
     s.ready.drop(task, key)
     task.more().why = why
     tally.move(s, task, TaskEvent.PLAN_DISABLED)
-    note_failure(s, task, kind, "", 0.0, why)
+    note_failure(s, task, kind, "", Trouble(why))
     graph.ended_badly(s, task)
+
+
+def _told(report: Report) -> Trouble:
+    return Trouble(report.error, report.where, report.trace, report.tail)
 
 
 def note_failure(
@@ -317,9 +336,9 @@ def note_failure(
     task: TaskRecord,
     kind: str,
     worker: str,
-    run_s: float,
-    error: str,
-    report: Report | None = None,
+    trouble: Trouble,
+    *,
+    run_s: float = 0.0,
     again_in_s: float = -1.0,
     code: int = 0,
 ) -> None:
@@ -335,11 +354,11 @@ def note_failure(
         task.attempt,
         max(task.attempt, most),
         run_s,
-        error[:TRACE_CHARACTERS_MAX],
-        report.where if report else "",
-        report.tail if report else "",
+        trouble.error[:TRACE_CHARACTERS_MAX],
+        trouble.where,
+        trouble.tail,
         again_in_s,
-        report.trace[-TRACE_CHARACTERS_MAX:] if report else "",
+        trouble.trace[-TRACE_CHARACTERS_MAX:],
         code,
         *_named(task),
     )

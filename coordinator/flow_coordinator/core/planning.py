@@ -16,10 +16,8 @@ from __future__ import annotations
 from flow.errors import ExitCode
 from flow.ids import WorkerUid
 from flow.messages.shared import (
-    Outcome,
     PlanChunk,
     PlanError,
-    Report,
     Spec,
     SpecStatus,
     Stub,
@@ -37,6 +35,7 @@ from flow_coordinator.core import (
     tally,
     twins,
 )
+from flow_coordinator.core.outcomes import Trouble
 from flow_coordinator.core.records import PlanRecord, RunRecord, TaskRecord, WorkerRecord
 from flow_coordinator.core.state import State
 from flow_coordinator.core.timers import Timer
@@ -72,7 +71,8 @@ def turn(s: State) -> None:
                     if _may_answer(s, worker, run):
                         _ask_roots(s, worker, run)
                     else:
-                        _fail_roots(s, run, programs.why_strict(run), len(run.root_tasks))
+                        why = Trouble(programs.why_strict(run))
+                        _fail_roots(s, run, why, len(run.root_tasks))
                     continue
             items = _take_items(s, worker)
             if not items:
@@ -84,7 +84,7 @@ def turn(s: State) -> None:
                 _ask(s, worker, items, program)
                 continue
             for task in items:
-                plan_failed(s, task, programs.why_strict(program), "")
+                plan_failed(s, task, Trouble(programs.why_strict(program)))
 
 
 def _may_answer(s: State, worker: WorkerRecord, run: RunRecord) -> bool:
@@ -290,17 +290,18 @@ def _planner_died(s: State, plan: PlanRecord, told: PlanError) -> None:
             continue
         del s.planner_deaths[blamed]
         text = f"{deaths} planner processes died over it: {told.text}"
+        trouble = Trouble(text, tail=told.tail)
         if isinstance(one, RunRecord):
-            _fail_roots(s, one, text, plan.first + plan.root_count, told.tail)
+            _fail_roots(s, one, trouble, plan.first + plan.root_count)
         elif one.state == TaskState.UNPLANNED:
-            plan_failed(s, one, text, "", tail=told.tail)
+            plan_failed(s, one, trouble)
 
 
-def _fail_roots(s: State, run: RunRecord, text: str, stop: int, tail: str = "") -> None:
+def _fail_roots(s: State, run: RunRecord, trouble: Trouble, stop: int) -> None:
     """End the roots of a run before one that have no name yet: no planner can make them."""
     for index in range(len(run.roots), stop):
         stub = graph.root_stub(run.root_tasks[index])
-        plan_failed(s, _name_root(s, run, stub, index), text, "", tail=tail)
+        plan_failed(s, _name_root(s, run, stub, index), trouble)
 
 
 def _close(s: State, plan: PlanRecord) -> None:
@@ -513,7 +514,7 @@ def _connect(s: State, task: TaskRecord, deps: list[TaskRecord]) -> bool:
     cycle = graph.find_cycle(task, deps)
     if cycle is not None:
         path = " -> ".join(one.name for one in cycle)
-        plan_failed(s, task, f"requirements form a cycle: {path}", "")
+        plan_failed(s, task, Trouble(f"requirements form a cycle: {path}"))
         return False
     for dep in deps:
         if dep.runs != task.runs:
@@ -561,7 +562,7 @@ def _apply_error(s: State, plan: PlanRecord, error: PlanError) -> None:
     code = ExitCode.USAGE if error.kind in _USAGE_KINDS and is_root else 0
     worker = s.workers.get(plan.uid)
     name = worker.name if worker is not None else ""
-    plan_failed(s, task, error.text, error.trace, code, name, error.tail)
+    plan_failed(s, task, Trouble(error.text, "", error.trace, error.tail), name, code)
 
 
 def _elsewhere(s: State, plan: PlanRecord, task: TaskRecord) -> bool:
@@ -578,18 +579,11 @@ def _elsewhere(s: State, plan: PlanRecord, task: TaskRecord) -> bool:
 
 
 def plan_failed(
-    s: State,
-    task: TaskRecord,
-    text: str,
-    trace: str,
-    code: int = 0,
-    worker: str = "",
-    tail: str = "",
+    s: State, task: TaskRecord, trouble: Trouble, worker: str = "", code: int = 0
 ) -> None:
     """A task cannot be planned: it ends, and so does what needs it."""
     task.asked = 0
     if tally.move(s, task, TaskEvent.PLAN_ERROR):
-        task.more().why = text
-        told = Report("", Outcome.FAILED, error=text, trace=trace, tail=tail)
-        outcomes.note_failure(s, task, "planning", worker, 0.0, text, told, -1.0, code)
+        task.more().why = trouble.error
+        outcomes.note_failure(s, task, "planning", worker, trouble, code=code)
         graph.ended_badly(s, task)
