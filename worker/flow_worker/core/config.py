@@ -70,7 +70,7 @@ BATCH_TASKS_MAX = 32
 #: A family slower than this, or unknown, gets one task at a time.
 SMALL_TASK_S = 0.002
 #: Weight of the newest duration in a family's mean.
-EWMA_WEIGHT = 0.2
+NEWEST_WEIGHT = 0.2
 #: Families whose durations are remembered.
 FAMILIES_MAX = 10_000
 #: One message to the coordinator carries at most this much.

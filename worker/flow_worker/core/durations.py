@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from flow_worker.core.config import BATCH_FILL_S, EWMA_WEIGHT, FAMILIES_MAX, SMALL_TASK_S
+from flow_worker.core.config import BATCH_FILL_S, FAMILIES_MAX, NEWEST_WEIGHT, SMALL_TASK_S
 
 
 class Durations:
@@ -21,7 +21,7 @@ class Durations:
         elif run_s > SMALL_TASK_S:
             self._mean_s[family] = max(mean_s, run_s)
         else:
-            self._mean_s[family] = mean_s + EWMA_WEIGHT * (run_s - mean_s)
+            self._mean_s[family] = mean_s + NEWEST_WEIGHT * (run_s - mean_s)
 
     def cost_s(self, family: str) -> float:
         """Return what a task weighs in a batch; a slow or unknown one fills it alone."""
