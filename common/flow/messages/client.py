@@ -130,7 +130,6 @@ class RunRow(Value, frozen=True):
     elapsed_s: float
     by: str
     planning: bool = False
-    age_s: float = 0.0  #: since it was submitted
 
 
 class TaskRow(Value, frozen=True):

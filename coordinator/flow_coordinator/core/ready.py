@@ -22,7 +22,6 @@ from heapq import heapify, heappop, heappush
 from math import inf
 
 from flow.ids import WorkerUid
-from flow.states import TaskState
 from flow_coordinator.core.batching import Kindred, is_batchable
 from flow_coordinator.core.records import Demand, Entry, Instant, RunRecord, TaskRecord
 
@@ -322,13 +321,3 @@ class ReadyQueue:
             self.open_parked(lacks)
         group.place = None
         self.groups.pop(group.key, None)
-
-
-def head_before(one: Entry, other: Entry) -> bool:
-    """Tell whether ``one`` is to be served before ``other``."""
-    return one < other
-
-
-def is_ready(task: TaskRecord) -> bool:
-    """Tell whether a task stands in the queue."""
-    return task.state == TaskState.READY and task.ticket != 0

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import gc
 import os
-import select
 import signal
 import socket
 import time
@@ -293,8 +292,3 @@ class Loop:
         if now >= self._prune_at and self._retry_at is None:
             deleted = self._store.prune(self._history_runs_max, PRUNE_ROWS_MAX)
             self._prune_at = now + (0.0 if deleted >= PRUNE_ROWS_MAX else PRUNE_S)
-
-
-def parent_is_gone(parent_fd: int) -> bool:
-    """Tell whether the other end of the parent's pipe is closed already."""
-    return parent_fd >= 0 and bool(select.select([parent_fd], [], [], 0)[0])

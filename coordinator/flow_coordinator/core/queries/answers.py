@@ -114,7 +114,6 @@ def run_row(s: State, run: RunRecord) -> client.RunRow:
         elapsed_s,
         run.options.by,
         run.state == RunState.RUNNING and bool(run.unplanned or run.unresolved),
-        s.now - run.started_at,
     )
 
 
