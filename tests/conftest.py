@@ -1,6 +1,9 @@
 """Fixtures for every test."""
 
+import compileall
 import contextlib
+
+import pytest
 
 pytest_plugins = ["tests.support.servers"]
 
@@ -10,3 +13,15 @@ with contextlib.suppress(ImportError):  # where only public pipelines are run it
     # A busy machine is no failure.
     settings.register_profile("flow", deadline=None)
     settings.load_profile("flow")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Compile once what thousands of processes are going to import.
+
+    They may not write what they compiled, as ``PYTHONDONTWRITEBYTECODE`` has it in a cluster of
+    these tests and on many a machine; then each of them would spend most of its start on that.
+    """
+    if hasattr(config, "workerinput"):  # a process of pytest-xdist: the first one has done it
+        return
+    for folder in ("common", "coordinator", "worker", "tests/support"):
+        compileall.compile_dir(config.rootpath / folder, quiet=2)
