@@ -34,10 +34,14 @@ from flow_coordinator.core.machine import Coordinator
 from flow_coordinator.core.records import RunRecord, TaskRecord
 from flow_coordinator.shell import recovery, rows
 from tests.support.memory_store import MemoryStore
+from tests.support.watched import watch
 
 M = TypeVar("M", bound=msgspec.Struct)
 #: Where the tasks of the synthetic graphs are from, unless their name says otherwise.
 MODULE = "mod"
+#: What every worker is told in the course of things and takes without a word; the tests of these
+#: read them all the same.
+ROUTINE = (wire.Define, wire.PlanEnd, wire.Rack, wire.HeartbeatAck)
 
 
 def stub(name: str, family: str = "T") -> Stub:
@@ -247,6 +251,7 @@ class Env:
         self.shipped: list[PackageEffect] = []
         self.said: dict[bytes, list[msgspec.Struct]] = {}
         self.request = 0
+        watch(self)
 
     def worker(
         self, name: str = "a", slots: int = 2, capacity: dict[str, float] | None = None
@@ -358,6 +363,11 @@ class Env:
     def check(self) -> None:
         """Check every invariant."""
         invariants.check(self.core.state)
+
+    def unread(self) -> set[str]:
+        """Name the kinds of messages, and of errands to files, that the test did not take."""
+        said = [one for messages in self.said.values() for one in messages]
+        return {type(one).__name__ for one in (*said, *self.shipped) if type(one) not in ROUTINE}
 
     def _collect(self, effects: list[Any]) -> None:
         for effect in effects:

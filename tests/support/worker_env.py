@@ -17,18 +17,21 @@ from flow.messages.worker import (
     Challenge,
     Define,
     Dispatch,
+    Heartbeat,
     HeartbeatAck,
     Join,
     Plan,
     PlanEnd,
     Rack,
     Results,
+    Started,
     Welcome,
 )
 from flow_worker.core import effects, events, invariants
 from flow_worker.core.config import QUIET_S, WorkerConfig
 from flow_worker.core.machine import Worker
 from flow_worker.process import channel
+from tests.support.watched import watch
 
 MessageT = TypeVar("MessageT")
 UID = "77" * 16
@@ -39,6 +42,8 @@ START_S = 1000.0
 WARM_REQUEST = 1_000_000
 #: The program of every grant and question that names no other.
 PROGRAM = Program(1, "default", ["mod"])
+#: What every coordinator hears in the course of things; the tests of these read them all the same.
+ROUTINE = (Heartbeat, Started)
 
 
 def tok(number: int, lineage: str = LINEAGE) -> str:
@@ -80,6 +85,7 @@ class WorkerEnv:
         #: what the shell was to do about packed code
         self.packages: list[effects.Effect] = []
         self.exit: effects.Exit | None = None
+        watch(self)
         if joined:
             self.advance(0)
             self.join()
@@ -127,7 +133,7 @@ class WorkerEnv:
     def _handle(self, event: events.Event) -> None:
         for effect in self.worker.handle(event, self.now):
             self._do(effect)
-        invariants.check(self.worker)
+        self.check()
 
     def _do(self, effect: effects.Effect) -> None:
         assert self.exit is None, f"{effect} after the exit"
@@ -153,6 +159,20 @@ class WorkerEnv:
         """Forget what the core did so far."""
         for each in (self.sent, self.told, self.killed, self.started, self.notes, self.packages):
             each.clear()
+
+    def check(self) -> None:
+        """Check every invariant."""
+        invariants.check(self.worker)
+
+    def unread(self) -> set[str]:
+        """Name the kinds of what the core said, and did to processes, that the test did not take.
+
+        Processes that were started are no words: ``up_all`` answers for them.
+        """
+        frames = [frame for _, frame in self.told]
+        said = {type(one).__name__ for one in (*self.sent, *frames, *self.packages)}
+        said -= {kind.__name__ for kind in ROUTINE}
+        return said | ({"KillProcess"} if self.killed else set())
 
     def of(self, kind: type[MessageT]) -> list[MessageT]:
         """Take the messages of one kind sent so far."""

@@ -37,6 +37,7 @@ def hints(env: Env, task: str) -> list[str]:
 # ---------------------------------------------------------------- why
 
 
+@pytest.mark.unread("Plan")
 def test_why_unplanned_says_whether_a_planner_has_it() -> None:
     env = Env()
     env.graph = Graph({"a": ["b"], "b": []})
@@ -72,6 +73,7 @@ def test_made_up_names_of_runs_differ() -> None:
     assert len(names) == 100
 
 
+@pytest.mark.unread("Dispatch")
 def test_why_pending_names_what_is_open() -> None:
     env = Env()
     env.graph = Graph({"a": ["b", "c"], "b": [], "c": []})
@@ -207,6 +209,7 @@ def test_why_backoff_says_when_and_what_failed() -> None:
     assert hints(env, "T_a") == ["flow retry 'T_a'"]
 
 
+@pytest.mark.unread("Kill")
 def test_why_running_names_worker_token_silence_and_end() -> None:
     env = Env()
     env.graph = Graph({"a": []})
@@ -233,6 +236,7 @@ def test_why_of_a_lease_after_a_restart_says_how_long_it_is_kept() -> None:
     assert lines["lease"] == "kept for 63 s for its worker to return"
 
 
+@pytest.mark.unread("Dispatch")
 def test_why_suspended_and_failed() -> None:
     env = Env()
     env.graph = Graph({"gen": [], "bad": [], "top": ["bad"], "dep": []})
@@ -348,6 +352,7 @@ def test_name_of_a_task_fits_as_well_as_it_says(piece: str, found: int) -> None:
         assert wanted.packed in pack_params({"n": "1", "region": "EU"})
 
 
+@pytest.mark.unread("Dispatch")
 def test_names_of_tasks_with_odd_values_are_found() -> None:
     env = Env()
     odd = ["a, b=c", " x ", "ü=ß", "", "a=", "(x)"]
@@ -374,6 +379,7 @@ def test_name_with_a_comma_in_a_value_fits() -> None:
 # ---------------------------------------------------------------- lists
 
 
+@pytest.mark.unread("Dispatch")
 def test_list_runs_newest_first_with_counts() -> None:
     env = Env()
     env.graph = Graph({"a": ["b"], "b": [], "c": []})
@@ -398,6 +404,7 @@ def test_run_of_many_roots_says_how_many_are_not_named() -> None:
     assert row.root.endswith("T(name=c) and 2 more")
 
 
+@pytest.mark.unread("Dispatch")
 def test_list_tasks_by_piece_run_and_state_with_a_limit() -> None:
     env = Env()
     names = [f"n{i}" for i in range(30)]
@@ -411,6 +418,7 @@ def test_list_tasks_by_piece_run_and_state_with_a_limit() -> None:
     assert env.ask(lambda n: client.ListTasks(n, "T_n7"), client.Tasks).tasks[0].task_id == "T_n7"
 
 
+@pytest.mark.unread("Drain")
 def test_list_workers_tells_state_and_use() -> None:
     env = Env()
     env.graph = Graph({"a": []}, {"a": Policy(resources={"gpu": 1})})
@@ -431,6 +439,7 @@ def test_list_workers_tells_state_and_use() -> None:
     assert rows[0].state == "suspect"
 
 
+@pytest.mark.unread("Dispatch")
 def test_list_resources_tells_use_limits_and_who_waits() -> None:
     env = Env(CoreConfig(limits={"db": 1}))
     db, x = Policy(resources={"db": 1}), Policy(resources={"x": 1})
@@ -471,6 +480,7 @@ def test_about_tells_who_answers() -> None:
     assert about.up_s >= 5
 
 
+@pytest.mark.unread("Dispatch")
 def test_tasks_say_briefly_what_they_wait_for() -> None:
     policies = {"a": Policy(resources={"db": 1}), "b": Policy(resources={"db": 1}, priority=-1)}
     policies["big"] = Policy(resources={"gpu": 2})

@@ -40,6 +40,7 @@ def test_failure_counts_for_each_and_they_return_as_one() -> None:
     assert env.state("top") == S.UPSTREAM_FAILED
 
 
+@pytest.mark.unread("Dispatch")
 def test_failures_are_counted_by_task_not_by_batch() -> None:
     env = Env(AT_ONCE)
     env.worker(slots=0)
@@ -104,6 +105,7 @@ def test_hold_on_lost_holds_every_member() -> None:
     assert [env.state(name) for name in "ab"] == [S.LOST] * 2
 
 
+@pytest.mark.unread("Dispatch")
 def test_stale_report_changes_no_member() -> None:
     env = Env()
     worker, grant = granted(env, "a", "b")
@@ -160,6 +162,7 @@ def test_cancel_of_all_says_one_kill() -> None:
     assert {member.state for member in members} == {S.CANCELLED}
 
 
+@pytest.mark.unread("Dispatch")
 def test_kill_of_a_member_is_repeated_and_is_on_the_kill_list() -> None:
     env = Env()
     worker, grant = two_runs(env)
@@ -178,6 +181,7 @@ def test_kill_of_a_member_is_repeated_and_is_on_the_kill_list() -> None:
     assert env.state("a") == S.LEASED
 
 
+@pytest.mark.unread("Kill")
 def test_done_before_the_kill_counts_for_all() -> None:
     env = Env()
     worker, grant = two_runs(env)
@@ -263,6 +267,7 @@ def suspended(env: Env, **edges: list[str]) -> tuple[FakeWorker, Grant]:
     return worker, grant
 
 
+@pytest.mark.unread("Dispatch")
 def test_yield_of_a_batch_frees_its_slot_and_resumes_with_it() -> None:
     env = Env()
     worker, grant = suspended(env)
@@ -279,6 +284,7 @@ def test_yield_of_a_batch_frees_its_slot_and_resumes_with_it() -> None:
     env.check()
 
 
+@pytest.mark.unread("Dispatch")
 def test_suspended_batch_survives_a_restart() -> None:
     env = Env()
     worker, grant = suspended(env)
@@ -314,6 +320,7 @@ def test_failure_of_what_a_batch_yielded_fails_every_member_until_it_comes_back(
     assert names(again) == ["a", "b"]
 
 
+@pytest.mark.unread("Kill")
 def test_what_a_batch_yielded_comes_back_before_the_kill_is_reported() -> None:
     env = Env()
     worker, grant = suspended(env)

@@ -183,6 +183,7 @@ def in_halves(env: Env, *members: str) -> tuple[FakeWorker, Callable[[], None]]:
     return worker, lambda: say(rest, 1)
 
 
+@pytest.mark.unread("PlanNext")
 def test_batch_waits_until_its_run_is_planned() -> None:
     env = Env()
     worker, say_rest = in_halves(env, *"abcdef")
@@ -195,6 +196,7 @@ def test_batch_waits_until_its_run_is_planned() -> None:
     assert env.core.state.gathering == {}
 
 
+@pytest.mark.unread("PlanNext")
 def test_batch_does_not_wait_for_a_slow_planner() -> None:
     env = Env()
     worker, say_rest = in_halves(env, *"abcdef")
@@ -206,6 +208,7 @@ def test_batch_does_not_wait_for_a_slow_planner() -> None:
     assert [names(one) for one in worker.take()] == [["c", "d", "e", "f"]]
 
 
+@pytest.mark.unread("PlanNext")
 def test_cancelled_while_others_are_planned_is_not_granted() -> None:
     env = Env()
     worker, _ = in_halves(env, *"abcdef")
@@ -219,6 +222,7 @@ def test_cancelled_while_others_are_planned_is_not_granted() -> None:
 # ---------------------------------------------------------------- what it holds
 
 
+@pytest.mark.unread("Dispatch")
 def test_demand_and_slot_are_taken_once() -> None:
     env = Env(CoreConfig(limits={"db": 3.0}))
     worker, grant = granted(env, "a", "b", "c", resources={"db": 2.0})

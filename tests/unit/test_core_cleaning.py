@@ -93,6 +93,7 @@ def test_output_that_a_failed_run_left_goes_after_the_next_one() -> None:
     assert env.ended(2) == 0
 
 
+@pytest.mark.unread("Dispatch", "Kill")
 def test_output_stays_for_a_task_that_was_cancelled() -> None:
     env, worker = made({"top": ["a", "b"], "a": ["t"], "b": ["t"], "t": []}, "t")
     run = env.submit("top")
@@ -134,6 +135,7 @@ def test_output_needed_by_two_runs_goes_after_the_second() -> None:
     assert [env.ended(number) for number in (1, 2)] == [0, 0]
 
 
+@pytest.mark.unread("Clean")
 def test_removal_waits_for_an_open_plan_and_plans_wait_for_a_removal() -> None:
     env, worker = made({"top": ["t"], "t": [], "new": ["t"]}, "t")
     env.submit("top")
@@ -213,6 +215,7 @@ def test_yield_in_the_run_that_removed_it_runs_it_again() -> None:
     env.check()
 
 
+@pytest.mark.unread("Clean")
 def test_stale_plan_of_what_ran_meanwhile_does_not_run_it_again() -> None:
     env, worker = made({"top": ["t"], "t": [], "other": ["t"]}, "t")
     env.submit("t")
@@ -228,6 +231,7 @@ def test_stale_plan_of_what_ran_meanwhile_does_not_run_it_again() -> None:
     assert env.task("t").attempt == 1
 
 
+@pytest.mark.unread("Rejoin")
 def test_removal_that_a_lost_worker_left_is_asked_of_another() -> None:
     env, worker = made({"top": ["t"], "t": []}, "t")
     env.submit("top")
@@ -301,6 +305,7 @@ def test_run_ends_without_a_removal_that_nobody_can_do() -> None:
     assert not env.core.state.temporary.due
 
 
+@pytest.mark.unread("Clean")
 def test_run_does_not_wait_for_ever_for_a_removal() -> None:
     env, worker = made({"top": ["t"], "t": []}, "t")
     env.submit("top")

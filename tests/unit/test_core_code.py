@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+import pytest
+
 from flow.messages import client, codec
 from flow.messages import worker as wire
 from flow.messages.shared import Outcome, PlanChunk, PlanError, Program, ProgramSeen
@@ -54,6 +56,7 @@ def definitions(env: Env, worker: FakeWorker) -> list[Program]:
 # ---------------------------------------------------------------- who may run what
 
 
+@pytest.mark.unread("Dispatch")
 def test_code_that_planned_a_run_is_told_to_who_has_the_program_already() -> None:
     env = Env()
     worker = env.worker()
@@ -73,6 +76,7 @@ def test_worker_with_other_code_gets_nothing_while_another_has_the_code_of_the_r
     env.check()
 
 
+@pytest.mark.unread("Dispatch")
 def test_run_goes_on_with_other_code_when_nobody_is_left_with_its_own() -> None:
     env, planner, other = two_workers()
     has(other, TWO)
@@ -88,6 +92,7 @@ def test_run_goes_on_with_other_code_when_nobody_is_left_with_its_own() -> None:
     env.check()
 
 
+@pytest.mark.unread("Dispatch")
 def test_strict_run_ends_with_a_sentence_when_nobody_is_left_with_its_code() -> None:
     env, planner, other = two_workers(strict_code=True)
     has(other, TWO)
@@ -102,6 +107,7 @@ def test_strict_run_ends_with_a_sentence_when_nobody_is_left_with_its_code() -> 
     env.check()
 
 
+@pytest.mark.unread("Plan")
 def test_strict_run_that_is_not_planned_yet_ends_too() -> None:
     env = Env()
     env.plan_by_hand = True
@@ -116,6 +122,7 @@ def test_strict_run_that_is_not_planned_yet_ends_too() -> None:
     env.check()
 
 
+@pytest.mark.unread("Plan")
 def test_run_is_planned_with_other_code_only_when_nobody_else_can() -> None:
     env = Env()
     env.plan_by_hand = True
@@ -175,6 +182,7 @@ def test_worker_with_other_code_waits_after_a_restart_no_longer_than_a_lease() -
     assert len(other.take()) >= 1
 
 
+@pytest.mark.unread("Dispatch")
 def test_worker_that_is_gone_says_nothing_about_a_run_any_more() -> None:
     env, _, other = two_workers()
     has(other, TWO)
@@ -224,6 +232,7 @@ def test_task_forgets_other_code_when_it_runs_with_that_of_its_run() -> None:
     assert env.task("one").more().code == ""
 
 
+@pytest.mark.unread("Dispatch")
 def test_attempt_that_never_began_and_one_that_was_skipped_have_no_code() -> None:
     env, planner, other = two_workers()
     has(other, TWO)
@@ -236,6 +245,7 @@ def test_attempt_that_never_began_and_one_that_was_skipped_have_no_code() -> Non
     assert task.extra is None and not env.run().codes[TWO].workers
 
 
+@pytest.mark.unread("Dispatch")
 def test_attempt_that_is_lost_with_its_worker_had_its_code() -> None:
     env, planner, _other = two_workers("one")
     (grant,) = planner.take()
@@ -245,6 +255,7 @@ def test_attempt_that_is_lost_with_its_worker_had_its_code() -> None:
     assert env.task("one").more().code == TWO
 
 
+@pytest.mark.unread("Dispatch")
 def test_why_says_which_code_a_task_runs_with() -> None:
     env, planner, _ = two_workers("one", "two")
     assert why(env, "one")["code"] == f"{ONE} on a"
@@ -276,6 +287,7 @@ def test_who_has_other_code_plans_when_nobody_else_can_import_it() -> None:
 # ---------------------------------------------------------------- what is told
 
 
+@pytest.mark.unread("Dispatch")
 def test_who_follows_a_run_is_told_each_sentence_once() -> None:
     env, _, other = two_workers()
     has(other, TWO)
@@ -291,6 +303,7 @@ def test_who_follows_a_run_is_told_each_sentence_once() -> None:
     assert told == [f"c cannot import mod: {MISSING}"]
 
 
+@pytest.mark.unread("Dispatch")
 def test_import_that_fails_on_the_only_worker_is_told_by_its_failure_alone() -> None:
     env = Env()
     worker = env.worker()
@@ -299,6 +312,7 @@ def test_import_that_fails_on_the_only_worker_is_told_by_its_failure_alone() -> 
     assert watch(env).notes == []
 
 
+@pytest.mark.unread("Dispatch")
 def test_program_that_was_given_up_is_told_as_one_that_cannot_run() -> None:
     env, _, other = two_workers()
     has(other, failed=True, given_up=True, text="5 of its processes in a row did not start")
@@ -338,6 +352,7 @@ def test_notes_are_durable_before_the_run_ends() -> None:
     assert shown.summary.notes == [DIFFERS]
 
 
+@pytest.mark.unread("Dispatch")
 def test_workers_list_their_programs() -> None:
     env, _, other = two_workers()
     has(other, TWO)
@@ -359,6 +374,7 @@ def test_workers_list_their_programs() -> None:
 # ---------------------------------------------------------------- why something waits
 
 
+@pytest.mark.unread("Dispatch")
 def test_task_that_waits_for_an_import_says_so() -> None:
     env, _, other = two_workers()
     (grant,) = other.take()
@@ -367,6 +383,7 @@ def test_task_that_waits_for_an_import_says_so() -> None:
     assert why(env, grant.task_id[2:])["program"] == "waits for the import of mod on b"
 
 
+@pytest.mark.unread("Plan")
 def test_planning_that_waits_for_an_import_says_so() -> None:
     env = Env()
     env.plan_by_hand = True
@@ -378,6 +395,7 @@ def test_planning_that_waits_for_an_import_says_so() -> None:
     assert watch(env).waiting == ["the import of mod on a"]
 
 
+@pytest.mark.unread("Dispatch")
 def test_task_says_which_sentence_keeps_it_from_each_worker() -> None:
     env, _planner, other = two_workers("one", "two", "three")
     has(other, TWO)
@@ -391,6 +409,7 @@ def test_task_says_which_sentence_keeps_it_from_each_worker() -> None:
     assert DIFFERS in watch(env).waiting
 
 
+@pytest.mark.unread("RunUpdate")
 def test_task_that_waits_for_room_for_its_program_says_so() -> None:
     env = Env()
     worker = env.worker("b", slots=1)
@@ -423,6 +442,7 @@ def test_task_for_which_an_import_does_not_pay_says_so() -> None:
     assert watch(env).waiting == [f"b {cold}"]
 
 
+@pytest.mark.unread("Dispatch")
 def test_task_waits_for_a_busy_worker_no_longer_than_an_import_takes() -> None:
     env = Env()
     planner = env.worker("a", slots=1)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pytest
+
 from flow.messages import client
 from flow.messages import worker as wire
 from flow.messages.shared import Outcome, Policy
@@ -68,6 +70,7 @@ def test_task_told_done_while_suspended_forgets_what_it_yielded() -> None:
     env.check()
 
 
+@pytest.mark.unread("Kill")
 def test_requirement_that_another_run_does_again_is_still_done_for_what_comes_later() -> None:
     env = Env()
     env.graph = Graph({"top": ["a"], "a": [], "later": ["a"]})
@@ -94,6 +97,7 @@ def test_requirement_that_another_run_does_again_is_still_done_for_what_comes_la
     env.check()
 
 
+@pytest.mark.unread("Resume")
 def test_task_that_comes_back_to_a_run_counts_once() -> None:
     env = Env()
     edges = {"top": ["b", "long"], "b": ["t"], "t": [], "long": [], "late": ["t"], "other": ["t"]}
@@ -123,6 +127,7 @@ def test_task_that_comes_back_to_a_run_counts_once() -> None:
     env.check()
 
 
+@pytest.mark.unread("Resume")
 def test_what_a_run_had_done_is_known_also_when_the_run_that_did_it_again_is_forgotten() -> None:
     env = Env()
     env.graph = Graph({"top": ["a", "gen"], "a": [], "gen": [], "later": ["a"]})

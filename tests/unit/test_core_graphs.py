@@ -97,6 +97,7 @@ def test_graph_of_a_run_is_its_families_with_counts_and_edges() -> None:
     env.check()
 
 
+@pytest.mark.unread("Dispatch")
 def test_graph_keeps_edges_of_families_whose_tasks_are_done() -> None:
     env, worker = start()
     worker.run("Rates.1")
@@ -132,6 +133,7 @@ def test_graph_after_a_restart_knows_the_edges_of_done_tasks() -> None:
     env.check()
 
 
+@pytest.mark.unread("Dispatch")
 def test_graph_of_a_run_that_joins_tasks_of_another_has_their_edges() -> None:
     env, _ = start()
     env.submit("Join.2")
@@ -141,6 +143,7 @@ def test_graph_of_a_run_that_joins_tasks_of_another_has_their_edges() -> None:
     env.check()
 
 
+@pytest.mark.unread("Dispatch")
 def test_graph_shows_what_was_yielded() -> None:
     env, worker = start({"A.1": [], "B.1": []})
     (grant,) = worker.take()
@@ -151,11 +154,13 @@ def test_graph_shows_what_was_yielded() -> None:
     assert edges_of(ask(env)) == {"A": ["B"], "B": []}
 
 
+@pytest.mark.unread("Dispatch")
 def test_graph_of_families_that_require_their_own_has_a_loop() -> None:
     env, _ = start({"Day.3": ["Day.2"], "Day.2": ["Day.1"], "Day.1": []})
     assert edges_of(ask(env)) == {"Day": ["Day"]}
 
 
+@pytest.mark.unread("Dispatch")
 def test_graph_names_what_families_wait_for() -> None:
     db = Policy(resources={"db": 1})
     policies = {f"Load.{n}": db for n in range(1, 4)}
@@ -174,6 +179,7 @@ def test_graph_of_a_run_that_nobody_plans_is_empty_and_says_so() -> None:
     assert graph.waiting == ["no worker has joined"]
 
 
+@pytest.mark.unread("Dispatch")
 def test_graph_is_cut_at_a_depth_and_at_a_limit() -> None:
     env, _ = start()
     graph = ask(env, depth=1)
@@ -187,12 +193,14 @@ def test_graph_is_cut_at_a_depth_and_at_a_limit() -> None:
     assert list(edges_of(ask(env, depth=0))) == ["Report"]
 
 
+@pytest.mark.unread("Dispatch")
 def test_graph_below_one_family() -> None:
     env, _ = start()
     assert list(edges_of(ask(env, root="Join"))) == ["Join", "Load", "Rates"]
     assert "no family 'Joint'" in refused(env, root="Joint").error
 
 
+@pytest.mark.unread("Dispatch")
 def test_graph_of_more_pairs_than_kept_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(tally, "LINKS_MAX", 2)
     env, _ = start()
@@ -202,6 +210,7 @@ def test_graph_of_more_pairs_than_kept_says_so(monkeypatch: pytest.MonkeyPatch) 
     assert "lines are missing" in graph.notes[0]
 
 
+@pytest.mark.unread("Dispatch")
 @pytest.mark.parametrize("by", ["families", "tasks"])
 def test_graph_of_no_run_is_refused_with_what_to_type(by: str) -> None:
     env, _ = start()
@@ -222,6 +231,7 @@ def test_graph_of_a_run_stored_without_families_names_what_works() -> None:
 # ---------------------------------------------------------------- tasks
 
 
+@pytest.mark.unread("Dispatch")
 def test_graph_of_tasks_goes_down_from_one_as_far_as_asked() -> None:
     env, _ = start()
     graph = ask(env, by="tasks", root="Join(Join.1)", depth=1)
@@ -236,6 +246,7 @@ def test_graph_of_tasks_goes_down_from_one_as_far_as_asked() -> None:
     assert graph.roots == [0]
 
 
+@pytest.mark.unread("Dispatch")
 def test_graph_of_tasks_begins_with_the_roots_and_names_each_task_once() -> None:
     env, _ = start()
     graph = ask(env, by="tasks")
@@ -246,6 +257,7 @@ def test_graph_of_tasks_begins_with_the_roots_and_names_each_task_once() -> None
     assert not graph.notes
 
 
+@pytest.mark.unread("Dispatch")
 def test_graph_of_tasks_is_bounded_and_counts_the_rest() -> None:
     env, _ = start({"Top.1": [f"Leaf.{n}" for n in range(2_000)]})
     graph = ask(env, by="tasks", limit=10)
@@ -256,6 +268,7 @@ def test_graph_of_tasks_is_bounded_and_counts_the_rest() -> None:
     assert graph.nodes[0].more == 2_001 - graphs.NODES_MAX
 
 
+@pytest.mark.unread("Dispatch")
 def test_graph_of_tasks_looks_at_so_many_requirements_at_most() -> None:
     wide = [f"Leaf.{n}" for n in range(300)]
     env, _ = start(
@@ -267,6 +280,7 @@ def test_graph_of_tasks_looks_at_so_many_requirements_at_most() -> None:
     assert sum(node.more for node in graph.nodes) == 30 + 30 * 300 - shown
 
 
+@pytest.mark.unread("Dispatch")
 def test_graph_of_tasks_says_why_they_wait_and_what_is_not_kept() -> None:
     db = Policy(resources={"db": 1})
     policies = {f"Load.{n}": db for n in range(1, 4)}
@@ -278,6 +292,7 @@ def test_graph_of_tasks_says_why_they_wait_and_what_is_not_kept() -> None:
     assert "is not kept" in ask(env, by="tasks").notes[0]
 
 
+@pytest.mark.unread("Dispatch")
 def test_graph_of_tasks_that_may_be_several_lists_them() -> None:
     env, _ = start()
     answer = refused(env, by="tasks", root="Join")
@@ -285,6 +300,7 @@ def test_graph_of_tasks_that_may_be_several_lists_them() -> None:
     assert "no open run has a task" in refused(env, by="tasks", root="Nothing").error
 
 
+@pytest.mark.unread("Dispatch")
 def test_graph_of_tasks_of_another_run_is_not_told_as_of_this_one() -> None:
     env, _ = start()
     env.submit("Join.2")

@@ -81,6 +81,7 @@ def test_unreachable_dispatch_keeps_what_was_said_before() -> None:
     assert env.state("a") == S.LEASED
 
 
+@pytest.mark.unread("Kill")
 def test_unreachable_dispatch_of_a_cancelled_task_ends_it() -> None:
     env = Env()
     worker = env.worker()
@@ -108,6 +109,7 @@ def test_grant_repeated_in_the_turn_that_moves_it_elsewhere_is_not_said() -> Non
 # ---------------------------------------------------------------- C2, C3: how a lease ends
 
 
+@pytest.mark.unread("Dispatch")
 @pytest.mark.parametrize("outcome", list(Outcome))
 def test_report_with_its_token_ends_the_lease(outcome: Outcome) -> None:
     env = Env(CoreConfig(retry_count=5))
@@ -119,6 +121,7 @@ def test_report_with_its_token_ends_the_lease(outcome: Outcome) -> None:
     env.check()
 
 
+@pytest.mark.unread("Challenge")
 def test_nothing_else_ends_a_lease() -> None:
     env = Env()
     worker = env.worker()
@@ -183,6 +186,7 @@ def test_yield_of_a_stale_token_is_refused() -> None:
 # ---------------------------------------------------------------- C6, C7: joining
 
 
+@pytest.mark.unread("Challenge")
 def test_hello_alone_changes_nothing() -> None:
     env = Env()
     worker = env.worker()
@@ -246,6 +250,7 @@ def test_join_again_releases_what_it_does_not_list_and_keeps_the_rest() -> None:
     env.check()
 
 
+@pytest.mark.unread("Kill")
 def test_join_names_its_doomed_leases_to_be_killed() -> None:
     env = Env()
     worker = env.worker()
@@ -303,6 +308,7 @@ def test_old_heartbeat_renews_nothing() -> None:
 # ---------------------------------------------------------------- C9: a full disk
 
 
+@pytest.mark.unread("Held")
 def test_stalled_store_grants_and_plans_nothing_and_acks_heartbeats() -> None:
     env = Env()
     env.graph = Graph({"a": [], "b": []})
@@ -321,6 +327,7 @@ def test_stalled_store_grants_and_plans_nothing_and_acks_heartbeats() -> None:
     assert worker.run() == ["b"]
 
 
+@pytest.mark.unread("Dispatch")
 def test_stalled_store_is_told_to_whoever_asks_and_shows_how_things_stand() -> None:
     env = Env()
     env.graph = Graph({"a": []})
@@ -392,6 +399,7 @@ def test_silence_ends_with_a_heartbeat() -> None:
     assert [g.task_id for g in worker.take()][-1] == "T_b"
 
 
+@pytest.mark.unread("Dispatch")
 def test_silence_is_not_judged_before_queued_messages_are_read() -> None:
     env = Env()
     worker = env.worker()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pytest
+
 from flow.errors import ExitCode
 from flow.messages import client
 from flow.messages import worker as wire
@@ -91,6 +93,7 @@ def test_sender_that_asks_again_has_its_letter_passed_on_again() -> None:
     assert len(env.heard(PEER, client.LetterSent)) == 1
 
 
+@pytest.mark.unread("Heard")
 def test_restarted_coordinator_passes_on_what_is_asked_again() -> None:
     env = Env()
     worker = env.worker()
@@ -140,6 +143,7 @@ def test_senders_are_told_when_the_attempt_ends() -> None:
     env.check()
 
 
+@pytest.mark.unread("Letters")
 def test_sender_is_told_why_a_letter_was_not_taken() -> None:
     env = Env()
     worker = env.worker()
@@ -151,6 +155,7 @@ def test_sender_is_told_why_a_letter_was_not_taken() -> None:
     assert env.core.state.letters == {}
 
 
+@pytest.mark.unread("Letters")
 def test_reply_that_does_not_come_in_time_is_a_timeout() -> None:
     env = Env()
     worker = env.worker()
@@ -201,6 +206,7 @@ def test_letter_too_large_or_without_an_id_is_refused() -> None:
     assert env.core.state.letters == {}
 
 
+@pytest.mark.unread("Letters")
 def test_senders_of_one_attempt_are_bounded_and_the_gone_make_room() -> None:
     env = Env()
     worker = env.worker()

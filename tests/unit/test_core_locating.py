@@ -76,6 +76,7 @@ def test_report_waits_for_the_answer_and_names_both_places(
     assert not env.core.state.questions
 
 
+@pytest.mark.unread("Plan")
 def test_report_counts_as_it_is_where_nobody_answers_in_time() -> None:
     env, _, b, grant = cluster()
     fails(b, grant)
@@ -101,6 +102,7 @@ def test_nobody_is_asked_where_the_same_worker_made_it_or_nobody_is_known_to_hav
     assert not env.core.state.questions
 
 
+@pytest.mark.unread("Plan")
 def test_questions_of_leases_that_ended_otherwise_are_forgotten() -> None:
     env, _, b, grant = cluster()
     fails(b, grant)
@@ -142,6 +144,7 @@ def test_relative_path_is_told_once_where_workers_were_started_in_different_fold
     assert env.run(2).notes[0].startswith("outputs have relative paths (out/b.txt)")
 
 
+@pytest.mark.unread("Dispatch")
 def test_absolute_path_is_told_nowhere_and_long_ones_are_cut() -> None:
     env = Env()
     env.graph = Graph({"a": []})

@@ -88,6 +88,7 @@ def test_part_that_leaves_a_gap_is_not_taken() -> None:
     assert not env.core.state.runs
 
 
+@pytest.mark.unread("SubmitTaken")
 def test_parts_are_forgotten_by_a_restart_and_said_again() -> None:
     env = Env()
     many(env, 2)
@@ -114,6 +115,7 @@ def test_run_that_is_half_said_never_starts() -> None:
     assert not env.core.state.runs
 
 
+@pytest.mark.unread("SubmitTaken")
 def test_half_said_runs_are_few() -> None:
     env = Env()
     for number in range(intake.INTAKES_MAX + 3):
@@ -154,6 +156,7 @@ def answer_all(env: Env, worker: FakeWorker) -> list[tuple[int, bool]]:
     return sizes
 
 
+@pytest.mark.unread("Dispatch")
 @pytest.mark.usefixtures("small")
 def test_other_tasks_are_planned_between_questions_about_roots() -> None:
     env = Env()

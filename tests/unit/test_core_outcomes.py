@@ -98,6 +98,7 @@ def test_retry_count_of_class_beats_run_beats_setting(
     assert env.run().attempts == attempts
 
 
+@pytest.mark.unread("Dispatch")
 def test_disable_window_forgets_old_failures() -> None:
     env = Env(CoreConfig(retry_count=2, retry_delay_s=100, retry_jitter=0))
     env.graph = Graph({"a": []}, {"a": Policy(disable_window_s=60)})
@@ -218,6 +219,7 @@ def test_timeout_counts_as_a_failure_and_is_granted_with_its_limit() -> None:
     assert env.run().failures[0].kind == "timeout"
 
 
+@pytest.mark.unread("Dispatch")
 @pytest.mark.parametrize("outcome", [Outcome.KILLED, Outcome.RELEASED])
 def test_killed_and_released_attempts_count_as_nothing(outcome: Outcome) -> None:
     env = Env(CoreConfig(retry_count=1, crash_max=1))
@@ -323,6 +325,7 @@ def test_cancel_of_a_held_task_kills_it_first(started: bool) -> None:
     env.check()
 
 
+@pytest.mark.unread("Kill")
 def test_cancel_too_late_counts_the_result() -> None:
     env = Env()
     env.graph = Graph({"a": []})
@@ -363,6 +366,7 @@ def test_cancel_of_a_task_in_backoff_ends_it() -> None:
     env.check()
 
 
+@pytest.mark.unread("Kill")
 def test_cancel_of_a_lost_workers_task_ends_when_its_lease_does() -> None:
     env = Env()
     env.graph = Graph({"a": []})
@@ -389,6 +393,7 @@ def test_cancel_leaves_what_another_run_needs() -> None:
     env.check()
 
 
+@pytest.mark.unread("Kill")
 def test_cancel_of_a_task_that_a_later_run_joined_runs_it_again() -> None:
     env = Env()
     env.graph = Graph({"a": []})

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pytest
+
 from flow.messages import codec
 from flow.messages import worker as wire
 from flow.messages.shared import PlanChunk, PlanError
@@ -44,6 +46,7 @@ def test_root_that_kills_planners_fails_after_three_of_them() -> None:
     env.check()
 
 
+@pytest.mark.unread("Dispatch")
 def test_task_deep_in_the_graph_that_kills_planners_is_found_and_blamed_alone() -> None:
     env, worker = _env()
     env.graph.edges.update({"a": ["b", "c"], "b": ["d"], "c": [], "d": []})
@@ -55,6 +58,7 @@ def test_task_deep_in_the_graph_that_kills_planners_is_found_and_blamed_alone() 
     env.check()
 
 
+@pytest.mark.unread("Dispatch")
 def test_question_that_is_merely_unknown_blames_nobody() -> None:
     env, worker = _env()
     env.graph.edges["a"] = []

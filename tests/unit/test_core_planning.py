@@ -5,6 +5,7 @@ from __future__ import annotations
 from itertools import pairwise
 
 import msgspec
+import pytest
 
 from flow.messages import client, codec
 from flow.messages import worker as wire
@@ -76,6 +77,7 @@ def test_chunks_are_asked_for_one_by_one_and_applied_in_order() -> None:
     env.check()
 
 
+@pytest.mark.unread("PlanNext")
 def test_nothing_starts_while_its_requirements_are_still_being_named() -> None:
     env, worker = by_hand({"a": ["b"], "b": []})
     env.submit("a")
@@ -99,6 +101,7 @@ def test_missing_chunk_is_asked_for_again() -> None:
     assert again.chunk == 1
 
 
+@pytest.mark.unread("PlanNext")
 def test_question_a_planner_lost_is_asked_again() -> None:
     env, worker = by_hand({"a": ["b"], "b": []})
     env.submit("a")
@@ -126,6 +129,7 @@ def test_question_of_a_worker_that_is_lost_goes_to_another() -> None:
     assert env.ended() == 0
 
 
+@pytest.mark.unread("Plan")
 def test_question_of_a_silent_worker_goes_to_another() -> None:
     env, worker = by_hand({"a": []})
     env.submit("a")
@@ -138,6 +142,7 @@ def test_question_of_a_silent_worker_goes_to_another() -> None:
     assert env.heard(other.peer, wire.Plan)
 
 
+@pytest.mark.unread("Dispatch")
 def test_wide_graph_is_planned_in_pieces() -> None:
     names = [f"n{i}" for i in range(5_000)]
     env, worker = by_hand({"top": names, **{name: [] for name in names}})
@@ -269,6 +274,7 @@ def test_task_of_two_runs_is_joined_and_runs_once() -> None:
     env.check()
 
 
+@pytest.mark.unread("Submitted")
 def test_projects_do_not_share_tasks() -> None:
     env = Env()
     env.graph = Graph({"a": []})
@@ -327,6 +333,7 @@ def test_requires_that_raises_ends_the_run_and_what_needs_it() -> None:
     assert counts == {"scheduling_error": 1, "upstream_scheduling_error": 1, "ran": 1}
 
 
+@pytest.mark.unread("Dispatch")
 def test_import_error_is_tried_on_another_worker_first() -> None:
     env = Env()
     env.graph = Graph({"top": ["a"], "a": []})
@@ -518,6 +525,7 @@ def test_external_check_goes_on_after_a_restart() -> None:
     assert worker.run() == ["a"]
 
 
+@pytest.mark.unread("PlanNext")
 def test_answer_about_roots_that_another_run_took_over_names_nothing_new() -> None:
     env = Env()
     env.graph = Graph({"top": ["a", "b"], "a": [], "b": []})

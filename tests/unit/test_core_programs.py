@@ -59,6 +59,7 @@ def test_program_is_defined_again_to_who_asks_for_it_and_to_who_has_let_it_go() 
     assert programs(worker.take()) == {"a": 1} and list(defined(env, worker)) == [1]
 
 
+@pytest.mark.unread("Dispatch")
 def test_programs_of_ended_runs_are_over_and_of_open_runs_are_not() -> None:
     env = Env()
     worker = env.worker()
@@ -117,6 +118,7 @@ def test_task_planned_for_a_run_that_ended_is_planned_anew_after_a_restart() -> 
     assert granted == {"deep": 2, "shared": 2, "b": 2}
 
 
+@pytest.mark.unread("Dispatch", "Plan")
 def test_run_is_planned_by_one_worker_while_it_is_small() -> None:
     env = Env()
     env.plan_by_hand = True
@@ -161,6 +163,7 @@ def test_tasks_are_asked_for_and_granted_in_the_program_of_their_run() -> None:
     env.check()
 
 
+@pytest.mark.unread("Dispatch")
 def test_planning_asks_for_tasks_of_different_runs_apart() -> None:
     env = Env()
     worker = env.worker(slots=10)
@@ -316,6 +319,7 @@ def wide(count: int) -> Env:
     return env
 
 
+@pytest.mark.unread("Dispatch")
 def test_workers_import_ahead_what_the_widest_part_of_a_plan_will_need_them_for() -> None:
     env = wide(8)
     workers = [env.worker(name, slots=2) for name in "abcdef"]
@@ -324,6 +328,7 @@ def test_workers_import_ahead_what_the_widest_part_of_a_plan_will_need_them_for(
     assert len(told) == 3, "with the planner's own slots, as many as eight tasks need"
 
 
+@pytest.mark.unread("Dispatch")
 @pytest.mark.parametrize("edges", [{"c": ["b"], "b": ["a"], "a": []}, {"one": []}])
 def test_nobody_imports_ahead_what_is_no_wider_than_one_worker(edges: dict[str, list[str]]) -> None:
     env = Env()

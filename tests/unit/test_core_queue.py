@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pytest
+
 from flow.messages import client
 from flow.messages import worker as wire
 from flow.messages.shared import Outcome, Policy
@@ -69,6 +71,7 @@ def test_priority_of_later_waiter_reorders_what_is_ready() -> None:
     env.check()
 
 
+@pytest.mark.unread("Dispatch")
 def test_priority_of_one_item_does_not_leak_to_requirements_of_another() -> None:
     env = Env()
     env.graph = Graph({"a": ["a1"], "b": ["b1"]}, {"a": Policy(priority=9)})
@@ -78,6 +81,7 @@ def test_priority_of_one_item_does_not_leak_to_requirements_of_another() -> None
     assert env.task("b1").priority == 0
 
 
+@pytest.mark.unread("Dispatch")
 def test_fair_share_small_run_does_not_wait_for_large_one() -> None:
     env = Env()
     big = [f"big{i}" for i in range(20)]
@@ -101,6 +105,7 @@ def test_age_decides_between_equals() -> None:
     assert env.worker(slots=1).run_all() == ["a", "b", "c"]
 
 
+@pytest.mark.unread("Dispatch")
 def test_queue_new_heads_leave_nothing_behind() -> None:
     env = Env()
     names = [f"n{i}" for i in range(50)]
@@ -501,6 +506,7 @@ def test_isolated_attempt_cancelled_while_a_worker_is_kept_free_frees_it() -> No
     assert len(worker.take()) == 2
 
 
+@pytest.mark.unread("Dispatch")
 def test_isolated_attempt_finds_another_worker_when_the_kept_one_leaves() -> None:
     env = Env()
     names = [f"n{i}" for i in range(3)]

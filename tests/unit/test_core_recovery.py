@@ -166,6 +166,7 @@ def test_stop_is_said_until_every_worker_knows_it() -> None:
     assert env.core.may_end
 
 
+@pytest.mark.unread("Extend")
 def test_restart_grants_nothing_while_stopping() -> None:
     env = Env()
     env.graph = Graph({"a": []})
@@ -413,6 +414,7 @@ def test_restart_keeps_a_possible_start_of_a_task_that_is_held_when_lost() -> No
     assert failure.kind == "lost"
 
 
+@pytest.mark.unread("Dispatch")
 def test_restart_grants_nothing_ahead_behind_an_adopted_attempt() -> None:
     env = Env()
     worker, grant = one_running(env)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pytest
+
 from flow.messages import client
 from flow.messages import worker as wire
 from flow.messages.shared import Outcome, Policy
@@ -41,6 +43,7 @@ def test_resource_that_a_worker_declares_waits_for_no_cluster_limit() -> None:
     env.check()
 
 
+@pytest.mark.unread("Dispatch")
 def test_demand_above_a_lowered_limit_is_unmet_though_workers_are_busy() -> None:
     env = Env()
     flat(env, "busy", "a", a=Policy(resources={"db": 1}))

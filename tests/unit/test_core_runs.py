@@ -33,6 +33,7 @@ def totals(messages: list[client.RunUpdate]) -> dict[str, int]:
     return counts
 
 
+@pytest.mark.unread("Dispatch")
 def test_counts_follow_every_move() -> None:
     env = Env()
     env.graph = Graph({"a": ["b"], "b": []})
@@ -128,6 +129,7 @@ def test_watcher_hears_at_most_four_times_a_second_and_the_end_at_once() -> None
     assert not updates(env)
 
 
+@pytest.mark.unread("Dispatch")
 def test_watcher_is_told_only_what_changed() -> None:
     env = Env()
     env.graph = Graph({"a": [], "b": []})
@@ -150,6 +152,7 @@ def test_watcher_of_an_ended_run_hears_its_summary() -> None:
     assert update.ended is not None
 
 
+@pytest.mark.unread("RunUpdate")
 def test_watcher_gets_every_failure_in_pieces() -> None:
     env = Env()
     names = [f"n{i}" for i in range(50)]
@@ -170,6 +173,7 @@ def test_watcher_gets_every_failure_in_pieces() -> None:
     assert [failure.number for failure in first.failures] == numbers[-1:]
 
 
+@pytest.mark.unread("Plan")
 def test_watcher_gets_every_family_in_pieces() -> None:
     env = Env()
     env.plan_by_hand = True
@@ -186,6 +190,7 @@ def test_watcher_gets_every_family_in_pieces() -> None:
     assert len(families) == runs.UPDATE_FAMILIES_MAX + 50
 
 
+@pytest.mark.unread("Dispatch", "RunUpdate")
 def test_watcher_that_is_gone_is_forgotten() -> None:
     env = Env()
     env.graph = Graph({"a": []})
@@ -323,6 +328,7 @@ def test_run_cancelled_is_so_in_the_store() -> None:
     assert env.ended() == 50
 
 
+@pytest.mark.unread("PlanNext")
 def test_run_resolved_partly_is_resolved_whole_after_its_planner_is_lost() -> None:
     env = Env()
     env.graph = Graph({"a": [], "b": []})

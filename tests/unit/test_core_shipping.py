@@ -47,6 +47,7 @@ def refusal(env: Env) -> client.Failed:
     return env.heard(b"client", client.Failed)[-1]
 
 
+@pytest.mark.unread("WritePackage")
 def test_upload_in_pieces_is_whole_when_the_last_one_is_written() -> None:
     env = Env()
     ask(env)
@@ -91,6 +92,7 @@ def test_upload_of_what_is_kept_is_whole_at_once() -> None:
     assert of(env, TouchPackage) == [TouchPackage(A)]
 
 
+@pytest.mark.unread("WritePackage")
 def test_upload_that_the_shell_refuses_is_told_to_the_asker_and_forgotten() -> None:
     env = Env()
     ask(env, size=3, body=b"abc")
@@ -118,6 +120,7 @@ def test_upload_that_makes_no_sense_is_refused(
     assert not env.shipped
 
 
+@pytest.mark.unread("Uploaded")
 def test_upload_over_the_bound_removes_what_was_unused_longest() -> None:
     env = Env(CoreConfig(packages_bytes_max=20))
     keep(env, A, 8, age_s=200.0)
@@ -127,6 +130,7 @@ def test_upload_over_the_bound_removes_what_was_unused_longest() -> None:
     assert list(env.core.state.packages.kept) == [A]
 
 
+@pytest.mark.unread("TouchPackage")
 def test_upload_over_the_bound_spares_open_runs_and_is_refused_with_a_sentence() -> None:
     env = Env(CoreConfig(packages_bytes_max=20))
     keep(env, A, 18)
@@ -139,6 +143,7 @@ def test_upload_over_the_bound_spares_open_runs_and_is_refused_with_a_sentence()
     assert not of(env, RemovePackage)
 
 
+@pytest.mark.unread("Uploaded")
 def test_uploads_that_stand_still_give_way_to_new_ones() -> None:
     env = Env()
     for number in range(shipping.UPLOADS_MAX + 1):
@@ -158,6 +163,7 @@ def test_submit_with_unknown_code_is_refused_with_what_to_type() -> None:
     assert "--code-dir" in told.hint
 
 
+@pytest.mark.unread("TouchPackage")
 def test_submit_again_with_its_key_is_answered_also_when_its_code_is_gone() -> None:
     env = Env()
     keep(env)
@@ -169,6 +175,7 @@ def test_submit_again_with_its_key_is_answered_also_when_its_code_is_gone() -> N
     assert env.heard(b"client", client.Submitted)[-1].run == run
 
 
+@pytest.mark.unread("TouchPackage")
 def test_retry_of_an_ended_run_without_its_code_is_refused() -> None:
     env = Env()
     env.graph = Graph({"x": []})
@@ -182,6 +189,7 @@ def test_retry_of_an_ended_run_without_its_code_is_refused() -> None:
     assert len(env.core.state.runs) == 0
 
 
+@pytest.mark.unread("Dispatch", "TouchPackage")
 def test_program_tells_workers_the_code_of_its_run() -> None:
     env = Env()
     keep(env)
@@ -208,6 +216,7 @@ def test_fetch_is_answered_with_one_piece() -> None:
     assert sent.peer == worker.peer
 
 
+@pytest.mark.unread("TouchPackage")
 def test_fetch_again_before_the_answer_is_answered_once() -> None:
     env = Env()
     keep(env)

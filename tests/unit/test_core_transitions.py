@@ -54,6 +54,7 @@ def test_terminal_states_are_left_only_by_a_retry_or_a_recheck() -> None:
             assert event in (TaskEvent.REVIVE, TaskEvent.RECHECK)
 
 
+@pytest.mark.unread("Plan")
 @pytest.mark.parametrize("event", [e for e in TaskEvent if TABLE[S.UNPLANNED, e].refused])
 def test_move_refused_raises_and_changes_nothing(event: TaskEvent) -> None:
     env = Env()

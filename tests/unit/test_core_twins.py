@@ -164,6 +164,7 @@ def test_generator_that_waits_for_its_twin_fails_and_names_both(through: list[st
     assert env.ended() == 30
 
 
+@pytest.mark.unread("Resume")
 def test_two_generators_that_wait_for_each_others_twins_do_not_hang() -> None:
     env = Env()
     env.graph = Graph({"p": [], "q": []})
@@ -186,6 +187,7 @@ def test_two_generators_that_wait_for_each_others_twins_do_not_hang() -> None:
     assert env.ended() == 30
 
 
+@pytest.mark.unread("Dispatch")
 def test_looking_for_circles_becomes_rare_while_a_twin_simply_takes_long() -> None:
     env = Env()
     env.graph = Graph({"m": ["e", "e@b"], "y": []})
@@ -235,6 +237,7 @@ def test_ended_runs_leave_nothing_of_twins_behind() -> None:
     assert not s.twins.waiting
 
 
+@pytest.mark.unread("Dispatch")
 def test_root_is_at_home_where_its_planner_says() -> None:
     env = Env()
     env.graph = Graph({"a": [], "a@b": []})
@@ -246,6 +249,7 @@ def test_root_is_at_home_where_its_planner_says() -> None:
     assert env.state("a") == S.LEASED
 
 
+@pytest.mark.unread("Dispatch")
 def test_commands_list_twins_with_their_modules_and_take_one_of_them() -> None:
     env = Env()
     env.graph = Graph({"m": ["e", "e@pkg.b"]})
@@ -272,6 +276,7 @@ def test_commands_list_twins_with_their_modules_and_take_one_of_them() -> None:
     assert changed.text.startswith("T(name=e) of pkg.b: cancelled")
 
 
+@pytest.mark.unread("Submitted")
 def test_twins_of_two_projects_are_no_twins() -> None:
     env = Env()
     env.graph = Graph({"e": [], "e@b": []})

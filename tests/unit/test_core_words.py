@@ -82,6 +82,7 @@ def test_older_and_repeated_words_change_nothing() -> None:
     env.check()
 
 
+@pytest.mark.unread("Heard")
 def test_words_of_another_token_or_worker_are_acknowledged_and_dropped() -> None:
     env = env_of({"a": []}, {"a": {"pool": 3}})
     worker, other = env.worker(), env.worker("b")
@@ -103,6 +104,7 @@ def test_words_in_an_old_session_are_answered_with_rejoin() -> None:
     assert why(env).status == ""
 
 
+@pytest.mark.unread("Heard")
 def test_given_back_resource_lets_the_next_task_start_at_once() -> None:
     env = env_of({"a": [], "b": []}, {"a": {"pool": 3}, "b": {"pool": 2}})
     worker = env.worker()
@@ -120,6 +122,7 @@ def test_given_back_resource_lets_the_next_task_start_at_once() -> None:
     env.check()
 
 
+@pytest.mark.unread("Heard")
 def test_given_back_more_than_held_frees_no_more_than_held() -> None:
     env = env_of({"a": []}, {"a": {"pool": 2}})
     worker = env.worker()
@@ -131,6 +134,7 @@ def test_given_back_more_than_held_frees_no_more_than_held() -> None:
     env.check()
 
 
+@pytest.mark.unread("Heard")
 def test_given_back_capacity_of_a_worker_is_free_at_once() -> None:
     env = env_of({"a": [], "b": []}, {"a": {"gpu": 2}, "b": {"gpu": 1}})
     worker = env.worker(capacity={"gpu": 2})
@@ -172,6 +176,7 @@ def test_restarted_coordinator_hands_out_what_was_given_back_once() -> None:
     env.check()
 
 
+@pytest.mark.unread("Heard")
 def test_given_back_stays_so_over_a_yield_and_ends_with_the_lease() -> None:
     env = env_of({"a": [], "b": [], "x": []}, {"a": {"pool": 3}, "b": {"pool": 2}})
     worker = env.worker(slots=4)
@@ -194,6 +199,7 @@ def test_given_back_stays_so_over_a_yield_and_ends_with_the_lease() -> None:
     env.check()
 
 
+@pytest.mark.unread("Heard", "Resume")
 def test_suspended_task_gives_back_what_it_will_not_take_again() -> None:
     env = env_of({"a": [], "b": [], "x": []}, {"a": {"pool": 3}, "b": {"pool": 2}})
     worker = env.worker(slots=4)
@@ -208,6 +214,7 @@ def test_suspended_task_gives_back_what_it_will_not_take_again() -> None:
     env.check()
 
 
+@pytest.mark.unread("Heard")
 @pytest.mark.parametrize("amount", [-1.0, float("inf"), float("nan")])
 def test_impossible_amount_from_a_worker_is_dropped(amount: float) -> None:
     env = env_of({"a": []}, {"a": {"pool": 3}})
@@ -220,6 +227,7 @@ def test_impossible_amount_from_a_worker_is_dropped(amount: float) -> None:
     env.check()
 
 
+@pytest.mark.unread("Heard")
 def test_new_attempt_does_not_show_what_the_last_one_said() -> None:
     env = env_of({"a": []}, {})
     worker = env.worker()

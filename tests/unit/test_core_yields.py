@@ -109,6 +109,7 @@ def test_yield_repeated_is_acknowledged_and_changes_nothing() -> None:
     env.check()
 
 
+@pytest.mark.unread("Dispatch")
 def test_yield_in_parts_is_applied_whole_in_any_order() -> None:
     env = Env()
     names = ["a", "b", "c"]
@@ -123,6 +124,7 @@ def test_yield_in_parts_is_applied_whole_in_any_order() -> None:
     assert env.task("gen").upstream == tuple(env.task(name) for name in names)
 
 
+@pytest.mark.unread("Dispatch")
 def test_yield_parts_of_an_earlier_attempt_are_not_mixed_in() -> None:
     env = Env()
     worker, gen = generator(env, {name: [] for name in "abc"})
@@ -182,6 +184,7 @@ def test_yield_of_a_task_that_failed_before_kills_the_generator() -> None:
     env.check()
 
 
+@pytest.mark.unread("Kill")
 def test_yield_that_closes_a_cycle_fails_with_the_path() -> None:
     env = Env()
     env.graph = Graph({"top": ["gen"], "gen": [], "mid": ["top"]})
@@ -196,6 +199,7 @@ def test_yield_that_closes_a_cycle_fails_with_the_path() -> None:
     assert "T(name=gen) -> T(name=top) -> T(name=gen)" in failure.error
 
 
+@pytest.mark.unread("Kill")
 def test_yield_of_itself_is_a_cycle() -> None:
     env = Env()
     worker, gen = generator(env, {})
@@ -260,6 +264,7 @@ def test_yields_of_temporary_outputs_stay_known_to_the_end(monkeypatch: pytest.M
     assert not env.core.state.temporary.due
 
 
+@pytest.mark.unread("Dispatch")
 def test_generator_whose_worker_is_lost_runs_again_after_its_yield() -> None:
     env = Env()
     worker, gen = generator(env, {"dep": []})

@@ -80,6 +80,7 @@ def heard_by(env: Env, peer: bytes) -> list[Printed]:
     return [each for update in env.heard(peer, RunUpdate) for each in update.printed]
 
 
+@pytest.mark.unread("Dispatch")
 def test_who_follows_a_run_is_told_once_and_who_comes_later_too() -> None:
     env = cluster()
     env.submit("a")
@@ -91,6 +92,7 @@ def test_who_follows_a_run_is_told_once_and_who_comes_later_too() -> None:
     env.check()
 
 
+@pytest.mark.unread("Plan")
 def test_lines_of_other_planners_that_were_told_are_not_told_again() -> None:
     env = cluster()
     env.submit("a")
@@ -100,6 +102,7 @@ def test_lines_of_other_planners_that_were_told_are_not_told_again() -> None:
     assert [each.text for each in env.run().printed] == ["one\ntwo", "three"]
 
 
+@pytest.mark.unread("Plan")
 def test_a_thousand_planners_do_not_flood_a_run() -> None:
     env = cluster()
     env.submit("a")

@@ -40,6 +40,7 @@ def test_failure_of_a_task_is_told_without_control_characters() -> None:
     assert "\x1b" not in text and "\x07" not in text and r"\x1b[2J" in text and r"\x07" in text
 
 
+@pytest.mark.unread("Submitted")
 @pytest.mark.parametrize("text", [ODD, "\r\n", "\u202ertl"], ids=["line", "crlf", "direction"])
 def test_commands_are_told_names_of_one_line(text: str) -> None:
     env = Env()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pytest
+
 from flow.messages.shared import Outcome
 from flow.messages.worker import Heartbeat
 from flow_worker.core.config import ADOPTED_PROCESS
@@ -31,12 +33,14 @@ def texts(env: WorkerEnv) -> list[str]:
     return [one.text for one in env.of(Heartbeat)[-1].programs]
 
 
+@pytest.mark.unread("Hello", "Load")
 def test_adopted_template_is_that_of_the_first_program_and_no_other_is_started() -> None:
     env = loaded()
     assert {role for _, role in env.started} <= {"runner", "planner"}
     assert env.worker.processes.all[env.runners()[0]].parent == ADOPTED_PROCESS
 
 
+@pytest.mark.unread("Hello", "Load")
 def test_adopted_template_that_is_not_up_yet_is_waited_for() -> None:
     env = adopting(adopted=True)
     env.define(PROGRAM)
@@ -47,6 +51,7 @@ def test_adopted_template_that_is_not_up_yet_is_waited_for() -> None:
     assert env.told == [(ADOPTED_PROCESS, Load(PROGRAM))]
 
 
+@pytest.mark.unread("KillProcess")
 def test_adopted_template_that_dies_fails_its_program_with_a_sentence() -> None:
     env = loaded()
     env.clear()
@@ -58,6 +63,7 @@ def test_adopted_template_that_dies_fails_its_program_with_a_sentence() -> None:
     assert "template" not in {role for _, role in env.started}
 
 
+@pytest.mark.unread("Hello")
 def test_adopted_template_that_dies_before_its_program_comes_fails_that() -> None:
     env = adopting(adopted=True)
     env.die(ADOPTED_PROCESS, code=70)
@@ -67,6 +73,7 @@ def test_adopted_template_that_dies_before_its_program_comes_fails_that() -> Non
     assert "is gone (exited with code 70" in texts(env)[0]
 
 
+@pytest.mark.unread("Hello")
 def test_agent_that_starts_again_does_not_import_what_only_the_caller_had() -> None:
     env = adopting()
     env.define(PROGRAM)
@@ -75,6 +82,7 @@ def test_agent_that_starts_again_does_not_import_what_only_the_caller_had() -> N
     assert "its worker agent was started again" in texts(env)[0]
 
 
+@pytest.mark.unread("Load")
 def test_second_program_beside_an_adopted_one_imports_for_itself() -> None:
     env = loaded()
     env.clear()

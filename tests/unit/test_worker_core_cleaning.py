@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pytest
+
 from flow.messages.worker import Clean, Cleaned, Rejoin
 from flow_worker.core.cleaning import CLEAN_MAX_S
 from flow_worker.process.channel import Remove, Removed
@@ -30,6 +32,7 @@ def test_removal_goes_to_a_planner_and_is_answered_once() -> None:
     assert env.told == [], "what was answered is not removed again"
 
 
+@pytest.mark.unread("Remove")
 def test_removal_of_a_process_that_dies_is_lost() -> None:
     env = WorkerEnv()
     planner = clean(env)
@@ -37,6 +40,7 @@ def test_removal_of_a_process_that_dies_is_lost() -> None:
     assert env.of(Cleaned) == [Cleaned("1.1", 5, lost=True)]
 
 
+@pytest.mark.unread("Hello", "KillProcess", "Remove")
 def test_removal_of_another_session_is_killed_and_not_answered() -> None:
     env = WorkerEnv()
     planner = clean(env)
@@ -47,6 +51,7 @@ def test_removal_of_another_session_is_killed_and_not_answered() -> None:
     assert env.of(Cleaned) == []
 
 
+@pytest.mark.unread("KillProcess", "Remove")
 def test_removal_that_takes_too_long_is_killed() -> None:
     env = WorkerEnv()
     planner = clean(env)
@@ -54,6 +59,7 @@ def test_removal_that_takes_too_long_is_killed() -> None:
     assert (planner, 0.0) in env.killed
 
 
+@pytest.mark.unread("KillProcess", "Remove")
 def test_removal_ends_with_the_lease() -> None:
     env = WorkerEnv()
     planner = clean(env)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pytest
+
 from flow.messages.shared import Outcome, Program, ProgramSeen
 from flow.messages.worker import Heartbeat, Plan, Planned, Results
 from flow_worker.core.config import STARTS_FAILED_MAX
@@ -95,6 +97,7 @@ def test_program_whose_processes_do_not_start_is_given_up_and_says_why() -> None
     assert env.reports() == [(tok(2), Outcome.REFUSED)]
 
 
+@pytest.mark.unread("Expand")
 def test_program_that_is_given_up_ends_what_it_runs_and_plans() -> None:
     env = WorkerEnv(slots=2)
     runner = env.run(grant(1))
@@ -109,6 +112,7 @@ def test_program_that_is_given_up_ends_what_it_runs_and_plans() -> None:
     assert [(one.request, one.lost) for one in env.of(Planned)] == [(7, False)]
 
 
+@pytest.mark.unread("Results")
 def test_starts_that_fail_less_often_or_not_in_a_row_give_nothing_up() -> None:
     env = WorkerEnv()
     env.die(env.runners()[0], code=1)
@@ -123,6 +127,7 @@ def test_starts_that_fail_less_often_or_not_in_a_row_give_nothing_up() -> None:
     assert "program given up" not in env.notes and not seen(env).failed
 
 
+@pytest.mark.unread("Hello")
 def test_program_is_given_up_where_no_template_starts() -> None:
     env = WorkerEnv(joined=False)
     env.advance(0)

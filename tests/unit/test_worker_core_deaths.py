@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pytest
+
 from flow.messages.shared import Program
 from flow.messages.worker import Dispatch
 from flow_worker.core.config import IMPORT_DEATHS_MAX, RESTART_MAX_S
@@ -35,6 +37,7 @@ def template_of(env: WorkerEnv) -> int:
     return template.number
 
 
+@pytest.mark.unread("KillProcess")
 def test_program_whose_templates_die_before_they_are_of_use_is_given_up() -> None:
     env = used()
     for _ in range(IMPORT_DEATHS_MAX):
@@ -45,6 +48,7 @@ def test_program_whose_templates_die_before_they_are_of_use_is_given_up() -> Non
     assert program.text.endswith("RuntimeError: no such luck")
 
 
+@pytest.mark.unread("KillProcess", "Results")
 def test_template_that_was_of_use_is_replaced_however_often_it_dies() -> None:
     env = used()
     for at in range(2 * IMPORT_DEATHS_MAX):

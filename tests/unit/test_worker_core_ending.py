@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pytest
+
 from flow.messages.shared import Outcome, Report
 from flow.messages.worker import Dispatch, Drain, Drained, Heartbeat, Hello, Kill
 from flow_worker.core import events
@@ -21,6 +23,7 @@ def bury(env: WorkerEnv) -> None:
             env.die(process, signal=9)
 
 
+@pytest.mark.unread("KillProcess")
 def test_drain_finishes_what_runs_gives_back_the_rest_and_leaves() -> None:
     env = WorkerEnv()
     runner = env.run(grant(1), grant(2))
@@ -44,6 +47,7 @@ def test_drain_finishes_what_runs_gives_back_the_rest_and_leaves() -> None:
     assert env.worker.next_deadline() is None
 
 
+@pytest.mark.unread("Abandon")
 def test_drain_gives_up_generators() -> None:
     env = WorkerEnv()
     runner = env.run(grant(1))
@@ -57,6 +61,7 @@ def test_drain_gives_up_generators() -> None:
     assert env.reports() == [(tok(1), Outcome.RELEASED)]
 
 
+@pytest.mark.unread("KillProcess")
 def test_drain_grace_ends_with_a_stop() -> None:
     env = WorkerEnv(drain_grace_s=600.0)
     runner = env.run(grant(1))
@@ -69,6 +74,7 @@ def test_drain_grace_ends_with_a_stop() -> None:
     assert env.reports() == [(tok(1), Outcome.KILLED)]
 
 
+@pytest.mark.unread("KillProcess")
 def test_second_stop_kills_with_grace_and_still_reports() -> None:
     env = WorkerEnv()
     runner = env.run(grant(1))
@@ -84,6 +90,7 @@ def test_second_stop_kills_with_grace_and_still_reports() -> None:
     assert env.of(Drained) and env.exit is not None
 
 
+@pytest.mark.unread("Drained", "KillProcess", "Results")
 def test_unheard_reports_are_waited_for_a_bounded_time() -> None:
     env = WorkerEnv()
     runner = env.run(grant(1))
@@ -98,6 +105,7 @@ def test_unheard_reports_are_waited_for_a_bounded_time() -> None:
     assert "leaving unheard" in env.notes
 
 
+@pytest.mark.unread("Drained", "KillProcess", "Results")
 def test_drain_waits_for_acks_as_long_as_the_lease() -> None:
     env = WorkerEnv()
     runner = env.run(grant(1))
@@ -110,6 +118,7 @@ def test_drain_waits_for_acks_as_long_as_the_lease() -> None:
     assert env.exit is not None
 
 
+@pytest.mark.unread("Drained", "KillProcess", "Results")
 def test_owner_gone_kills_and_leaves_without_waiting_to_be_heard() -> None:
     env = WorkerEnv()
     runner = env.run(grant(1))
@@ -120,6 +129,7 @@ def test_owner_gone_kills_and_leaves_without_waiting_to_be_heard() -> None:
     assert env.exit is not None and env.exit.code == 0
 
 
+@pytest.mark.unread("Drained", "KillProcess", "Results")
 def test_supervisor_gone_kills_at_once_and_exits_with_an_error() -> None:
     env = WorkerEnv()
     runner = env.run(grant(1))
@@ -132,6 +142,7 @@ def test_supervisor_gone_kills_at_once_and_exits_with_an_error() -> None:
     assert env.exit is not None and env.exit.code == 70
 
 
+@pytest.mark.unread("Drained", "KillProcess")
 def test_nothing_is_said_or_done_after_the_exit() -> None:
     env = WorkerEnv()
     stop(env, StopKind.DRAIN)
@@ -152,6 +163,7 @@ def attached() -> WorkerEnv:
     return env
 
 
+@pytest.mark.unread("Expand", "Yield")
 def test_attached_program_runs_and_plans_and_nothing_is_forked() -> None:
     from flow.messages.worker import Plan, Planned
 
@@ -181,6 +193,7 @@ def test_attached_program_is_never_killed_and_unfit_until_its_task_ends() -> Non
     assert env.executed() == {1: [tok(3)]}
 
 
+@pytest.mark.unread("Drained", "Execute")
 def test_attached_program_that_ends_ends_the_worker() -> None:
     env = attached()
     env.dispatch(grant(1))

@@ -11,6 +11,7 @@ from flow_worker.process.channel import Parked
 from tests.support.worker_env import START_S, WorkerEnv, grant, stub, tok
 
 
+@pytest.mark.unread("KillProcess")
 def test_silence_kills_at_lease_minus_kill_budget_counted_from_the_join() -> None:
     env = WorkerEnv()
     runner = env.run(grant(1))
@@ -29,6 +30,7 @@ def test_acked_heartbeats_keep_everything_alive() -> None:
     assert not env.killed
 
 
+@pytest.mark.unread("KillProcess")
 def test_fence_counts_from_the_send_time_of_the_acked_heartbeat_not_from_the_ack() -> None:
     """Rule W3: the ack of a heartbeat may be very late."""
     env = WorkerEnv()
@@ -56,6 +58,7 @@ def test_ack_of_an_older_heartbeat_takes_nothing_back() -> None:
     assert env.worker.lease.fence_at == fence_at
 
 
+@pytest.mark.unread("KillProcess")
 @pytest.mark.parametrize("late_s", [1.5, 5.0, 100.0])
 def test_fence_found_late_kills_at_once(late_s: float) -> None:
     env = WorkerEnv()
@@ -64,6 +67,7 @@ def test_fence_found_late_kills_at_once(late_s: float) -> None:
     assert env.killed == [(runner, 0.0)]
 
 
+@pytest.mark.unread("Execute", "KillProcess", "Yield")
 def test_fence_ends_every_kind_of_token_with_one_report() -> None:
     env = WorkerEnv(slots=2)
     env.dispatch(grant(1), grant(2), grant(3), grant(4))
@@ -82,6 +86,7 @@ def test_fence_ends_every_kind_of_token_with_one_report() -> None:
     assert second in dict(env.killed)
 
 
+@pytest.mark.unread("Hello", "KillProcess")
 def test_fence_holds_also_while_joining_again() -> None:
     env = WorkerEnv()
     runner = env.run(grant(1))
@@ -98,6 +103,7 @@ def test_idle_worker_kills_nothing_at_the_fence() -> None:
     assert not env.killed
 
 
+@pytest.mark.unread("KillProcess")
 def test_extend_postpones_the_fence() -> None:
     env = WorkerEnv()
     runner = env.run(grant(1))
@@ -109,6 +115,7 @@ def test_extend_postpones_the_fence() -> None:
     assert [process for process, _ in env.killed] == [runner]
 
 
+@pytest.mark.unread("Extended", "Hello")
 def test_new_session_ends_the_extension() -> None:
     env = WorkerEnv()
     env.run(grant(1))
@@ -118,6 +125,7 @@ def test_new_session_ends_the_extension() -> None:
     assert env.worker.lease.fence_at == env.now + 55.0
 
 
+@pytest.mark.unread("Extended", "Hello", "Join", "KillProcess")
 def test_join_without_an_answer_ends_the_extension_a_lease_later() -> None:
     """The coordinator may have heard it, and counts a plain lease from then on."""
     env = WorkerEnv()
@@ -154,6 +162,7 @@ def test_nothing_starts_after_the_fence_until_an_ack() -> None:
     assert list(env.executed().values()) == [[tok(1)]]
 
 
+@pytest.mark.unread("Expand", "Hello", "KillProcess", "Planned")
 def test_fast_profile_fences_at_eight_seconds() -> None:
     env = WorkerEnv(joined=False)
     env.advance(0)
@@ -188,6 +197,7 @@ def test_stuck_process_makes_the_worker_unfit_until_it_is_gone() -> None:
     assert [tok(5)] in env.executed().values()
 
 
+@pytest.mark.unread("Abandon", "KillProcess", "Yield")
 def test_fence_kills_a_process_that_only_holds_several_generators() -> None:
     env = WorkerEnv()
     limit = env.worker.config.processes_max

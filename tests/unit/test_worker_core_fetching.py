@@ -46,6 +46,7 @@ def env() -> WorkerEnv:
     return env
 
 
+@pytest.mark.unread("Execute", "SeekPackage")
 def test_program_whose_code_is_here_is_loaded_from_there(env: WorkerEnv) -> None:
     use(env)
     assert env.packages == [SeekPackage(PACKAGE)]
@@ -57,6 +58,7 @@ def test_program_whose_code_is_here_is_loaded_from_there(env: WorkerEnv) -> None
     assert stand(env) is Stand.READY
 
 
+@pytest.mark.unread("KeepPiece", "Load", "SeekPackage")
 def test_program_whose_code_is_not_here_fetches_it_piece_by_piece(env: WorkerEnv) -> None:
     use(env)
     env.turn(PackageAt(PACKAGE))
@@ -71,6 +73,7 @@ def test_program_whose_code_is_not_here_fetches_it_piece_by_piece(env: WorkerEnv
     assert loads(env) == [channel.Load(SHIPPED, "/cache/a.zip")]
 
 
+@pytest.mark.unread("SeekPackage")
 def test_piece_that_is_lost_is_asked_for_again(env: WorkerEnv) -> None:
     use(env)
     env.turn(PackageAt(PACKAGE))
@@ -81,6 +84,7 @@ def test_piece_that_is_lost_is_asked_for_again(env: WorkerEnv) -> None:
     assert asked(env) == [0]
 
 
+@pytest.mark.unread("Fetch", "KeepPiece", "SeekPackage")
 def test_piece_that_comes_twice_is_kept_once(env: WorkerEnv) -> None:
     use(env)
     env.turn(PackageAt(PACKAGE))
@@ -91,6 +95,7 @@ def test_piece_that_comes_twice_is_kept_once(env: WorkerEnv) -> None:
     assert len([one for one in env.packages if isinstance(one, KeepPiece)]) == 1
 
 
+@pytest.mark.unread("Hello", "SeekPackage")
 def test_fetch_is_said_again_in_the_next_session(env: WorkerEnv) -> None:
     use(env)
     env.turn(PackageAt(PACKAGE))
@@ -104,6 +109,7 @@ def test_fetch_is_said_again_in_the_next_session(env: WorkerEnv) -> None:
     assert asked(env) == [0]
 
 
+@pytest.mark.unread("KeepPiece", "Load", "SeekPackage")
 def test_packages_are_fetched_one_after_the_other(env: WorkerEnv) -> None:
     use(env)
     use(env, Program(8, "default", ["mod"], package=OTHER), 2)
@@ -114,6 +120,7 @@ def test_packages_are_fetched_one_after_the_other(env: WorkerEnv) -> None:
     assert [one.package for one in env.of(Fetch)] == [OTHER]
 
 
+@pytest.mark.unread("Execute", "SeekPackage")
 def test_programs_with_the_same_code_fetch_it_once(env: WorkerEnv) -> None:
     use(env)
     use(env, Program(8, "default", ["mod"], package=PACKAGE), 2)
@@ -123,6 +130,7 @@ def test_programs_with_the_same_code_fetch_it_once(env: WorkerEnv) -> None:
     assert (stand(env), stand(env, 8)) == (Stand.READY, Stand.READY)
 
 
+@pytest.mark.unread("LetGo")
 @pytest.mark.parametrize(
     "answer",
     [
@@ -149,6 +157,7 @@ def test_code_that_cannot_be_had_fails_the_program_with_a_sentence(
     assert [outcome for _, outcome in env.reports()] == [Outcome.REFUSED]
 
 
+@pytest.mark.unread("LetGo", "SeekPackage")
 def test_code_that_cannot_be_had_is_an_import_error_of_what_is_planned(env: WorkerEnv) -> None:
     from flow.messages.codec import decode_chunk
     from tests.support.worker_env import stub
@@ -163,6 +172,7 @@ def test_code_that_cannot_be_had_is_an_import_error_of_what_is_planned(env: Work
     assert "the disk is full" in errors[0].text
 
 
+@pytest.mark.unread("SeekPackage")
 def test_code_that_could_not_be_had_is_looked_for_again_by_the_next_program(
     env: WorkerEnv,
 ) -> None:
@@ -174,12 +184,14 @@ def test_code_that_could_not_be_had_is_looked_for_again_by_the_next_program(
     assert stand(env, 8) is Stand.FETCHING
 
 
+@pytest.mark.unread("Results")
 def test_name_that_is_no_hash_never_reaches_the_shell(env: WorkerEnv) -> None:
     use(env, Program(7, "default", ["mod"], package="../../etc"))
     assert stand(env) is Stand.FAILED
     assert env.packages == []
 
 
+@pytest.mark.unread("Leave", "LetGo", "Load", "SeekPackage")
 def test_code_that_a_template_refuses_fails_the_program(env: WorkerEnv) -> None:
     use(env)
     env.turn(PackageAt(PACKAGE, archive="/cache/a.zip"))
@@ -191,6 +203,7 @@ def test_code_that_a_template_refuses_fails_the_program(env: WorkerEnv) -> None:
     assert stand(env) is Stand.FAILED
 
 
+@pytest.mark.unread("Fetch", "LetGo", "Results", "SeekPackage")
 def test_code_is_let_go_when_its_program_is_over(env: WorkerEnv) -> None:
     from flow.messages.worker import HeartbeatAck, Recall
 
@@ -202,6 +215,7 @@ def test_code_is_let_go_when_its_program_is_over(env: WorkerEnv) -> None:
     assert env.worker.fetching.ways == {}
 
 
+@pytest.mark.unread("Fetch", "SeekPackage")
 def test_other_programs_run_while_code_is_on_its_way(env: WorkerEnv) -> None:
     use(env)
     env.turn(PackageAt(PACKAGE))

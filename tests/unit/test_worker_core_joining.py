@@ -41,6 +41,7 @@ def test_start_says_hello_and_repeats_it_ever_later() -> None:
     assert gaps[0] < 0.2 and 4.0 < gaps[-1] < 6.0
 
 
+@pytest.mark.unread("Hello")
 def test_challenge_is_answered_with_join_and_welcome_makes_a_session() -> None:
     env = WorkerEnv(joined=False, slots=3, planners=2, capacity={"gpu": 1.0}, predecessors=["old"])
     env.advance(0)
@@ -65,6 +66,7 @@ def test_join_without_answer_starts_over_with_hello() -> None:
     assert env.of(Join)[-1].nonce == "n2"
 
 
+@pytest.mark.unread("Hello", "Join")
 def test_welcome_of_an_older_join_is_ignored() -> None:
     env = WorkerEnv(joined=False)
     env.advance(0)
@@ -126,6 +128,7 @@ def test_challenge_with_a_lower_epoch_is_ignored() -> None:
     assert env.of(Join)
 
 
+@pytest.mark.unread("Hello", "KillProcess", "Leave")
 def test_challenge_of_another_lineage_kills_all_that_is_held_before_join() -> None:
     env = WorkerEnv()
     runner = env.run(grant(1), grant(2))
@@ -139,6 +142,7 @@ def test_challenge_of_another_lineage_kills_all_that_is_held_before_join() -> No
     assert sorted(join.reporting) == [tok(1), tok(2)]
 
 
+@pytest.mark.unread("Hello", "KillProcess")
 def test_join_waits_until_everything_being_killed_is_reaped() -> None:
     """Rule W5, first half."""
     env = WorkerEnv(slots=2)
@@ -156,6 +160,7 @@ def test_join_waits_until_everything_being_killed_is_reaped() -> None:
     assert join.reporting == [tok(1)]
 
 
+@pytest.mark.unread("KillProcess")
 def test_kill_after_join_voids_it() -> None:
     """Rule W5, second half: the WELCOME of a JOIN that listed a killed token is not taken."""
     env = WorkerEnv()
@@ -176,6 +181,7 @@ def test_kill_after_join_voids_it() -> None:
     assert (join.held, join.reporting) == ([], [tok(1)])
 
 
+@pytest.mark.unread("Hello", "KillProcess")
 def test_kill_list_of_welcome_kills_hard() -> None:
     """Rule W7."""
     env = WorkerEnv()
@@ -188,6 +194,7 @@ def test_kill_list_of_welcome_kills_hard() -> None:
     assert env.reports() == [(tok(2), Outcome.KILLED), (tok(1), Outcome.KILLED)]
 
 
+@pytest.mark.unread("Hello", "KillProcess")
 def test_denied_exits_with_78() -> None:
     env = WorkerEnv(joined=False)
     env.advance(0)
@@ -199,6 +206,7 @@ def test_denied_exits_with_78() -> None:
     assert "refused by the coordinator" in env.notes
 
 
+@pytest.mark.unread("KillProcess")
 def test_deadline_comes_before_the_message_that_wakes_a_frozen_worker() -> None:
     """Rule W4: without it the late ack would renew the lease of a copy that must be dead."""
     env = WorkerEnv()
@@ -209,6 +217,7 @@ def test_deadline_comes_before_the_message_that_wakes_a_frozen_worker() -> None:
     assert env.killed == [(runner, 0.0)]
 
 
+@pytest.mark.unread("Hello", "KillProcess")
 def test_deadline_comes_before_a_rejoin_handshake() -> None:
     env = WorkerEnv()
     runner = env.run(grant(1))
@@ -222,6 +231,7 @@ def test_deadline_comes_before_a_rejoin_handshake() -> None:
     assert join.held == []
 
 
+@pytest.mark.unread("Hello")
 def test_result_survives_a_new_session_and_is_said_in_it() -> None:
     """Rule W6."""
     env = WorkerEnv()
@@ -245,6 +255,7 @@ def test_dispatch_of_another_session_starts_nothing(session: str) -> None:
     assert not env.worker.tokens.holdings
 
 
+@pytest.mark.unread("Hello")
 def test_dispatch_while_not_joined_starts_nothing() -> None:
     env = WorkerEnv()
     env.turn(Rejoin("1.1"))
@@ -261,6 +272,7 @@ def test_timing_of_the_welcome_is_in_force() -> None:
     assert 8 <= len(env.of(Heartbeat)) <= 12
 
 
+@pytest.mark.unread("Hello", "KillProcess")
 def test_stop_before_any_join_leaves_at_once() -> None:
     env = WorkerEnv(joined=False)
     env.advance(0)

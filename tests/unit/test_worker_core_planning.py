@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pytest
+
 from flow.messages.codec import decode_chunk
 from flow.messages.worker import Plan, PlanEnd, Planned, PlanNext, Rejoin
 from flow_worker.core import events
@@ -16,6 +18,7 @@ def plan(env: WorkerEnv, request: int = 0) -> int:
     return next(p for p, f in env.told if isinstance(f, Expand) and f.request == request)
 
 
+@pytest.mark.unread("Expand")
 def test_plan_goes_to_a_planner_and_chunk_0_comes_unasked() -> None:
     env = WorkerEnv()
     planner = plan(env)
@@ -24,6 +27,7 @@ def test_plan_goes_to_a_planner_and_chunk_0_comes_unasked() -> None:
     assert env.of(Planned) == [Planned("1.1", 0, 0, True, b"body", code="c0de")]
 
 
+@pytest.mark.unread("Expand")
 def test_code_that_could_not_be_imported_is_not_told_as_that_of_the_plan() -> None:
     env = WorkerEnv()
     planner = plan(env)
@@ -33,6 +37,7 @@ def test_code_that_could_not_be_imported_is_not_told_as_that_of_the_plan() -> No
     assert env.of(Planned) == [Planned("1.1", 0, 0, True, b"errors", code="")]
 
 
+@pytest.mark.unread("More")
 def test_further_chunks_are_sent_when_asked_for_and_repeated() -> None:
     env = WorkerEnv()
     planner = plan(env)
@@ -78,6 +83,7 @@ def test_unknown_request_is_lost() -> None:
     assert env.of(Planned) == [Planned("1.1", 9, 3, True, b"", True)]
 
 
+@pytest.mark.unread("Expand")
 def test_death_of_a_planner_loses_its_request_and_starts_another() -> None:
     env = WorkerEnv()
     planner = plan(env)
@@ -87,6 +93,7 @@ def test_death_of_a_planner_loses_its_request_and_starts_another() -> None:
     assert plan(env, 1) != planner
 
 
+@pytest.mark.unread("Expand", "Planned")
 def test_requests_wait_for_a_planner_and_more_are_started_up_to_the_limit() -> None:
     env = WorkerEnv(planners=2)
     first = plan(env, 0)
@@ -99,6 +106,7 @@ def test_requests_wait_for_a_planner_and_more_are_started_up_to_the_limit() -> N
     assert env.told == [(first, Expand(2, [stub(1)], 100))]
 
 
+@pytest.mark.unread("Expand", "Stop")
 def test_end_of_a_request_stops_its_planner() -> None:
     env = WorkerEnv()
     planner = plan(env)
@@ -110,6 +118,7 @@ def test_end_of_a_request_stops_its_planner() -> None:
     assert plan(env, 1) == planner
 
 
+@pytest.mark.unread("Planned")
 def test_ended_request_that_waited_is_never_planned() -> None:
     env = WorkerEnv()
     planner = plan(env, 0)
@@ -119,6 +128,7 @@ def test_ended_request_that_waited_is_never_planned() -> None:
     assert env.told == []
 
 
+@pytest.mark.unread("Stop")
 def test_new_session_forgets_the_requests_of_the_old_one() -> None:
     env = WorkerEnv()
     planner = plan(env)

@@ -63,6 +63,7 @@ def after_one(**config: bool) -> tuple[WorkerEnv, int]:
     return env, template
 
 
+@pytest.mark.unread("Planned")
 def test_template_of_an_equal_run_that_is_over_serves_the_next() -> None:
     env, template = after_one(reuse_code=True)
     two = msgspec.structs.replace(ONE, number=22)
@@ -76,6 +77,7 @@ def test_template_of_an_equal_run_that_is_over_serves_the_next() -> None:
     assert finish(env) == ["LoadAgain"]
 
 
+@pytest.mark.unread("Planned", "SeekPackage")
 @pytest.mark.parametrize(
     "other",
     [
@@ -94,6 +96,7 @@ def test_run_of_anything_else_gets_a_template_of_its_own(other: dict[str, object
     assert template in env.worker.processes.all, "it waits for an equal one"
 
 
+@pytest.mark.unread("Planned")
 def test_without_the_setting_no_template_serves_another_run() -> None:
     env, template = after_one()
     assert template not in env.worker.processes.all
@@ -101,6 +104,7 @@ def test_without_the_setting_no_template_serves_another_run() -> None:
     assert finish(env) == ["Load"]
 
 
+@pytest.mark.unread("Planned")
 def test_template_whose_files_have_changed_goes_and_the_program_is_imported_anew() -> None:
     env, template = after_one(reuse_code=True)
     two = msgspec.structs.replace(ONE, number=22)
@@ -110,6 +114,7 @@ def test_template_whose_files_have_changed_goes_and_the_program_is_imported_anew
     assert template not in env.worker.processes.all
 
 
+@pytest.mark.unread("Planned")
 def test_template_that_dies_while_it_is_kept_is_missed_by_nobody() -> None:
     env, template = after_one(reuse_code=True)
     env.die(template, signal=9)
@@ -119,6 +124,7 @@ def test_template_that_dies_while_it_is_kept_is_missed_by_nobody() -> None:
     assert finish(env) == ["Load"]
 
 
+@pytest.mark.unread("Planned")
 def test_kept_templates_make_room_for_others() -> None:
     env = WorkerEnv(slots=2, reuse_code=True)
     for number in range(21, 40):
@@ -132,6 +138,7 @@ def test_kept_templates_make_room_for_others() -> None:
     assert kept[-1] == 39 and 21 not in kept
 
 
+@pytest.mark.unread("Planned")
 def test_history_that_changed_keeps_no_template() -> None:
     env, template = after_one(reuse_code=True)
     env.worker.programs.history_changed()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pytest
+
 from flow.messages.shared import Program
 from flow.messages.worker import (
     Define,
@@ -51,6 +53,7 @@ def numbers(env: WorkerEnv) -> list[int]:
     return [one.number for one in env.worker.programs.all.values() if one.template is not None]
 
 
+@pytest.mark.unread("Planned")
 def test_templates_that_take_too_much_memory_make_room_oldest_first() -> None:
     env = WorkerEnv(slots=2, templates_bytes_max=100 * MB)
     for number in (FIRST, FIRST + 1, FIRST + 2):
@@ -59,6 +62,7 @@ def test_templates_that_take_too_much_memory_make_room_oldest_first() -> None:
     assert numbers(env)[-2:] == [FIRST + 1, FIRST + 2]
 
 
+@pytest.mark.unread("Planned")
 def test_templates_within_their_memory_stay() -> None:
     env = WorkerEnv(slots=2, templates_bytes_max=100 * MB)
     for number in range(FIRST, FIRST + 4):
@@ -66,6 +70,7 @@ def test_templates_within_their_memory_stay() -> None:
     assert numbers(env)[-4:] == list(range(FIRST, FIRST + 4))
 
 
+@pytest.mark.unread("Planned")
 def test_one_program_may_be_larger_than_all_together_may_be() -> None:
     env = WorkerEnv(slots=2, templates_bytes_max=100 * MB)
     imported(env, FIRST, 500 * MB)
@@ -74,6 +79,7 @@ def test_one_program_may_be_larger_than_all_together_may_be() -> None:
     assert FIRST not in numbers(env)
 
 
+@pytest.mark.unread("Leave", "Results")
 def test_without_an_idle_template_a_heavy_worker_has_no_room_and_says_so() -> None:
     env = WorkerEnv(slots=2, templates_bytes_max=100 * MB)
     env.define(Program(FIRST, "p", ["mod"], b""))
@@ -116,6 +122,7 @@ def test_program_is_imported_ahead_and_ends_when_it_is_over() -> None:
     assert FIRST not in numbers(env)
 
 
+@pytest.mark.unread("Planned")
 def test_nothing_goes_for_what_is_imported_ahead() -> None:
     env = WorkerEnv(slots=2, templates_bytes_max=100 * MB)
     imported(env, FIRST, 150 * MB)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pytest
+
 from flow.messages.shared import Outcome, Report
 from flow.messages.speech import Fate, Letter, Words
 from flow.messages.worker import Heard, Letters, LettersAck, Rejoin, Results, Said
@@ -155,6 +157,7 @@ def test_letter_that_was_refused_stays_refused() -> None:
     assert fates(env) == [("m1", Fate.FULL)]
 
 
+@pytest.mark.unread("Results")
 def test_letter_to_what_is_deaf_gone_or_unknown_is_answered_so() -> None:
     env = WorkerEnv()
     runner = env.run(grant(1))
@@ -175,6 +178,7 @@ def test_letter_to_what_has_not_begun_is_left_to_its_sender() -> None:
     assert (delivered(env), fates(env)) == ([], [])
 
 
+@pytest.mark.unread("Yield")
 def test_letter_to_a_parked_generator_reaches_its_process() -> None:
     env = WorkerEnv()
     runner = env.run(grant(1, accepts_messages=True))
@@ -183,6 +187,7 @@ def test_letter_to_a_parked_generator_reaches_its_process() -> None:
     assert delivered(env) == ["m1"]
 
 
+@pytest.mark.unread("Results")
 def test_letter_to_what_is_being_killed_is_gone_and_stays_unknown_after_it() -> None:
     env = WorkerEnv()
     runner = env.run(grant(1, accepts_messages=True))
@@ -197,6 +202,7 @@ def test_letter_to_what_is_being_killed_is_gone_and_stays_unknown_after_it() -> 
     assert (delivered(env), fates(env)) == ([], [("m1", Fate.GONE)])
 
 
+@pytest.mark.unread("LettersAck")
 def test_reply_is_repeated_until_heard_and_told_again_to_who_asks_again() -> None:
     env = WorkerEnv()
     runner = env.run(grant(1, accepts_messages=True))
@@ -217,6 +223,7 @@ def test_reply_is_repeated_until_heard_and_told_again_to_who_asks_again() -> Non
     assert all(("no, not that") not in str(one) for one in env.of(Said))
 
 
+@pytest.mark.unread("LettersAck", "Results", "Said")
 def test_reply_just_before_the_end_goes_before_the_report() -> None:
     env = WorkerEnv()
     runner = env.run(grant(1, accepts_messages=True))
@@ -237,6 +244,7 @@ def test_attempt_gets_a_bounded_number_of_letters(monkeypatch) -> None:
     assert fates(env) == [("m5", Fate.FULL), ("m6", Fate.FULL)]
 
 
+@pytest.mark.unread("Execute", "Results")
 def test_silent_tasks_are_unknown_here() -> None:
     env = WorkerEnv()
     runner = env.run(grant(1, accepts_messages=True), grant(2))

@@ -26,6 +26,7 @@ def learn(env: WorkerEnv, run_s: float = 0.0001) -> int:
     return runner
 
 
+@pytest.mark.unread("Execute")
 def test_grant_runs_and_its_report_is_said() -> None:
     env = WorkerEnv()
     env.dispatch(grant(1))
@@ -36,6 +37,7 @@ def test_grant_runs_and_its_report_is_said() -> None:
     assert env.of(Results) == [Results("1.1", [done(1)])]
 
 
+@pytest.mark.unread("Hello")
 def test_first_program_finds_a_template_ready_and_leaves_a_spare_one() -> None:
     env = WorkerEnv(joined=False)
     env.advance(0)
@@ -137,6 +139,7 @@ def test_reports_of_one_turn_travel_together() -> None:
     assert [r.token for r in results.reports] == [tok(2), tok(3), tok(4)]
 
 
+@pytest.mark.unread("Execute")
 def test_large_reports_are_cut_and_spread_over_messages() -> None:
     env = WorkerEnv()
     runner = learn(env)
@@ -163,6 +166,7 @@ def test_stale_verdict_of_a_report_drops_it() -> None:
     assert env.reports() == []
 
 
+@pytest.mark.unread("KillProcess")
 def test_stale_verdict_of_a_living_token_kills_it() -> None:
     env = WorkerEnv()
     runner = env.run(grant(1))
@@ -241,6 +245,7 @@ def test_runner_that_never_comes_up_is_started_again_later_and_later() -> None:
     assert list(env.executed().values()) == [[tok(1)]]
 
 
+@pytest.mark.unread("KillProcess")
 def test_process_that_reports_a_foreign_token_is_killed_as_crashed() -> None:
     env = WorkerEnv()
     runner = env.run(grant(1))
@@ -250,6 +255,7 @@ def test_process_that_reports_a_foreign_token_is_killed_as_crashed() -> None:
     assert env.reports() == [(tok(1), Outcome.CRASHED)]
 
 
+@pytest.mark.unread("KillProcess")
 @pytest.mark.parametrize("frame", [Parked(tok(9), 1, []), Chunk(7, 0, True, b""), Up(1)])
 def test_frames_out_of_place_start_and_end_nothing(frame: object) -> None:
     env = WorkerEnv()
@@ -274,6 +280,7 @@ def test_slow_family_goes_one_at_a_time() -> None:
     assert env.executed() == {runner: [tok(2)]}
 
 
+@pytest.mark.unread("Results")
 def test_quick_family_travels_in_bounded_batches_and_is_topped_up() -> None:
     env = WorkerEnv()
     runner = learn(env)
@@ -290,6 +297,7 @@ def test_batch_holds_at_most_four_milliseconds() -> None:
     assert env.executed() == {runner: [tok(n) for n in range(2, 6)]}
 
 
+@pytest.mark.unread("Results")
 def test_queue_is_split_evenly_over_idle_runners() -> None:
     env = WorkerEnv(slots=2)
     env.dispatch(grant(1), grant(2))
@@ -300,6 +308,7 @@ def test_queue_is_split_evenly_over_idle_runners() -> None:
     assert [len(tokens) for tokens in env.executed().values()] == [5, 5]
 
 
+@pytest.mark.unread("Results")
 def test_lone_task_waits_for_an_empty_worker_and_lets_nothing_beside_it() -> None:
     env = WorkerEnv(slots=2)
     env.dispatch(grant(1), grant(2, alone=True), grant(3))
@@ -319,6 +328,7 @@ def test_lone_task_waits_for_an_empty_worker_and_lets_nothing_beside_it() -> Non
 # ---------------------------------------------------------------- recall, kill, timeout
 
 
+@pytest.mark.unread("Results")
 def test_recall_gives_back_only_what_is_in_no_process() -> None:
     env = WorkerEnv()
     env.run(grant(1), grant(2), grant(3))
@@ -329,6 +339,7 @@ def test_recall_gives_back_only_what_is_in_no_process() -> None:
     assert env.executed() == {runner: [tok(2)]}
 
 
+@pytest.mark.unread("KillProcess")
 @pytest.mark.parametrize("grace_s", [0.0, 3.0])
 def test_kill_kills_the_tree_and_reports_when_it_is_gone(grace_s: float) -> None:
     env = WorkerEnv()
@@ -340,6 +351,7 @@ def test_kill_kills_the_tree_and_reports_when_it_is_gone(grace_s: float) -> None
     assert env.reports() == [(tok(1), Outcome.KILLED)]
 
 
+@pytest.mark.unread("KillProcess")
 def test_second_kill_can_only_make_it_sooner() -> None:
     env = WorkerEnv()
     runner = env.run(grant(1))
@@ -387,6 +399,7 @@ def test_kill_of_a_token_behind_another_waits_for_the_innocent_one() -> None:
     assert flat(env.executed()) == [tok(4)]
 
 
+@pytest.mark.unread("KillProcess")
 def test_result_that_was_on_its_way_when_the_kill_came_counts() -> None:
     env = WorkerEnv()
     runner = env.run(grant(1))
@@ -396,6 +409,7 @@ def test_result_that_was_on_its_way_when_the_kill_came_counts() -> None:
     assert env.reports() == [(tok(1), Outcome.DONE)]
 
 
+@pytest.mark.unread("KillProcess")
 def test_failure_said_while_being_killed_is_reported_as_killed() -> None:
     env = WorkerEnv()
     runner = env.run(grant(1))
@@ -405,6 +419,7 @@ def test_failure_said_while_being_killed_is_reported_as_killed() -> None:
     assert env.reports() == [(tok(1), Outcome.KILLED)]
 
 
+@pytest.mark.unread("KillProcess")
 def test_task_over_its_timeout_is_killed_with_grace_and_reported() -> None:
     env = WorkerEnv()
     runner = env.run(grant(1, timeout_s=30.0))
@@ -418,6 +433,7 @@ def test_task_over_its_timeout_is_killed_with_grace_and_reported() -> None:
     assert report.error == "ran longer than its timeout of 30 s"
 
 
+@pytest.mark.unread("Execute", "Results")
 def test_timeout_counts_from_the_start_not_from_the_queue() -> None:
     env = WorkerEnv()
     runner = env.run(grant(1), grant(2, timeout_s=30.0))
@@ -433,6 +449,7 @@ def test_timeout_counts_from_the_start_not_from_the_queue() -> None:
 # ---------------------------------------------------------------- recycling
 
 
+@pytest.mark.unread("Leave")
 def test_runner_is_replaced_after_its_number_of_tasks() -> None:
     env = WorkerEnv(runner_tasks_max=2)
     runner = learn(env)
@@ -449,6 +466,7 @@ def test_runner_is_replaced_after_its_number_of_tasks() -> None:
     assert "runner ended" not in env.notes
 
 
+@pytest.mark.unread("Leave", "Results")
 def test_runner_is_replaced_above_its_memory_bound() -> None:
     env = WorkerEnv(runner_bytes_max=1000)
     runner = env.run(grant(1))

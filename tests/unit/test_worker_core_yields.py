@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pytest
+
 from flow.messages.shared import Outcome, Report, Verdict
 from flow.messages.worker import Kill, Rack, Rejoin, Resume, Started, Yield
 from flow_worker.process.channel import Abandon, Continue, Finished, Parked
@@ -75,6 +77,7 @@ def test_yield_of_nothing_is_one_empty_part() -> None:
     assert [(y.part, y.parts, y.stubs) for y in env.of(Yield)] == [(0, 1, [])]
 
 
+@pytest.mark.unread("Continue")
 def test_resume_continues_the_generator_in_its_runner() -> None:
     env = WorkerEnv()
     runner = park(env, 1)
@@ -103,6 +106,7 @@ def test_copies_and_old_numbers_of_resume_continue_nothing_twice() -> None:
     assert env.told == []
 
 
+@pytest.mark.unread("Continue", "Results")
 def test_resume_waits_for_a_slot_and_goes_before_new_grants() -> None:
     env = WorkerEnv()
     first = park(env, 1)
@@ -116,6 +120,7 @@ def test_resume_waits_for_a_slot_and_goes_before_new_grants() -> None:
     assert env.told == [(first, Continue(tok(1), 1))]
 
 
+@pytest.mark.unread("Continue", "KillProcess", "Yield")
 def test_timeout_clock_stands_still_while_parked() -> None:
     env = WorkerEnv()
     runner = env.run(grant(1, timeout_s=30.0))
@@ -130,6 +135,7 @@ def test_timeout_clock_stands_still_while_parked() -> None:
     assert env.killed == [(runner, 5.0)]
 
 
+@pytest.mark.unread("Yield")
 def test_runner_with_generators_gets_new_work_only_at_the_process_limit() -> None:
     env = WorkerEnv()
     limit = env.worker.config.processes_max
@@ -141,6 +147,7 @@ def test_runner_with_generators_gets_new_work_only_at_the_process_limit() -> Non
     assert shared in runners and tokens == [tok(50)]
 
 
+@pytest.mark.unread("Results")
 def test_worn_runners_go_on_while_every_one_keeps_a_generator() -> None:
     """A worn one cannot leave before its generator, which waits for what is new."""
     env = WorkerEnv(runner_tasks_max=1)
@@ -155,6 +162,7 @@ def test_worn_runners_go_on_while_every_one_keeps_a_generator() -> None:
         env.say(shared, Finished([done(n)]))
 
 
+@pytest.mark.unread("Abandon", "Yield")
 def test_too_many_generators_give_up_the_oldest() -> None:
     env = WorkerEnv(parked_max=2)
     oldest = park(env, 1)
@@ -166,6 +174,7 @@ def test_too_many_generators_give_up_the_oldest() -> None:
     assert env.reports() == [(tok(1), Outcome.RELEASED)]
 
 
+@pytest.mark.unread("Yield")
 def test_death_of_a_runner_releases_its_generators() -> None:
     env = WorkerEnv()
     runner = park(env, 1)
@@ -187,6 +196,7 @@ def test_crash_of_one_task_releases_the_generators_parked_beside_it() -> None:
     ]
 
 
+@pytest.mark.unread("Abandon", "Results", "Yield")
 def test_kill_of_a_parked_token_closes_its_generator() -> None:
     env = WorkerEnv()
     runner = park(env, 1)
@@ -198,6 +208,7 @@ def test_kill_of_a_parked_token_closes_its_generator() -> None:
     assert not env.killed
 
 
+@pytest.mark.unread("Abandon", "KillProcess", "Yield")
 def test_kill_of_a_parked_token_whose_generator_does_not_close_kills_its_process() -> None:
     env = WorkerEnv()
     runner = park(env, 1)
@@ -210,6 +221,7 @@ def test_kill_of_a_parked_token_whose_generator_does_not_close_kills_its_process
     assert env.reports() == [(tok(1), Outcome.KILLED)]
 
 
+@pytest.mark.unread("Abandon")
 def test_kill_of_a_parked_token_beside_a_running_one_only_gives_it_up() -> None:
     env = WorkerEnv()
     limit = env.worker.config.processes_max
@@ -235,6 +247,7 @@ def test_stale_yield_kills_the_generator() -> None:
     assert env.of(Yield) == []
 
 
+@pytest.mark.unread("Yield")
 def test_resume_is_confirmed_with_its_number_again_in_a_new_session() -> None:
     """A late copy of an older STARTED must not pass for the confirmation of a lost RESUME."""
     env = WorkerEnv()

@@ -1,0 +1,26 @@
+"""What holds at the end of every test of a core."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from tests.support.watched import judge, watching
+
+
+@pytest.fixture(autouse=True)
+def watched_cores(
+    request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[None]:
+    """Check the cores that a test drove: their invariants, and that all they said was read.
+
+    What does not matter for a test is named by ``@pytest.mark.unread("Dispatch")``. What a test
+    patched is still patched then.
+    """
+    failed = request.session.testsfailed
+    with watching() as cores:
+        yield
+    if request.session.testsfailed == failed:  # else the test itself tells more
+        left = {kind for mark in request.node.iter_markers("unread") for kind in mark.args}
+        judge(cores, left)
