@@ -75,7 +75,18 @@ def web(tmp_path_factory):
         yield url
 
 
-@pytest.fixture(params=["s3", "ftp", "sftp", "file", "memory"])
+SERVED = pytest.mark.xdist_group("stores")
+
+
+@pytest.fixture(
+    params=[
+        pytest.param("s3", marks=SERVED),
+        pytest.param("ftp", marks=SERVED),
+        pytest.param("sftp", marks=SERVED),
+        "file",
+        "memory",
+    ]
+)
 def place(request, tmp_path):
     """A fresh folder in each kind of store: ``place("name")`` is a URL, ``options`` go with it."""
     number = next(_numbers)

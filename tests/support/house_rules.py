@@ -95,6 +95,8 @@ class Source(msgspec.Struct):
     module: str
     text: str
     tree: ast.Module
+    #: every node of the tree, found once for all rules
+    nodes: list[ast.AST]
 
     @property
     def is_package(self) -> bool:
@@ -108,7 +110,8 @@ def parse(path: str, text: str) -> Source:
         parts = parts[1:]
     if parts[-1] == "__init__":
         parts = parts[:-1]
-    return Source(path, ".".join(parts), text, ast.parse(text, path))
+    tree = ast.parse(text, path)
+    return Source(path, ".".join(parts), text, tree, list(ast.walk(tree)))
 
 
 def read_all(*folders: str) -> list[Source]:
@@ -191,7 +194,7 @@ def check_core_purity(source: Source) -> Iterator[str]:
     side = source.module.split(".")[0]
     if not within(source.module, f"{side}.core"):
         return
-    for node in ast.walk(source.tree):
+    for node in source.nodes:
         if isinstance(node, ast.Import):
             names = [alias.name for alias in node.names]
         elif isinstance(node, ast.ImportFrom):
@@ -244,7 +247,7 @@ def _own_package(source: Source, name: str, known: set[str]) -> bool:
     """Skip the ``a`` of ``from a import b`` where b is a module: the package is there already."""
     return any(
         f"{name}.{alias.name}" in known
-        for node in ast.walk(source.tree)
+        for node in source.nodes
         if isinstance(node, ast.ImportFrom) and node.module == name
         for alias in node.names
     ) and within(source.module, name)
@@ -258,7 +261,7 @@ def check_size(source: Source) -> Iterator[str]:
     lines = source.text.count("\n")
     if lines > FILE_LINES_MAX:
         yield f"{source.path} has {lines} lines"
-    for node in ast.walk(source.tree):
+    for node in source.nodes:
         if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)):
             length = (node.end_lineno or node.lineno) - node.lineno + 1
             if length > FUNCTION_LINES_MAX:
@@ -274,7 +277,7 @@ def check_pickle(source: Source) -> Iterator[str]:
 
 def check_handlers(source: Source) -> Iterator[str]:
     """No bare ``except``; wide ones only where allowed, or to clean up and raise."""
-    for node in ast.walk(source.tree):
+    for node in source.nodes:
         if not isinstance(node, ast.ExceptHandler):
             continue
         if node.type is None:
@@ -290,7 +293,7 @@ def check_sleep(source: Source) -> Iterator[str]:
     """Only shells wait, and they wait for something."""
     if ".shell" in source.module:
         return
-    for node in ast.walk(source.tree):
+    for node in source.nodes:
         if isinstance(node, ast.Attribute) and ast.unparse(node) == "time.sleep":
             yield f"{source.path}:{node.lineno} time.sleep"
     for name, line in imports(source, top_only=False):
@@ -350,7 +353,7 @@ def says_unit(name: str, number: int | float) -> bool:
 
 def check_settings_names(source: Source) -> Iterator[str]:
     """A setting that is a number ends in its unit, or names what it counts."""
-    for node in ast.walk(source.tree):
+    for node in source.nodes:
         if not isinstance(node, ast.AnnAssign) or not isinstance(node.target, ast.Name):
             continue
         kinds = {each.id for each in ast.walk(node.annotation) if isinstance(each, ast.Name)}

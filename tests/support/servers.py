@@ -190,7 +190,13 @@ def _emptied(url: str) -> str:
     return url
 
 
-@pytest.fixture(params=["postgresql", "sqlite", *(["other"] if OTHER_DATABASE else [])])
+@pytest.fixture(
+    params=[
+        pytest.param("postgresql", marks=pytest.mark.xdist_group("postgres_server")),
+        "sqlite",
+        *(["other"] if OTHER_DATABASE else []),
+    ]
+)
 def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     """Give an empty database of each kind."""
     if request.param == "sqlite":

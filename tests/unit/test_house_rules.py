@@ -37,15 +37,19 @@ def packages() -> list[Source]:
     return read_all(*SOURCE_FOLDERS)
 
 
+@pytest.fixture(scope="module")
+def everything(packages: list[Source]) -> list[Source]:
+    return packages + read_all("tests")
+
+
 @pytest.mark.parametrize("rule", FOR_PACKAGES, ids=lambda rule: rule.__name__)
 def test_packages_obey(rule: Rule, packages: list[Source]) -> None:
     assert [complaint for source in packages for complaint in rule(source)] == []
 
 
 @pytest.mark.parametrize("rule", FOR_ALL, ids=lambda rule: rule.__name__)
-def test_packages_and_tests_obey(rule: Rule, packages: list[Source]) -> None:
-    sources = packages + read_all("tests")
-    assert [complaint for source in sources for complaint in rule(source)] == []
+def test_packages_and_tests_obey(rule: Rule, everything: list[Source]) -> None:
+    assert [complaint for source in everything for complaint in rule(source)] == []
 
 
 def test_settings_fields_name_their_units(packages: list[Source]) -> None:
@@ -58,8 +62,8 @@ def test_imports_have_no_cycle(packages: list[Source]) -> None:
     assert rules.find_cycle(packages) == []
 
 
-def test_every_package_says_what_lives_there(packages: list[Source]) -> None:
-    for source in packages + read_all("tests"):
+def test_every_package_says_what_lives_there(everything: list[Source]) -> None:
+    for source in everything:
         if source.is_package:
             assert source.text.strip(), f"{source.path} is empty"
 
