@@ -194,9 +194,17 @@ def pyright(place: Path, source: str) -> list[tuple[int, str, str]]:
     return found
 
 
-def test_mypy_understands_annotated_parameters(tmp_path: Path) -> None:
+@pytest.fixture(scope="module")
+def without_plugin(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, str]:
+    """What mypy has once found about flow and Python; a plugin voids it."""
+    return ("--cache-dir", str(tmp_path_factory.mktemp("mypy")))
+
+
+def test_mypy_understands_annotated_parameters(
+    tmp_path: Path, without_plugin: tuple[str, str]
+) -> None:
     source = DECLARED + USED
-    check(source, mypy(tmp_path, source))
+    check(source, mypy(tmp_path, source, *without_plugin))
 
 
 def test_mypy_with_the_plugin_needs_no_annotations(tmp_path: Path) -> None:
@@ -206,10 +214,12 @@ def test_mypy_with_the_plugin_needs_no_annotations(tmp_path: Path) -> None:
     check(source, mypy(tmp_path, source))
 
 
-def test_mypy_without_the_plugin_takes_parameters_that_are_not_annotated(tmp_path: Path) -> None:
+def test_mypy_without_the_plugin_takes_parameters_that_are_not_annotated(
+    tmp_path: Path, without_plugin: tuple[str, str]
+) -> None:
     lines = plain(DECLARED + USED).splitlines()
     source = "\n".join(line for line in lines if "# error" not in line or "load.n" in line)
-    check(source, mypy(tmp_path, source))
+    check(source, mypy(tmp_path, source, *without_plugin))
 
 
 def test_pyright_understands_annotated_parameters(tmp_path: Path) -> None:
