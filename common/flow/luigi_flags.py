@@ -68,7 +68,7 @@ _SCHEDULER: Final = {
     "retry_count": Flag("N", "retry.count"),
     "retry_delay": Flag("SECONDS", "retry.delay_s"),
     "disable_window": Flag("SECONDS", "retry.disable_window_s"),
-    "disable_hard_timeout": Flag("SECONDS", why="--scheduler-retry-count N bounds the attempts"),
+    "disable_hard_timeout": Flag("SECONDS", "retry.disable_hard_timeout_s"),
     "disable_persist": Flag("SECONDS", why="flow retry takes up a disabled task again"),
     "remove_delay": Flag("SECONDS", why="coordinator.history_runs_max in the settings"),
     "worker_disconnect_delay": Flag("SECONDS", why="coordinator.lease_s in the settings"),

@@ -52,6 +52,7 @@ _COUNTERPARTS: Final = {
     ("scheduler", "retry_count"): ("retry", "count"),
     ("scheduler", "retry_delay"): ("retry", "delay_s"),
     ("scheduler", "disable_window"): ("retry", "disable_window_s"),
+    ("scheduler", "disable_hard_timeout"): ("retry", "disable_hard_timeout_s"),
     ("worker", "timeout"): ("retry", "timeout_s"),
     ("worker", "task_process_context"): ("worker", "task_process_context"),
     **{("retcode", name): ("retcode", name) for name in RETCODES},

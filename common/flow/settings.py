@@ -100,6 +100,7 @@ class RetrySettings(Section, frozen=True):
     delay_max_s: Seconds = 900.0
     jitter: Annotated[float, Meta(ge=0, le=1)] = 0.2  #: share of a delay that is random
     disable_window_s: Seconds = 3600.0
+    disable_hard_timeout_s: Seconds | None = None  #: since the first failure; None: no limit
     crash_max: CountFromOne = 3
     timeout_s: Seconds = 0.0  #: of one attempt; 0: none
 

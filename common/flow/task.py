@@ -130,7 +130,7 @@ class Task(metaclass=Register):
     retry_delay: Any = None
     #: Only failures of the last so many seconds count; None: the setting.
     disable_window: Any = None
-    #: Seconds since the first failure after which the task is disabled; None: the setting.
+    #: A failure so many seconds after the first, or later, is the last; None: the setting.
     disable_hard_timeout: Any = None
     #: When its worker is lost in mid-run: "retry", or "hold" until somebody decides.
     on_lost: Any = "retry"

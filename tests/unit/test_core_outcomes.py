@@ -543,3 +543,47 @@ def test_failures_kept_are_bounded() -> None:
     assert len(run.failures) == outcomes.FAILURES_MAX
     assert len(run.failures[0].error) == outcomes.TRACE_CHARACTERS_MAX
     assert len(run.failures[0].trace) == outcomes.TRACE_CHARACTERS_MAX
+
+
+@pytest.mark.parametrize(
+    ("of_the_class", "setting", "failures"),
+    [(None, None, 5), (60.0, None, 3), (None, 60.0, 3), (60.0, 1000.0, 3), (0.0, None, 1)],
+)
+def test_disable_hard_timeout_ends_what_fails_so_long_after_the_first_time(
+    of_the_class: float | None, setting: float | None, failures: int
+) -> None:
+    config = CoreConfig(
+        retry_delay_s=30, retry_delay_max_s=30, retry_jitter=0, disable_hard_timeout_s=setting
+    )
+    env = Env(config)
+    policy = Policy(retry_count=5, disable_hard_timeout_s=of_the_class)
+    env.graph = Graph({"a": []}, {"a": policy})
+    worker = env.worker()
+    env.submit("a")
+    for left in range(failures, 0, -1):
+        fail_next(env, worker)
+        if left > 1:
+            await_backoff(env, worker)
+    assert env.ended() == 30
+    (failure,) = [one for one in env.run().failures if one.again_in_s < 0]
+    assert failure.kind == "failed"
+    assert ("no more attempts: 60 s since the first" in failure.error) == (failures == 3)
+
+
+def test_disable_hard_timeout_counts_from_the_first_crash_too_and_again_after_a_retry() -> None:
+    env = Env(CoreConfig(crash_max=9, retry_delay_s=30, retry_jitter=0))
+    env.graph = Graph({"a": []}, {"a": Policy(disable_hard_timeout_s=20)})
+    worker = env.worker()
+    env.submit("a")
+    for again in (True, False):
+        (grant,) = worker.take()
+        worker.end(grant, outcome=Outcome.CRASHED, error="killed by signal 9")
+        if again:
+            await_backoff(env, worker)
+            worker.beat()
+    assert env.ended() == 30
+    assert "disable_hard_timeout = 20" in env.run().failures[-1].error
+    env.submit("a")
+    (grant,) = worker.take()
+    worker.end(grant, outcome=Outcome.CRASHED, error="killed by signal 9")
+    assert env.state("a") == S.BACKOFF

@@ -307,6 +307,19 @@ def test_restart_keeps_failures_backoff_and_what_is_left_of_the_budget() -> None
     assert env.ended() == 30
 
 
+def test_restart_counts_disable_hard_timeout_from_its_own_start() -> None:
+    env = Env(CoreConfig(retry_delay_s=30, retry_delay_max_s=30, retry_jitter=0))
+    worker, grant = one_running(env, retry_count=9, disable_hard_timeout_s=20)
+    worker.end(grant, outcome=Outcome.FAILED, error="boom")
+    env.restart()
+    worker.join()
+    env.wait(31)
+    worker.beat()
+    (grant,) = worker.take()
+    worker.end(grant, outcome=Outcome.FAILED, error="boom")
+    assert env.ended() == 30
+
+
 def test_restart_keeps_the_verdict_of_what_failed_before() -> None:
     env = Env(CoreConfig(crash_max=1))
     env.graph = Graph({"bad": [], "good": []})

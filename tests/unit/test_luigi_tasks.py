@@ -166,20 +166,24 @@ def test_policy_takes_what_luigi_cfg_sets_and_only_that(module: Any) -> None:
             owner_email = "a@b.c, d@e.f"
         class Own(luigi.Task):
             retry_count = 7
+            disable_hard_timeout = 8
             worker_timeout = 0
         """,
     )
     dialect = seam.dialect_of(made.Plain)
     plain, own = dialect.policy(made.Plain()), dialect.policy(made.Own())
     assert (plain.retry_count, plain.retry_delay, plain.worker_timeout) == (None, None, None)
+    assert (plain.disable_hard_timeout, own.disable_hard_timeout) == (None, 8)
     assert plain.on_lost == "retry" and plain.owner_list() == ["a@b.c", "d@e.f"]
     config = luigi.configuration.get_config()
     config.set("scheduler", "retry_count", "3")
     config.set("scheduler", "retry_delay", "1.5")
+    config.set("scheduler", "disable_hard_timeout", "90")
     config.set("worker", "timeout", "60")
     try:
         assert (plain.retry_count, plain.retry_delay, plain.worker_timeout) == (3, 1.5, 60)
         assert (own.retry_count, own.worker_timeout) == (7, 0)
+        assert (plain.disable_hard_timeout, own.disable_hard_timeout) == (90, 8)
     finally:
         config.remove_section("scheduler")
         config.remove_section("worker")

@@ -20,11 +20,13 @@ def test_numbers_of_numpy_are_numbers() -> None:
         resources: Any = {"mem_gb": np.float32(1.5)}
         retry_count: Any = np.int32(2)
         retry_delay: Any = np.float64(0.5)
+        disable_hard_timeout: Any = np.int64(60)
 
     _, policy = Policies().of(Measured())
     assert policy is not None
     assert (policy.priority, policy.resources) == (3, {"mem_gb": 1.5})
     assert (policy.retry_count, policy.retry_delay_s) == (2, 0.5)
+    assert policy.disable_hard_timeout_s == 60
 
 
 @pytest.mark.parametrize("value", ["high", True, [1], None])

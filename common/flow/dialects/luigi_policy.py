@@ -1,8 +1,9 @@
 """What ``luigi.cfg`` and a luigi task say about how the engine treats the task.
 
 Of luigi's options these count, and only where a file sets them: ``[scheduler] retry_count``,
-``retry_delay``, ``disable_window``; ``[worker] timeout``, ``check_complete_on_run`` (``false`` also
-turns flow's own look at the outputs off), ``task_process_context``; what luigi's logging reads.
+``retry_delay``, ``disable_window``, ``disable_hard_timeout``; ``[worker] timeout``,
+``check_complete_on_run`` (``false`` also turns flow's own look at the outputs off),
+``task_process_context``; what luigi's logging reads.
 ``[resources]`` is for ``flow.luigi_sections``, a task's own section for luigi itself.
 
 The rest of ``[core]``, ``[worker]`` and ``[scheduler]`` is about processes that do not exist here:
@@ -59,6 +60,11 @@ class Policy:
     def disable_window(self) -> Any:
         """Only failures of the last so many seconds count; None: flow's setting."""
         return _first(self._task, "disable_window", "scheduler", float)
+
+    @property
+    def disable_hard_timeout(self) -> Any:
+        """Seconds since the first failure after which one more is the last; None: flow's."""
+        return _first(self._task, "disable_hard_timeout", "scheduler", float)
 
     @property
     def worker_timeout(self) -> Any:

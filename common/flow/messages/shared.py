@@ -142,6 +142,8 @@ class Policy(Value, frozen=True):
     batch_max: int = 0  #: tasks joined into one at most; 0: no limit of its own
     owners: list[str] = []  #: who else gets mail
     temporary: bool = False  #: its artifacts go when every task that needs them is done
+    #: seconds after the first failure in which another may follow; None: the setting
+    disable_hard_timeout_s: float | None = None
 
 
 class SpecStatus(enum.IntEnum):

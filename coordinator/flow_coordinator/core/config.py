@@ -21,6 +21,8 @@ class CoreConfig(msgspec.Struct, frozen=True):
     #: part of the backoff that is random, 0..1
     retry_jitter: float = 0.2
     disable_window_s: float = 3600.0
+    #: since the first failure; what fails later is not tried again. None: no limit
+    disable_hard_timeout_s: float | None = None
     #: crashed attempts that disable a task
     crash_max: int = 3
     #: hard limit of one attempt whose class says nothing; 0: none

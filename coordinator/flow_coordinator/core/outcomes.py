@@ -232,8 +232,9 @@ def fail(
     extra.failed_at.append(s.now)
     task.failures = len(extra.failed_at)
     kind = "timeout" if report.outcome == Outcome.TIMEOUT else "failed"
-    if task.failures >= attempts_max(s, task):
-        note_failure(s, task, kind, worker, _told(report), run_s=report.run_s)
+    too_late = _too_late(s, task)
+    if too_late or task.failures >= attempts_max(s, task):
+        note_failure(s, task, kind, worker, _told(report, too_late), run_s=report.run_s)
         extra.why = report.error
         tally.move(s, task, TaskEvent.FAIL)
         graph.ended_badly(s, task)
@@ -249,8 +250,9 @@ def crash(
     """The task's process died: next attempt alone on a worker; the third time is the last."""
     extra = task.more()
     task.crashes += 1
-    if task.crashes >= s.config.crash_max:
-        note_failure(s, task, "disabled", worker, _told(report), run_s=report.run_s)
+    too_late = _too_late(s, task)
+    if too_late or task.crashes >= s.config.crash_max:
+        note_failure(s, task, "disabled", worker, _told(report, too_late), run_s=report.run_s)
         extra.why = f"its process died {task.crashes} times: {report.error}"
         extra.solo = False
         tally.move(s, task, TaskEvent.CRASH_OUT)
@@ -260,6 +262,24 @@ def crash(
     delay_s = backoff_s(s, task, task.crashes, luck)
     note_failure(s, task, "crashed", worker, _told(report), run_s=report.run_s, again_in_s=delay_s)
     back_off(s, task, delay_s)
+
+
+def _too_late(s: State, task: TaskRecord) -> str:
+    """Say why this failure is the last by the time since the first; empty: it is not.
+
+    Source: Luigi's ``disable_hard_timeout``, which looks at each failure too.
+    """
+    extra = task.more()
+    if extra.first_failed_at is None:
+        extra.first_failed_at = s.now
+    limit_s = s.config.disable_hard_timeout_s
+    policy = task.policy.policy if task.policy is not None else None
+    if policy is not None and policy.disable_hard_timeout_s is not None:
+        limit_s = policy.disable_hard_timeout_s
+    since_s = s.now - extra.first_failed_at
+    if limit_s is None or since_s < limit_s:
+        return ""
+    return f"no more attempts: {since_s:.0f} s since the first, disable_hard_timeout = {limit_s:g}"
 
 
 def refuse(s: State, task: TaskRecord, worker: WorkerRecord, report: Report) -> None:
@@ -327,8 +347,9 @@ def nobody_may(s: State, task: TaskRecord, key: GroupKey, kind: str, why: str) -
     graph.ended_badly(s, task)
 
 
-def _told(report: Report) -> Trouble:
-    return Trouble(report.error, report.where, report.trace, report.tail)
+def _told(report: Report, more: str = "") -> Trouble:
+    error = f"{report.error}\n{more}" if more else report.error
+    return Trouble(error, report.where, report.trace, report.tail)
 
 
 def note_failure(

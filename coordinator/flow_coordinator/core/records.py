@@ -124,6 +124,7 @@ class Extra:
         "doom",
         "failed_at",
         "failure",
+        "first_failed_at",
         "maybe_done",
         "parts",
         "refused_by",
@@ -140,6 +141,8 @@ class Extra:
         self.doom: tuple[Doom, str] | None = None
         #: recent counted failures, for ``disable_window``
         self.failed_at: list[Instant] = []
+        #: when the first attempt failed, for ``disable_hard_timeout``; a restart begins it again
+        self.first_failed_at: Instant | None = None
         self.failure: Failure | None = None
         #: the incoming yield: its token and number
         self.collecting: tuple[Token, int] | None = None

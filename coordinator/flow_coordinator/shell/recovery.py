@@ -142,6 +142,8 @@ def _leases(s: State, snapshot: Snapshot, tasks: dict[int, TaskRecord]) -> None:
             extra.words = stored.words
         if failures:
             task.more().failed_at = [s.now] * failures
+        if failures or crashes:
+            task.more().first_failed_at = s.now
         if task.state in HELD and token is not None and uid is not None:
             if stored.place:
                 members.setdefault(token, []).append((stored.place, task))

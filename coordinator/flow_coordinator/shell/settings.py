@@ -18,6 +18,7 @@ def core_config(settings: Settings) -> CoreConfig:
         retry_delay_max_s=retry.delay_max_s,
         retry_jitter=retry.jitter,
         disable_window_s=retry.disable_window_s,
+        disable_hard_timeout_s=retry.disable_hard_timeout_s,
         crash_max=retry.crash_max,
         timeout_s=retry.timeout_s,
         external_check_s=settings.coordinator.external_check_s,

@@ -56,6 +56,7 @@ class Policies:
             batched,
             tuple(task.owner_list()) if task.owner_email else (),
             temporary,
+            task.disable_hard_timeout,
         )
         try:
             number = self._numbers.get(key)
@@ -125,6 +126,7 @@ def _checked_policy(
         "max_batch_size": _batch_max(own, task) if batched else 0,
         "owners": [one for one in task.owner_list() if one] if task.owner_email else [],
         "temporary": temporary,
+        "disable_hard_timeout": _number(task.disable_hard_timeout),
     }
     try:
         policy = msgspec.convert(list(values.values()), Policy)
