@@ -55,11 +55,14 @@ def build(
         in_process: Run one task at a time in the calling thread, on these very instances, so that
             breakpoints, mocks and variables of the program work; nothing is killed or timed out.
         **keywords: ``quiet``, ``summary``, ``timeout`` (seconds), ``retry``, ``fail_fast``,
-            ``name``, ``state_dir`` as for ``flow run``. Those that only Luigi knows have no effect.
+            ``name``, ``state_dir`` as for ``flow run``. Of those that only Luigi knows
+            ``log_level`` and ``logging_conf_file`` hold for the task processes, as ``[logs]
+            level`` and ``config``; the others have no effect.
 
     Raises:
         TypeError: A keyword that neither flow nor Luigi has.
-        UsageError: ``workers`` is no number from 1, or a scheduler is named that is not here.
+        UsageError: ``workers`` is no number from 1, ``log_level`` is no level, or a scheduler is
+            named that is not here.
         KeyboardInterrupt: Ctrl-C; what ran has finished, or was killed at the second press.
     """
     from flow import luigi_options, origins
@@ -88,7 +91,8 @@ def build(
     roots = [Root(module_of(each), each.task_family, strings_of(each)) for each in wanted]
     here = any(MAIN in each.module.split(origins.SEPARATOR) for each in roots)
     work = Work(roots, options, path=search_path(), here=here, forks=True, library=True)
-    ended = execute(work, wanted)
+    with luigi_options.obeyed(luigi_options.settings_given("flow.build", keywords)):
+        ended = execute(work, wanted)
     if ended.code == ExitCode.INTERRUPTED:
         raise KeyboardInterrupt  # what a program does next must not go on as if nothing was
     return RunResult(ended)
@@ -124,9 +128,11 @@ def run(
         main_task_cls: The task, if the line names only its parameters.
         local_scheduler: For programs written for Luigi.
         detailed_summary: The same.
-        **keywords: The others that Luigi knows; they have no effect.
+        **keywords: The others that Luigi knows: ``log_level`` and ``logging_conf_file`` hold if
+            the line does not say it otherwise, the rest have no effect.
 
     Raises:
+        UsageError: ``log_level`` is no level.
         TypeError: ``cmdline_args`` is neither a list nor a tuple, or a keyword is unknown.
     """
     from flow import luigi_options
@@ -134,15 +140,18 @@ def run(
 
     enter("run")
     luigi_options.check("flow.run", keywords, (), local=local_scheduler)
+    said = luigi_options.settings_given("flow.run", keywords)
     if cmdline_args is not None:
         if not isinstance(cmdline_args, (list, tuple)):
             raise TypeError(
                 "cmdline_args is a list of words, as ['MyTask', '--param', 'value'], "
                 f"not {type(cmdline_args).__name__}"
             )
-        return run_line(list(cmdline_args), main_task_cls)
+        with luigi_options.obeyed(said):
+            return run_line(list(cmdline_args), main_task_cls)
     results: list[RunResult] = []
-    code = run_command(sys.argv[1:], main_task_cls, results)
+    with luigi_options.obeyed(said):
+        code = run_command(sys.argv[1:], main_task_cls, results)
     if code:
         sys.exit(code)
     return results[0]

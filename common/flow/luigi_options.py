@@ -21,10 +21,9 @@ from flow.luigi_flags import CORE, flags
 from flow.parameters import defaults
 from flow.parameters.errors import suggestion
 
-#: Keywords of Luigi's that have no effect, besides its flags.
+#: Keywords of Luigi's that have no effect, besides the flags of its that have none.
 _WITHOUT_EFFECT: Final = (
     *("worker_scheduler_factory", "use_dynamic_argparse", "help", "override_defaults"),
-    *CORE,
 )
 #: They name a scheduler to talk to; here none is.
 _REMOTE: Final = ("scheduler_host", "scheduler_port", "scheduler_url")
@@ -41,7 +40,7 @@ def check(
         UsageError: It names a scheduler, and not ``local_scheduler=True``: the tasks would run on
             a machine where nobody wants them.
     """
-    allowed = (*known, *_WITHOUT_EFFECT)
+    allowed = (*known, *_WITHOUT_EFFECT, *CORE)
     for name in keywords:
         if name not in allowed:
             near = suggestion(name, allowed)
@@ -59,6 +58,25 @@ def check(
             UserWarning,
             stacklevel=3,
         )
+
+
+def settings_given(where: str, keywords: Mapping[str, Any]) -> dict[str, Any]:
+    """Return those of Luigi's keywords that are settings here, for ``obeyed``.
+
+    Raises:
+        UsageError: A value is none of those it may be.
+    """
+    given: dict[str, Any] = {}
+    for name, flag in CORE.items():
+        value = keywords.get(name)
+        if not flag.setting or value is None:
+            continue
+        read = _reader(name, flag.metavar)
+        try:
+            given[name] = read(str(value)) if read else value
+        except ValueError as error:
+            raise UsageError(f"{where}({name}={value!r:.100}): {error}") from None
+    return given
 
 
 def options(without: Collection[str] = ()) -> tuple[Option, ...]:

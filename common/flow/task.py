@@ -140,8 +140,6 @@ class Task(metaclass=Register):
     max_batch_size: Any = float("inf")
     #: Who else gets mail: a comma-separated string or a list.
     owner_email: Any = None
-    #: Luigi's, without effect: other tasks' parameters are ``--Family-name``, never plain names.
-    use_cmdline_section: Any = True
     #: Beats ``namespace()``.
     task_namespace: Any = None
     #: True: ``artifact()`` has another path when one of a requirement's artifacts has.

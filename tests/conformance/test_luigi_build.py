@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import subprocess
 import sys
@@ -251,3 +252,65 @@ def test_script_takes_command_lines_written_for_luigi(
     )
     assert done.returncode == 0, done.stdout + done.stderr
     assert (tmp_path / "made").exists()
+
+
+LOGGING = textwrap.dedent(
+    """
+    import logging
+    import sys
+    import flow
+
+    class Logs(flow.Task):
+        def run(self):
+            for level in ("debug", "info", "error"):
+                getattr(logging.getLogger("own"), level)(f"said at {level}")
+
+        def complete(self):
+            return False
+
+    if __name__ == "__main__":
+        keywords = {sys.argv[1]: sys.argv[2]}
+        if len(sys.argv) > 3:
+            flow.run(sys.argv[3:], **keywords)
+        else:
+            flow.build([Logs()], **keywords)
+    """
+)
+
+
+def logged(folder: Path, *words: str) -> list[str]:
+    (folder / "logs.py").write_text(LOGGING)
+    done = subprocess.run(
+        [sys.executable, "logs.py", *words],
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        timeout=TIMEOUT_S,
+    )
+    said = done.stdout + done.stderr
+    assert "said at error" in said
+    return [level for level in ("debug", "info") if f"said at {level}" in said]
+
+
+@pytest.mark.parametrize(
+    ("words", "levels"),
+    [
+        (("log_level", "DEBUG"), ["debug", "info"]),
+        (("log_level", "ERROR"), []),
+        (("log_level", "DEBUG", "Logs"), ["debug", "info"]),
+        (("log_level", "DEBUG", "Logs", "--log-level", "ERROR"), []),
+        (("logging_conf_file", "logs.json"), ["debug", "info"]),
+    ],
+)
+def test_log_level_of_build_and_run_holds_for_the_tasks(
+    words: tuple[str, ...], levels: list[str], tmp_path: Path
+) -> None:
+    handler = {"h": {"class": "logging.StreamHandler"}}
+    config = {"version": 1, "handlers": handler, "root": {"level": "DEBUG", "handlers": ["h"]}}
+    (tmp_path / "logs.json").write_text(json.dumps(config))
+    assert logged(tmp_path, *words) == levels
+
+
+def test_log_level_that_is_none_is_refused() -> None:
+    with pytest.raises(UsageError, match=r"log_level='LOUD'.*must be one of"):
+        flow.build(good(flow), log_level="LOUD", **QUIET)
