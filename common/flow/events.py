@@ -3,7 +3,8 @@
 A handler is called in the process where the event happens: a planner's for what planning finds, the
 task's own for what running brings. The program that waits for the run (``flow.build``,
 ``flow.run``) calls its own handlers too, on a task made again from its parameters, for what it
-hears: FAILURE, TIMEOUT, PROCESS_FAILURE and BROKEN_TASK at once, SUCCESS, DEPENDENCY_PRESENT and
+hears: FAILURE, TIMEOUT, PROCESS_FAILURE and BROKEN_TASK
+(also of a task that nothing can ever run) at once, SUCCESS, DEPENDENCY_PRESENT and
 DEPENDENCY_MISSING when the run has ended, for at most as many tasks as its summary names. A handler
 that both processes have is so called in both; ``is_observing()`` is true in the second case.
 What a handler raises is logged, ``sys.exit()`` too: it is not the task's end.

@@ -9,16 +9,17 @@ from typing import TYPE_CHECKING, Any, Final
 
 from flow import summary as text
 from flow.errors import ExitCode
+from flow.states import FAILED_CATEGORIES, SummaryCategory
 
 if TYPE_CHECKING:
     from flow.messages.client import RunSummary
 
 #: Name in [retcode]: the categories of the summary in which it applies, and flow's own code.
 _BY_CATEGORY: Final = {
-    "missing_data": ((text.MISSING_EXTERNAL,), ExitCode.MISSING_DATA),
-    "task_failed": ((text.FAILED, text.DISABLED, text.LOST), ExitCode.TASK_FAILED),
-    "scheduling_error": ((text.SCHEDULING_ERROR,), ExitCode.SCHEDULING_ERROR),
-    "not_run": ((text.NOT_RUN,), ExitCode.NOT_RUN),
+    "missing_data": ((SummaryCategory.MISSING_EXTERNAL,), ExitCode.MISSING_DATA),
+    "task_failed": (FAILED_CATEGORIES, ExitCode.TASK_FAILED),
+    "scheduling_error": ((SummaryCategory.SCHEDULING_ERROR,), ExitCode.SCHEDULING_ERROR),
+    "not_run": ((SummaryCategory.NOT_RUN,), ExitCode.NOT_RUN),
 }
 
 

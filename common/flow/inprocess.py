@@ -60,6 +60,7 @@ class _Engine:
     """Coordinator core, worker and the client that watches, handing each other messages."""
 
     def __init__(self, view: View, tasks: Iterable[Any]) -> None:
+        from flow.observing import Observer
         from flow.settings import load
 
         settings = load()
@@ -70,6 +71,8 @@ class _Engine:
         )
         self._view = view
         self._failures: list[Any] = []
+        #: of all that fails, tells what no task was there to tell: nothing can ever run it
+        self._observer = Observer(here=True)
         self._ended: Ended | None = None
 
     def close(self) -> None:
@@ -118,6 +121,7 @@ class _Engine:
             self._coordinator.hear(_CLIENT, Watch(2, message.run))
         elif isinstance(message, RunUpdate):
             self._failures += message.failures
+            self._observer.failed(message.failures)
             self._view.update(message)
             if message.ended is not None:
                 code = message.ended.exit_code

@@ -20,6 +20,7 @@ from flow.extras import DISTRIBUTION
 from flow.packing import unpack_params
 from flow.parameters import errors
 from flow.places import FILE_PREFIX
+from flow.states import PlanErrorKind
 
 #: Top-level packages in which no task of a user is looked for.
 _NOT_TASKS: Final = frozenset(sys.stdlib_module_names) | {"flow_worker", "flow_coordinator"}
@@ -59,7 +60,7 @@ class ImportFailed(SchedulingError):
         trace: Bounded traceback, or empty.
     """
 
-    kind = "import"
+    kind = PlanErrorKind.IMPORT
 
     def __init__(self, message: str, *, where: str = "", trace: str = "", hint: str = "") -> None:
         super().__init__(message, hint=hint)
@@ -70,7 +71,7 @@ class ImportFailed(SchedulingError):
 class OtherClass(SchedulingError):
     """Other processes would not find the class of a task, or would find another one."""
 
-    kind = "requires"
+    kind = PlanErrorKind.REQUIRES
 
 
 def enter_task_process(passing: tuple[type[BaseException], ...] = ()) -> None:

@@ -9,14 +9,14 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterable, Mapping
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from flow import events, registry
 from flow.errors import FlowError
 from flow.events import Event
 from flow.loading import classes_of
 from flow.seam import NATIVE, dialect_of, others
-from flow.summary import COMPLETE, MISSING_EXTERNAL, RAN
+from flow.states import FailureKind, SummaryCategory
 
 if TYPE_CHECKING:
     from flow.messages.client import Failure, RunSummary
@@ -25,18 +25,28 @@ logger = logging.getLogger("flow.events")
 
 #: Category of the summary: what its tasks' handlers are told.
 _ENDED: Final = {
-    RAN: Event.SUCCESS,
-    COMPLETE: Event.DEPENDENCY_PRESENT,
-    MISSING_EXTERNAL: Event.DEPENDENCY_MISSING,
+    SummaryCategory.RAN: Event.SUCCESS,
+    SummaryCategory.COMPLETE: Event.DEPENDENCY_PRESENT,
+    SummaryCategory.MISSING_EXTERNAL: Event.DEPENDENCY_MISSING,
 }
-#: Kind of failure: the event, and whether it carries an exception or only a message.
+
+
+class _Told(NamedTuple):
+    event: str
+    as_exception: bool  #: handlers get one, or only a message
+    in_its_process: bool = False  #: the process of the task called its own handlers, too
+
+
+#: Of all kinds. What no process of the task could notice is said by this program alone.
 _FAILED: Final = {
-    "failed": (Event.FAILURE, True),
-    "disabled": (Event.FAILURE, True),
-    "planning": (Event.BROKEN_TASK, True),
-    "timeout": (Event.TIMEOUT, False),
-    "crashed": (Event.PROCESS_FAILURE, False),
-    "lost": (Event.PROCESS_FAILURE, False),
+    FailureKind.FAILED: _Told(Event.FAILURE, True, in_its_process=True),
+    FailureKind.DISABLED: _Told(Event.FAILURE, True),
+    FailureKind.PLANNING: _Told(Event.BROKEN_TASK, True, in_its_process=True),
+    FailureKind.TIMEOUT: _Told(Event.TIMEOUT, False),
+    FailureKind.CRASHED: _Told(Event.PROCESS_FAILURE, False),
+    FailureKind.LOST: _Told(Event.PROCESS_FAILURE, False),
+    FailureKind.UNMET: _Told(Event.BROKEN_TASK, True),
+    FailureKind.CODE: _Told(Event.BROKEN_TASK, True),
 }
 
 
@@ -67,13 +77,13 @@ class Observer:
         if not _any_handlers():
             return
         for failure in failures:
-            event, as_exception = _FAILED.get(failure.kind, ("", False))
-            if not event or (self._here and as_exception):
+            told = _FAILED[failure.kind]
+            if self._here and told.in_its_process:
                 continue
             task = _made(failure.family, failure.params)
             if task is not None:
-                said: Any = TaskFailure(failure) if as_exception else failure.error
-                _tell(task, event, said)
+                said: Any = TaskFailure(failure) if told.as_exception else failure.error
+                _tell(task, told.event, said)
 
     def ended(self, summary: RunSummary | None) -> None:
         """The run ended like this; a summary names a bounded number of tasks."""

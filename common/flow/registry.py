@@ -17,6 +17,7 @@ from flow.parameters.base import Parameter
 from flow.parameters.defaults import warn_of_unconsumed
 from flow.parameters.errors import shown, suggestion
 from flow.parameters.signature import Signature
+from flow.states import PlanErrorKind
 
 _T = TypeVar("_T")
 
@@ -60,7 +61,7 @@ def define(bases: Bases) -> None:
 class UnknownTask(UsageError):
     """No task of this family."""
 
-    kind = "unknown_task"
+    kind = PlanErrorKind.UNKNOWN_TASK
 
 
 class AmbiguousTask(UnknownTask):

@@ -65,21 +65,25 @@ class RunResult:
     @property
     def scheduling_succeeded(self) -> bool:
         """Whether every ``requires()`` and ``complete()`` returned."""
-        from flow.summary import SCHEDULING_ERROR, count_of
+        from flow.states import SummaryCategory
+        from flow.summary import count_of
 
-        return self.summary is not None and not count_of(self.summary, SCHEDULING_ERROR)
+        return self.summary is not None and not count_of(
+            self.summary, SummaryCategory.SCHEDULING_ERROR
+        )
 
     @property
     def failed(self) -> list[str]:
         """The tasks that failed and were not done later, as ``Family(param=value)``."""
-        from flow.summary import DISABLED, FAILED, LOST, one_task
+        from flow.states import FAILED_CATEGORIES
+        from flow.summary import one_task
 
         if not self.summary:
             return []
         return [
             one_task(example.family, params)
             for category in self.summary.categories
-            if category.name in (FAILED, DISABLED, LOST)
+            if category.name in FAILED_CATEGORIES
             for example in category.examples
             for params in example.params
         ]

@@ -1,4 +1,4 @@
-"""The states of a task and of a run; one vocabulary for code, wire, store and commands.
+"""The states of a task and of a run, and how things fail: one vocabulary for all that speak of it.
 
 The legal moves, which the protocol page draws, live with the coordinator
 (``flow_coordinator.core.transitions``); here are only the names.
@@ -68,3 +68,50 @@ class RunState(enum.IntEnum):
     def label(self) -> str:
         """The word shown to people."""
         return self.name.lower()
+
+
+class FailureKind(enum.StrEnum):
+    """How an attempt failed, or why there was none. The texts are stored and sent."""
+
+    FAILED = "failed"  #: ``run()`` raised, or what it should have made is not there
+    TIMEOUT = "timeout"
+    CRASHED = "crashed"  #: its process died; there will be another attempt
+    DISABLED = "disabled"  #: its process died for the last time
+    LOST = "lost"  #: its worker died, and ``on_lost`` is "hold"
+    PLANNING = "planning"  #: its planning raised, or killed the planner
+    UNMET = "unmet"  #: no worker can ever have what it asks for
+    CODE = "code"  #: nobody has the code that its run insists on
+
+
+class PlanErrorKind(enum.StrEnum):
+    """What a planner could not do with a task. The texts are sent."""
+
+    IMPORT = "import"
+    UNKNOWN_TASK = "unknown_task"
+    BAD_PARAMETER = "bad_parameter"
+    REQUIRES = "requires"
+    COMPLETE = "complete"
+    TOO_LARGE = "too_large"
+    DIED = "died"  #: the planner itself, of this task
+    WHERE = "where"  #: no error: the answer to where the outputs are
+
+
+class SummaryCategory(enum.StrEnum):
+    """Where a task stands in the execution summary. The texts are stored and sent."""
+
+    COMPLETE = "complete"  #: ``complete()`` was true when it was planned
+    RAN = "ran"
+    FAILED = "failed"
+    DISABLED = "disabled"  #: failed too often, or the class says so
+    LOST = "lost"  #: its worker died and ``on_lost`` is "hold"
+    SCHEDULING_ERROR = "scheduling_error"  #: requires(), complete() or the import raised
+    MISSING_EXTERNAL = "missing_external"
+    UPSTREAM_FAILED = "upstream_failed"
+    UPSTREAM_MISSING = "upstream_missing"  #: waits for missing external data
+    UPSTREAM_SCHEDULING_ERROR = "upstream_scheduling_error"
+    CANCELLED = "cancelled"
+    NOT_RUN = "not_run"  #: could have run, and was not
+
+
+#: Categories of what was tried, and failed for good.
+FAILED_CATEGORIES = (SummaryCategory.FAILED, SummaryCategory.DISABLED, SummaryCategory.LOST)

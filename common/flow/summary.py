@@ -13,44 +13,31 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from flow.ranges import show_values
+from flow.states import FAILED_CATEGORIES, SummaryCategory
 from flow.visible import escaped
 from flow.wirenames import brief
 
 if TYPE_CHECKING:
     from flow.messages.client import Category, Example, RunSummary
 
-COMPLETE = "complete"  #: ``complete()`` was true when it was planned
-RAN = "ran"
-FAILED = "failed"
-DISABLED = "disabled"  #: failed too often, or the class says so
-LOST = "lost"  #: its worker died and ``on_lost`` is "hold"
-SCHEDULING_ERROR = "scheduling_error"  #: requires(), complete() or the import raised
-MISSING_EXTERNAL = "missing_external"
-UPSTREAM_FAILED = "upstream_failed"
-UPSTREAM_MISSING = "upstream_missing"  #: waits for missing external data
-UPSTREAM_SCHEDULING_ERROR = "upstream_scheduling_error"
-CANCELLED = "cancelled"
-NOT_RUN = "not_run"  #: could have run, and was not
-
 #: Category: (sentence for one, sentence for several); in the order of the summary.
 ENDED = {
-    COMPLETE: "complete ones were encountered",
-    RAN: "ran successfully",
-    FAILED: "failed",
-    DISABLED: "disabled",
-    LOST: "lost with their worker and held",
-    SCHEDULING_ERROR: "failed scheduling",
+    SummaryCategory.COMPLETE: "complete ones were encountered",
+    SummaryCategory.RAN: "ran successfully",
+    SummaryCategory.FAILED: "failed",
+    SummaryCategory.DISABLED: "disabled",
+    SummaryCategory.LOST: "lost with their worker and held",
+    SummaryCategory.SCHEDULING_ERROR: "failed scheduling",
 }
 #: The same for tasks that never got their turn.
 PENDING = {
-    MISSING_EXTERNAL: "were missing external dependencies",
-    UPSTREAM_FAILED: "had failed dependencies",
-    UPSTREAM_MISSING: "had missing dependencies",
-    UPSTREAM_SCHEDULING_ERROR: "had dependencies whose scheduling failed",
-    CANCELLED: "were cancelled",
-    NOT_RUN: "were not granted run permission by the scheduler",
+    SummaryCategory.MISSING_EXTERNAL: "were missing external dependencies",
+    SummaryCategory.UPSTREAM_FAILED: "had failed dependencies",
+    SummaryCategory.UPSTREAM_MISSING: "had missing dependencies",
+    SummaryCategory.UPSTREAM_SCHEDULING_ERROR: "had dependencies whose scheduling failed",
+    SummaryCategory.CANCELLED: "were cancelled",
+    SummaryCategory.NOT_RUN: "were not granted run permission by the scheduler",
 }
-CATEGORIES = (*ENDED, *PENDING)
 
 RULE = "===== Flow Execution Summary ====="
 #: Families shown per category, and causes, before "...".
@@ -89,15 +76,15 @@ class StatusCode(enum.Enum):
 LuigiStatusCode = StatusCode
 
 
-def count_of(summary: RunSummary, *names: str) -> int:
+def count_of(summary: RunSummary, *names: SummaryCategory) -> int:
     """Count the tasks in these categories."""
     return sum(each.count for each in summary.categories if each.name in names)
 
 
 def status(summary: RunSummary) -> StatusCode:
     """Decide how the run looks, in Luigi's order of decisions."""
-    failed = count_of(summary, FAILED, DISABLED, LOST)
-    unscheduled = count_of(summary, SCHEDULING_ERROR)
+    failed = count_of(summary, *FAILED_CATEGORIES)
+    unscheduled = count_of(summary, SummaryCategory.SCHEDULING_ERROR)
     if failed and unscheduled:
         return StatusCode.FAILED_AND_SCHEDULING_FAILED
     if failed:
@@ -106,9 +93,9 @@ def status(summary: RunSummary) -> StatusCode:
         return StatusCode.SCHEDULING_FAILED
     if summary.state == "cancelled":
         return StatusCode.CANCELLED
-    if count_of(summary, NOT_RUN, CANCELLED):
+    if count_of(summary, SummaryCategory.NOT_RUN, SummaryCategory.CANCELLED):
         return StatusCode.NOT_RUN
-    if count_of(summary, MISSING_EXTERNAL):
+    if count_of(summary, SummaryCategory.MISSING_EXTERNAL):
         return StatusCode.MISSING_EXT
     return StatusCode.SUCCESS_WITH_RETRY if summary.retried else StatusCode.SUCCESS
 
@@ -158,7 +145,7 @@ def _scheduled(summary: RunSummary, lines_max: int) -> list[str]:
     for each in pending:
         lines.append(f"    * {each.count} {PENDING[each.name]}:")
         lines += _families(each, "        ", lines_max)
-    if not count_of(summary, RAN, FAILED, DISABLED, LOST):
+    if not count_of(summary, SummaryCategory.RAN, *FAILED_CATEGORIES):
         lines += ["", "Did not run any tasks"]
     return lines
 

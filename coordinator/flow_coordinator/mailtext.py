@@ -8,6 +8,7 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING, NamedTuple
 
 from flow.mail import new_message
+from flow.states import FailureKind
 from flow.visible import printable
 
 if TYPE_CHECKING:
@@ -20,12 +21,14 @@ if TYPE_CHECKING:
 TAIL_CHARACTERS_MAX = 2_000
 
 _KINDS = {
-    "failed": "failed",
-    "timeout": "took too long and was killed",
-    "disabled": "is disabled: its process died again and again",
-    "lost": "was lost with its worker",
-    "planning": "could not be planned",
-    "unmet": "asks for more than there is",
+    FailureKind.FAILED: "failed",
+    FailureKind.TIMEOUT: "took too long and was killed",
+    FailureKind.DISABLED: "is disabled: its process died again and again",
+    FailureKind.LOST: "was lost with its worker",
+    FailureKind.PLANNING: "could not be planned",
+    FailureKind.UNMET: "asks for more than there is",
+    FailureKind.CODE: "must not run: nobody has its code",
+    FailureKind.CRASHED: "died",
 }
 
 
@@ -61,7 +64,7 @@ def _headline(bundle: Bundle) -> str:
     run = f"run {bundle.run} {bundle.name}"
     if bundle.total == 1:
         failure = bundle.failures[0]
-        return f"{failure.task} {_KINDS.get(failure.kind, 'failed')} ({run})"
+        return f"{failure.task} {_KINDS[failure.kind]} ({run})"
     return f"{bundle.total:,} tasks failed ({run})"
 
 
@@ -72,7 +75,7 @@ def _lines(bundle: Bundle, email: EmailSettings, hints: bool) -> Iterable[str]:
         yield f"The first {len(shown)} of {bundle.total:,}:"
     for failure in shown:
         yield ""
-        yield f"== {failure.task} {_KINDS.get(failure.kind, 'failed')}"
+        yield f"== {failure.task} {_KINDS[failure.kind]}"
         yield f"   {failure.task_id}"
         if failure.attempt:
             on = f" on {failure.worker}" if failure.worker else ""

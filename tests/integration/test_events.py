@@ -100,6 +100,13 @@ PIPELINE = textwrap.dedent(
         def run(self):
             os._exit(3)
 
+    class Unmet(File):
+        resources = {"unheard_of": 2}
+
+    class Deadly(flow.Task):
+        def requires(self):
+            os._exit(3)
+
     class Own(flow.Task):
         def run(self):
             self.trigger_event("my.event", self, 1)
@@ -221,6 +228,19 @@ def test_death_of_the_process_is_observed_by_the_program(place: Path) -> None:
     assert ["START", "Dies", []] in direct
     assert observed[0][0] == "PROCESS_FAILURE"
     assert {each[1] for each in observed} == {"Dies"}
+
+
+@pytest.mark.parametrize("family", ["Unmet", "Deadly"])
+def test_what_no_process_could_tell_is_a_broken_task(family: str, place: Path) -> None:
+    direct, observed = events_of(place, "program.py", family)
+    assert [each for each in direct if each[0] != "DEPENDENCY_MISSING"] == []
+    assert observed == [["BROKEN_TASK", family, ["TaskFailure"]]]
+
+
+def test_in_process_too_what_cannot_run_is_a_broken_task(place: Path) -> None:
+    (place / "inside.py").write_text(PROGRAM.replace("retry=1", "retry=1, in_process=True"))
+    _, observed = events_of(place, "inside.py", "Unmet")
+    assert observed == [["BROKEN_TASK", "Unmet", ["TaskFailure"]]]
 
 
 def test_event_of_ones_own_is_any_string(place: Path) -> None:

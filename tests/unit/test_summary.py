@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 
 from flow.messages.client import Category, Example
-from flow.summary import CATEGORIES, StatusCode, duration, one_line, render, status, tasks
+from flow.states import SummaryCategory
+from flow.summary import StatusCode, duration, one_line, render, status, tasks
 from tests.support.run_messages import category, summary
 
 
@@ -69,7 +70,7 @@ def test_render_many_families_cuts_unless_full() -> None:
 
 
 def test_render_every_category_has_a_sentence() -> None:
-    for name in CATEGORIES:
+    for name in SummaryCategory:
         assert "- 1 Odd()" in render(summary(category(name, Odd=1))), name
 
 

@@ -6,6 +6,7 @@ import time
 from typing import TYPE_CHECKING
 
 from flow.errors import ExitCode
+from flow.states import FailureKind
 from flow.summary import duration
 from flow.visible import printable
 
@@ -27,14 +28,14 @@ SKIPPED = ("upstream_failed", "cancelled")
 
 #: Failure kind: how it is said.
 KINDS = {
-    "failed": "failed",
-    "crashed": "crashed",
-    "timeout": "ran into its time limit",
-    "lost": "was lost with its worker",
-    "planning": "cannot be planned",
-    "unmet": "cannot run",
-    "code": "must not run",
-    "disabled": "failed and is disabled now",
+    FailureKind.FAILED: "failed",
+    FailureKind.CRASHED: "crashed",
+    FailureKind.TIMEOUT: "ran into its time limit",
+    FailureKind.LOST: "was lost with its worker",
+    FailureKind.PLANNING: "cannot be planned",
+    FailureKind.UNMET: "cannot run",
+    FailureKind.CODE: "must not run",
+    FailureKind.DISABLED: "failed and is disabled now",
 }
 
 
@@ -114,7 +115,7 @@ def failure_lines(failure: Failure, *, hints: bool = True) -> list[str]:
         # A typing mistake: nothing was tried, so there is nothing to tell but the mistake.
         first, *more = failure.error.splitlines() or [""]
         return [printable(each) for each in (f"error: {first}", *(f"       {m}" for m in more))]
-    head = [f"✗ {failure.task}  {KINDS.get(failure.kind, failure.kind)}"]
+    head = [f"✗ {failure.task}  {KINDS[failure.kind]}"]
     if failure.worker:
         head.append(f"on {failure.worker}")
     if failure.run_s:

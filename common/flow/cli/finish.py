@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from flow import summary as text
 from flow.errors import ExitCode
+from flow.states import SummaryCategory
 
 if TYPE_CHECKING:
     from flow.messages.client import RunSummary
@@ -21,6 +22,7 @@ def words(summary: RunSummary, size: str, *, hints: bool) -> str:
 
 def _next(summary: RunSummary) -> str:
     commands = [f"See it:   flow status {summary.run}"]
-    if text.count_of(summary, *text.CATEGORIES) > text.count_of(summary, text.COMPLETE, text.RAN):
+    done = text.count_of(summary, SummaryCategory.COMPLETE, SummaryCategory.RAN)
+    if text.count_of(summary, *SummaryCategory) > done:
         commands.append(f"Again:  flow retry {summary.run}")
     return "        ".join(commands)

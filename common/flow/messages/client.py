@@ -11,6 +11,7 @@ from flow.errors import UsageError
 from flow.ids import RunId, Token, WorkerUid
 from flow.messages.shared import PROTOCOL, Value
 from flow.messages.worker import Message
+from flow.states import FailureKind, SummaryCategory
 
 #: What one command line may give to tasks besides its root, packed: it travels with each grant.
 GIVEN_BYTES_MAX = 16 << 10
@@ -67,7 +68,7 @@ class Failure(Value, frozen=True):
     number: int  #: grows within a run
     task: str  #: ``Family(param=value, ...)``
     task_id: str
-    kind: str  #: "failed" | "crashed" | "timeout" | "lost" | "planning" | "disabled"
+    kind: FailureKind
     worker: str
     attempt: int
     attempts_max: int
@@ -93,7 +94,7 @@ class Example(Value, frozen=True):
 class Category(Value, frozen=True):
     """One line of the execution summary with its tasks."""
 
-    name: str  #: "complete" | "ran" | "failed" | ... see flow.summary
+    name: SummaryCategory
     count: int
     examples: list[Example]
 

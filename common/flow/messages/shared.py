@@ -8,6 +8,7 @@ from collections.abc import Mapping
 import msgspec
 
 from flow.ids import Token
+from flow.states import PlanErrorKind
 from flow.visible import escaped
 from flow.wirenames import BARE, TAKEN, TYPED, brief
 
@@ -166,9 +167,7 @@ class PlanError(Value, frozen=True):
     """User code raised, or cannot be found, while a task was planned."""
 
     index: int
-    kind: (
-        str  #: "import" | "unknown_task" | "bad_parameter" | "requires" | "complete" | "too_large"
-    )
+    kind: PlanErrorKind
     text: str  #: one line for people, own-code frame included
     trace: str = ""  #: bounded traceback
     tail: str = ""  #: the last lines that were printed before

@@ -19,6 +19,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any, Final
 
 from flow.errors import UsageError
+from flow.states import PlanErrorKind
 
 #: A rejected value is shown with at most this many characters.
 SHOWN_CHARS_MAX: Final = 80
@@ -29,7 +30,7 @@ LISTED_NAMES_MAX: Final = 20
 class ParameterError(UsageError):
     """A task was named with parameters that do not fit it."""
 
-    kind = "bad_parameter"
+    kind = PlanErrorKind.BAD_PARAMETER
 
 
 class MissingParameter(ParameterError):

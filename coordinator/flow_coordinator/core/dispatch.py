@@ -15,7 +15,7 @@ from heapq import heapify, heappop, heappush
 from flow.ids import WorkerUid
 from flow.messages.shared import Grant
 from flow.messages.worker import Dispatch, Kill, Recall, Resume
-from flow.states import TaskState
+from flow.states import FailureKind, TaskState
 from flow_coordinator.core import leases, outcomes, programs, tally
 from flow_coordinator.core.ready import UNMET, Group
 from flow_coordinator.core.records import (
@@ -305,7 +305,7 @@ def _fail_strictly(s: State, group: Group, program: RunRecord) -> None:
     for entry in list(group.heap):
         task = entry.task
         if task.ticket == entry.ticket:
-            outcomes.nobody_may(s, task, group.key, "code", why)
+            outcomes.nobody_may(s, task, group.key, FailureKind.CODE, why)
 
 
 def _reserve(s: State, group: Group, rooms: list[_Room]) -> None:

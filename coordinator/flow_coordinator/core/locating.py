@@ -18,6 +18,7 @@ import msgspec
 from flow.ids import Token
 from flow.messages.shared import Missing, PlanChunk, Report, Stub
 from flow.messages.worker import Plan, PlanEnd, Planned
+from flow.states import PlanErrorKind
 from flow_coordinator.core import bounds, programs
 from flow_coordinator.core.records import LeaseRecord, RunRecord, WorkerRecord
 from flow_coordinator.core.state import State
@@ -95,7 +96,7 @@ def answer(s: State, worker: WorkerRecord, message: Planned, chunk: PlanChunk) -
     for token, question in s.questions.items():
         if question.number == message.request and question.uid == worker.uid:
             question.number = 0
-            places = [each.text for each in chunk.errors if each.kind == "where"]
+            places = [each.text for each in chunk.errors if each.kind == PlanErrorKind.WHERE]
             if question.missing.index < len(places) and not message.lost:
                 question.answer = places[question.missing.index]
             s.send_now(worker.peer, PlanEnd(worker.session, message.request))

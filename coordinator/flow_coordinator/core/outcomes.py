@@ -14,7 +14,7 @@ import msgspec
 
 from flow.messages.client import Failure
 from flow.messages.shared import Outcome, Report, unpack_params
-from flow.states import SATISFIED, TERMINAL, TaskState
+from flow.states import SATISFIED, TERMINAL, FailureKind, TaskState
 from flow_coordinator.core import batching, graph, leases, programs, tally
 from flow_coordinator.core.doom import OF_A_BATCH, Doom
 from flow_coordinator.core.ready import GroupKey
@@ -176,7 +176,7 @@ def _doom_again(s: State, task: TaskRecord, worker: str, report: Report) -> None
 
 
 def _doom_fail(s: State, task: TaskRecord, worker: str, report: Report) -> None:
-    note_failure(s, task, "failed", worker, Trouble(task.more().why), run_s=report.run_s)
+    note_failure(s, task, FailureKind.FAILED, worker, Trouble(task.more().why), run_s=report.run_s)
     tally.move(s, task, TaskEvent.FAIL)
     graph.ended_badly(s, task)
 
@@ -210,7 +210,7 @@ def lost(s: State, task: TaskRecord, worker: str, started: bool, why: str) -> No
         return
     hold = task.policy is not None and task.policy.policy.on_lost == "hold"
     if hold and started:
-        note_failure(s, task, "lost", worker, Trouble(why))
+        note_failure(s, task, FailureKind.LOST, worker, Trouble(why))
         task.more().why = f"its attempt was lost ({why}); flow retry runs it again"
         tally.move(s, task, TaskEvent.HOLD)
         graph.ended_badly(s, task)
@@ -231,7 +231,8 @@ def fail(
     extra.failed_at = [at for at in extra.failed_at if s.now - at < window_s]
     extra.failed_at.append(s.now)
     task.failures = len(extra.failed_at)
-    kind = "timeout" if report.outcome == Outcome.TIMEOUT else "failed"
+    timed_out = report.outcome == Outcome.TIMEOUT
+    kind = FailureKind.TIMEOUT if timed_out else FailureKind.FAILED
     too_late = _too_late(s, task)
     if too_late or task.failures >= attempts_max(s, task):
         note_failure(s, task, kind, worker, _told(report, too_late), run_s=report.run_s)
@@ -252,7 +253,9 @@ def crash(
     task.crashes += 1
     too_late = _too_late(s, task)
     if too_late or task.crashes >= s.config.crash_max:
-        note_failure(s, task, "disabled", worker, _told(report, too_late), run_s=report.run_s)
+        note_failure(
+            s, task, FailureKind.DISABLED, worker, _told(report, too_late), run_s=report.run_s
+        )
         extra.why = f"its process died {task.crashes} times: {report.error}"
         extra.solo = False
         tally.move(s, task, TaskEvent.CRASH_OUT)
@@ -260,7 +263,9 @@ def crash(
         return
     extra.solo = True
     delay_s = backoff_s(s, task, task.crashes, luck)
-    note_failure(s, task, "crashed", worker, _told(report), run_s=report.run_s, again_in_s=delay_s)
+    note_failure(
+        s, task, FailureKind.CRASHED, worker, _told(report), run_s=report.run_s, again_in_s=delay_s
+    )
     back_off(s, task, delay_s)
 
 
@@ -338,7 +343,7 @@ def backoff_s(s: State, task: TaskRecord, failures: int, luck: float | None = No
     return delay_s * (1.0 + s.config.retry_jitter * (2.0 * luck - 1.0))
 
 
-def nobody_may(s: State, task: TaskRecord, key: GroupKey, kind: str, why: str) -> None:
+def nobody_may(s: State, task: TaskRecord, key: GroupKey, kind: FailureKind, why: str) -> None:
     """End a ready task that no worker may ever take."""
     s.ready.drop(task, key)
     task.more().why = why
@@ -355,7 +360,7 @@ def _told(report: Report, more: str = "") -> Trouble:
 def note_failure(
     s: State,
     task: TaskRecord,
-    kind: str,
+    kind: FailureKind,
     worker: str,
     trouble: Trouble,
     *,
@@ -365,7 +370,8 @@ def note_failure(
 ) -> None:
     """Keep a failure for those who watch, and for the summary."""
     s.failure_seq += 1
-    most = s.config.crash_max if kind in ("crashed", "disabled") else attempts_max(s, task)
+    died = kind in (FailureKind.CRASHED, FailureKind.DISABLED)
+    most = s.config.crash_max if died else attempts_max(s, task)
     failure = Failure(
         s.failure_seq,
         task.name,

@@ -23,7 +23,7 @@ from flow.messages.shared import (
     Stub,
 )
 from flow.messages.worker import Plan, PlanEnd, Planned, PlanNext
-from flow.states import RunState, TaskState
+from flow.states import FailureKind, PlanErrorKind, RunState, TaskState
 from flow_coordinator.core import (
     cleaning,
     dispatch,
@@ -55,7 +55,7 @@ DEATHS_MAX = 3
 #: In the id of a root whose true id no worker has told yet; no task id has it.
 _NAMELESS = "?"
 #: Exit codes of errors that are the user's typing rather than failing code.
-_USAGE_KINDS = frozenset({"unknown_task", "bad_parameter"})
+_USAGE_KINDS = frozenset({PlanErrorKind.UNKNOWN_TASK, PlanErrorKind.BAD_PARAMETER})
 
 
 def turn(s: State) -> None:
@@ -556,7 +556,7 @@ def _apply_error(s: State, plan: PlanRecord, error: PlanError) -> None:
     task = plan.refs[error.index]
     if task.state != TaskState.UNPLANNED or task.asked not in (plan.number, 0):
         return
-    if error.kind == "import" and _elsewhere(s, plan, task):
+    if error.kind == PlanErrorKind.IMPORT and _elsewhere(s, plan, task):
         return
     is_root = any(task in run.rooted for run in task.runs)
     code = ExitCode.USAGE if error.kind in _USAGE_KINDS and is_root else 0
@@ -585,5 +585,5 @@ def plan_failed(
     task.asked = 0
     if tally.move(s, task, TaskEvent.PLAN_ERROR):
         task.more().why = trouble.error
-        outcomes.note_failure(s, task, "planning", worker, trouble, code=code)
+        outcomes.note_failure(s, task, FailureKind.PLANNING, worker, trouble, code=code)
         graph.ended_badly(s, task)

@@ -6,7 +6,7 @@ from itertools import islice
 
 from flow.errors import ExitCode
 from flow.messages.client import Cancel, FamilyCounts, RunUpdate, Submit, Submitted, Watch
-from flow.states import TERMINAL, RunState, TaskState
+from flow.states import TERMINAL, FailureKind, RunState, TaskState
 from flow_coordinator.core import (
     bounds,
     cleaning,
@@ -382,4 +382,4 @@ def unmet(s: State, key: GroupKey) -> None:
         task = entry.task
         if task.ticket != entry.ticket or any(run.options.wait_unmet for run in task.runs):
             continue
-        outcomes.nobody_may(s, task, key, "unmet", explain.unmet_text(s, key[0]))
+        outcomes.nobody_may(s, task, key, FailureKind.UNMET, explain.unmet_text(s, key[0]))

@@ -8,7 +8,7 @@ import msgspec
 
 from flow.messages.client import Category, Example, RunSummary
 from flow.messages.shared import unpack_params
-from flow.states import RunState, TaskState
+from flow.states import RunState, SummaryCategory, TaskState
 from flow_coordinator.core import bounds, graph, telling
 from flow_coordinator.core.records import RunRecord, TaskRecord
 from flow_coordinator.core.state import State
@@ -24,19 +24,19 @@ CAUSES_MAX = 10
 CAUSE_CHARACTERS_MAX = 2_000
 
 _NAMES = {
-    TaskState.COMPLETE: "complete",
-    TaskState.DONE: "ran",
-    TaskState.FAILED: "failed",
-    TaskState.DISABLED: "disabled",
-    TaskState.LOST: "lost",
-    TaskState.PLAN_FAILED: "scheduling_error",
-    TaskState.MISSING: "missing_external",
-    TaskState.EXTERNAL: "missing_external",
-    TaskState.CANCELLED: "cancelled",
+    TaskState.COMPLETE: SummaryCategory.COMPLETE,
+    TaskState.DONE: SummaryCategory.RAN,
+    TaskState.FAILED: SummaryCategory.FAILED,
+    TaskState.DISABLED: SummaryCategory.DISABLED,
+    TaskState.LOST: SummaryCategory.LOST,
+    TaskState.PLAN_FAILED: SummaryCategory.SCHEDULING_ERROR,
+    TaskState.MISSING: SummaryCategory.MISSING_EXTERNAL,
+    TaskState.EXTERNAL: SummaryCategory.MISSING_EXTERNAL,
+    TaskState.CANCELLED: SummaryCategory.CANCELLED,
 }
 _UPSTREAM = {
-    "missing_external": "upstream_missing",
-    "scheduling_error": "upstream_scheduling_error",
+    SummaryCategory.MISSING_EXTERNAL: SummaryCategory.UPSTREAM_MISSING,
+    SummaryCategory.SCHEDULING_ERROR: SummaryCategory.UPSTREAM_SCHEDULING_ERROR,
 }
 
 
@@ -45,16 +45,16 @@ def summarise(s: State, run: RunRecord, code: int) -> RunSummary:
 
     A task whose requirements ended in several bad ways is in the category of each of them.
     """
-    found: dict[str, dict[str, list[TaskRecord]]] = {}
-    totals: Counter[str] = Counter()
-    sizes: dict[str, Counter[str]] = {}
+    found: dict[SummaryCategory, dict[str, list[TaskRecord]]] = {}
+    totals: Counter[SummaryCategory] = Counter()
+    sizes: dict[SummaryCategory, Counter[str]] = {}
     causes = _upstream_causes(run)
     for task in run.tasks:
         state = run.left.get(task, task.state)
         if state == TaskState.UPSTREAM_FAILED:
-            names = causes.get(task) or ("upstream_failed",)
+            names = causes.get(task) or (SummaryCategory.UPSTREAM_FAILED,)
         else:
-            names = (_NAMES.get(state, "not_run"),)
+            names = (_NAMES.get(state, SummaryCategory.NOT_RUN),)
         family = task.family.family
         for name in names:
             totals[name] += 1
@@ -121,18 +121,18 @@ def _params(task: TaskRecord) -> dict[str, str]:
         return {}
 
 
-def _upstream_causes(run: RunRecord) -> dict[TaskRecord, tuple[str, ...]]:
+def _upstream_causes(run: RunRecord) -> dict[TaskRecord, tuple[SummaryCategory, ...]]:
     """Tell why each upstream-failed task is so: what became of its requirements, and of theirs."""
     left = run.left
     failed = [task for task in run.tasks if left.get(task, task.state) == TaskState.UPSTREAM_FAILED]
-    causes: dict[TaskRecord, tuple[str, ...]] = {}
+    causes: dict[TaskRecord, tuple[SummaryCategory, ...]] = {}
     for task in sorted(failed, key=lambda one: one.order):
-        found: set[str] = set()
+        found: set[SummaryCategory] = set()
         for dep in task.upstream:
             name = _NAMES.get(left.get(dep, dep.state))
             if dep in causes:
                 found.update(causes[dep])
-            elif name not in (None, "complete", "ran"):
-                found.add(_UPSTREAM.get(str(name), "upstream_failed"))
+            elif name is not None and name not in (SummaryCategory.COMPLETE, SummaryCategory.RAN):
+                found.add(_UPSTREAM.get(name, SummaryCategory.UPSTREAM_FAILED))
         causes[task] = tuple(sorted(found))
     return causes

@@ -14,6 +14,7 @@ from flow.ids import Session
 from flow.messages.codec import encode_chunk
 from flow.messages.shared import PlanChunk, PlanError
 from flow.messages.worker import Plan, Planned, PlanNext, ToCoordinator
+from flow.states import PlanErrorKind
 from flow_worker.core.config import (
     MESSAGE_FILL_BYTES,
     REFUSED_STUBS_MAX,
@@ -113,7 +114,7 @@ class Planning:
                 self._pop(request.number)
                 if program.codeless and self._say_failed(request, reason):
                     continue
-                told = encode_chunk(PlanChunk(errors=[PlanError(0, "died", reason)]))
+                told = encode_chunk(PlanChunk(errors=[PlanError(0, PlanErrorKind.DIED, reason)]))
                 self._lost(request.number, request.wanted, told if reason else b"")
 
     def _say_failed(self, request: PlanRequest, reason: str) -> bool:
@@ -121,7 +122,7 @@ class Planning:
         if self._session is None or request.wanted or not request.stubs:
             return False
         stubs = request.stubs[:REFUSED_STUBS_MAX]
-        errors = [PlanError(index, "import", reason) for index in range(len(stubs))]
+        errors = [PlanError(index, PlanErrorKind.IMPORT, reason) for index in range(len(stubs))]
         body = encode_chunk(PlanChunk(stubs=stubs, errors=errors))
         if len(body) > MESSAGE_FILL_BYTES:
             return False
@@ -162,7 +163,8 @@ class Planning:
         """
         request = self._pop(process.request)
         if request is not None:
-            told = encode_chunk(PlanChunk(errors=[PlanError(0, "died", reason, tail=tail)]))
+            error = PlanError(0, PlanErrorKind.DIED, reason, tail=tail)
+            told = encode_chunk(PlanChunk(errors=[error]))
             self._lost(request.number, request.wanted, told)
 
     # ------------------------------------------------------------ inside

@@ -10,6 +10,7 @@ import msgspec
 from flow import blame
 from flow.errors import FlowError
 from flow.messages.shared import Missing
+from flow.states import PlanErrorKind
 
 #: Characters of an output that is named in an error.
 NAMED_CHARS_MAX = 300
@@ -33,7 +34,7 @@ class Failure(msgspec.Struct, frozen=True):
     error: str
     where: str = ""
     trace: str = ""
-    kind: str = ""  #: of ``PlanError``, where the error itself knows it
+    kind: PlanErrorKind | None = None  #: of ``PlanError``, where the error itself knows it
     missing: Missing | None = None  #: of a report: the output that is not here
 
 
@@ -63,7 +64,8 @@ def _describe(error: BaseException) -> Failure:
         if hint:
             text += "\n" + blame.cut_middle(hint, blame.LINE_CHARS_MAX)
         where, trace = str(getattr(error, "where", "")), str(getattr(error, "trace", ""))
-        return Failure(text, where, trace, str(getattr(error, "kind", "")))
+        kind = getattr(error, "kind", None)
+        return Failure(text, where, trace, kind if isinstance(kind, PlanErrorKind) else None)
     where, trace = blame.own_frame(error), blame.bounded_trace(error)
     if isinstance(error, SystemExit):
         return Failure(f"sys.exit({error.code!r:.100}) was called", where, trace)

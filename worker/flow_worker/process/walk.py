@@ -22,6 +22,7 @@ from flow.messages.codec import encode_chunk
 from flow.messages.shared import PlanChunk, PlanError, Policy, Spec, SpecStatus, Stub, sendable
 from flow.packing import unpack_params
 from flow.seam import dialect_of, is_task, key_of
+from flow.states import PlanErrorKind
 from flow.task import Task, is_external
 from flow_worker.process.attempt import Passing, stub_of
 from flow_worker.process.failure import Complaint, Failure, failure_of
@@ -110,11 +111,11 @@ class Walk:
             try:
                 for path in itertools.islice(paths_of(self.build(stub)), PLACES_MAX):
                     place = sendable(os.path.abspath(path))
-                    self._chunk.errors.append(PlanError(index, "where", place))
+                    self._chunk.errors.append(PlanError(index, PlanErrorKind.WHERE, place))
             except self._passing:
                 raise
             except BaseException as e:  # user code
-                self._add_error(index, "import", failure_of(e))
+                self._add_error(index, PlanErrorKind.IMPORT, failure_of(e))
         yield encode_chunk(self._chunk)
 
     def _full(self) -> Iterator[bytes]:
@@ -138,7 +139,7 @@ class Walk:
             raise
         except BaseException as e:  # modules, parameters and constructors are user code
             index = self._add_stub(stub)
-            self._add_error(index, "import", failure_of(e), self._heard.of_import())
+            self._add_error(index, PlanErrorKind.IMPORT, failure_of(e), self._heard.of_import())
             return None
         if self._instances is not None:
             self._instances.add(true, task)
@@ -191,7 +192,9 @@ class Walk:
         if isinstance(answer, self._passing):
             raise answer
         if isinstance(answer, BaseException):
-            self._add_error(index, "complete", failure_of(answer), self._heard.last_lines())
+            self._add_error(
+                index, PlanErrorKind.COMPLETE, failure_of(answer), self._heard.last_lines()
+            )
             task.trigger_event(Event.DEPENDENCY_MISSING, task)
             yield from self._full()
             return
@@ -212,8 +215,8 @@ class Walk:
         except BaseException as e:  # requires() and properties are user code
             failure = failure_of(e)
             if failure.kind == _Broken.kind:  # of what is required, not of what was asked for
-                failure = structs.replace(failure, kind="")
-            self._add_error(index, "requires", failure, self._heard.last_lines())
+                failure = structs.replace(failure, kind=None)
+            self._add_error(index, PlanErrorKind.REQUIRES, failure, self._heard.last_lines())
             task.trigger_event(Event.BROKEN_TASK, task, e)
             yield from self._full()
             return
@@ -298,7 +301,7 @@ class Walk:
         self._chunk.specs.append(spec)
         self._bytes += _SPEC_BYTES
 
-    def _add_error(self, index: int, kind: str, failure: Failure, tail: str = "") -> None:
+    def _add_error(self, index: int, kind: PlanErrorKind, failure: Failure, tail: str = "") -> None:
         said = failure.where.partition("  ")[0] in failure.error  # an import error has it already
         where = f"  ({failure.where})" if failure.where and not said else ""
         first, newline, more = failure.error.partition("\n")
@@ -310,7 +313,7 @@ class Walk:
 class _Broken(UsageError):
     """A task cannot be made from the parameters it was asked for with."""
 
-    kind = "bad_parameter"
+    kind = PlanErrorKind.BAD_PARAMETER
 
     def __init__(self, failure: Failure) -> None:
         super().__init__(failure.error)
@@ -319,7 +322,7 @@ class _Broken(UsageError):
 
 
 class _TooLarge(UsageError):
-    kind = "too_large"
+    kind = PlanErrorKind.TOO_LARGE
 
 
 def _small(stub: Stub) -> Stub:

@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 from flow.errors import ExitCode
 from flow.messages import client
 from flow.messages.client import Failed
-from flow.states import RunState, TaskState
+from flow.states import FAILED_CATEGORIES, RunState, SummaryCategory, TaskState
 from flow_coordinator.core import (
     bounds,
     explain,
@@ -92,8 +92,8 @@ def run_row(s: State, run: RunRecord) -> client.RunRow:
     """One line of ``flow status``."""
     if run.summary is not None:
         sizes = {category.name: category.count for category in run.summary.categories}
-        done = sizes.get("complete", 0) + sizes.get("ran", 0)
-        failed = sizes.get("failed", 0) + sizes.get("disabled", 0) + sizes.get("lost", 0)
+        done = sum(sizes.get(each, 0) for each in (SummaryCategory.COMPLETE, SummaryCategory.RAN))
+        failed = sum(sizes.get(each, 0) for each in FAILED_CATEGORIES)
         running, total, elapsed_s = 0, run.summary.scheduled, run.summary.elapsed_s
     else:
         totals = [sum(column) for column in zip(*run.tallies.values(), strict=True)]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from flow.messages.client import WhyAnswer
+from flow.states import FAILED_CATEGORIES, SummaryCategory
 from flow_coordinator.core import telling, words
 from flow_coordinator.core.queries.finding import EndedTask
 from flow_coordinator.core.state import State
@@ -12,28 +13,32 @@ NAMES_MAX = 4
 
 #: Category of the summary: (state in words, what it means).
 _SAID = {
-    "complete": ("complete", "its output was there, so it did not run"),
-    "ran": ("done", "it ran successfully"),
-    "failed": ("failed", ""),
-    "disabled": ("disabled", ""),
-    "lost": ("lost", ""),
-    "scheduling_error": ("not planned", ""),
-    "missing_external": ("missing", "it is external and its output does not exist"),
-    "upstream_failed": ("not run", "a requirement failed"),
-    "upstream_missing": ("not run", "external data that it needs is missing"),
-    "upstream_scheduling_error": ("not run", "a requirement could not be planned"),
-    "cancelled": ("cancelled", ""),
-    "not_run": ("not run", "the run ended before its turn came"),
+    SummaryCategory.COMPLETE: ("complete", "its output was there, so it did not run"),
+    SummaryCategory.RAN: ("done", "it ran successfully"),
+    SummaryCategory.FAILED: ("failed", ""),
+    SummaryCategory.DISABLED: ("disabled", ""),
+    SummaryCategory.LOST: ("lost", ""),
+    SummaryCategory.SCHEDULING_ERROR: ("not planned", ""),
+    SummaryCategory.MISSING_EXTERNAL: ("missing", "it is external and its output does not exist"),
+    SummaryCategory.UPSTREAM_FAILED: ("not run", "a requirement failed"),
+    SummaryCategory.UPSTREAM_MISSING: ("not run", "external data that it needs is missing"),
+    SummaryCategory.UPSTREAM_SCHEDULING_ERROR: ("not run", "a requirement could not be planned"),
+    SummaryCategory.CANCELLED: ("cancelled", ""),
+    SummaryCategory.NOT_RUN: ("not run", "the run ended before its turn came"),
 }
-_GOOD = ("complete", "ran")
+_GOOD = (SummaryCategory.COMPLETE, SummaryCategory.RAN)
 #: Categories of requirements that keep a task from running.
-_BAD = ("failed", "disabled", "lost", "missing_external", "scheduling_error")
+_BAD = (
+    *FAILED_CATEGORIES,
+    SummaryCategory.MISSING_EXTERNAL,
+    SummaryCategory.SCHEDULING_ERROR,
+)
 
 
 def why(s: State, task: EndedTask) -> WhyAnswer:
     """Explain one task of an ended run."""
     run = task.run
-    state, reason = _SAID.get(task.category, (task.category, ""))
+    state, reason = _SAID[task.category]
     lines: list[tuple[str, str]] = []
     if reason:
         lines.append(("because", reason))

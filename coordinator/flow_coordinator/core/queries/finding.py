@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 from flow.messages.client import Failure
 from flow.messages.shared import display, shown_with
+from flow.states import SummaryCategory
 from flow_coordinator.core import summaries, twins
 from flow_coordinator.core.records import RunRecord, TaskRecord
 from flow_coordinator.core.refusal import Refusal
@@ -32,7 +33,7 @@ class EndedTask(NamedTuple):
 
     run: RunRecord
     name: str
-    category: str
+    category: SummaryCategory
     failure: Failure | None
 
 
@@ -177,7 +178,9 @@ def near(s: State, piece: str) -> list[str]:
     return [family for _, family in sorted(likely, key=lambda pair: -pair[0])[:NEAR_MAX]]
 
 
-def _told(run: RunRecord, each_max: int = ENDED_TASKS_MAX) -> Iterator[tuple[str, str, str]]:
+def _told(
+    run: RunRecord, each_max: int = ENDED_TASKS_MAX
+) -> Iterator[tuple[str, SummaryCategory, str]]:
     """List (family, category, name) of the tasks that a summary names."""
     for category in run.summary.categories if run.summary is not None else ():
         for example in category.examples:
