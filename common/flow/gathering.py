@@ -16,6 +16,7 @@ import msgspec
 
 from flow import ignoring
 from flow.errors import UsageError
+from flow.resources import said_bytes
 
 #: Of files, and of folders.
 FILES_MAX = 20_000
@@ -156,7 +157,7 @@ def _left_out(rules: _Rules, path: str, *, is_folder: bool) -> bool:
 def too_big(root: str, files: list[File], over: str) -> UsageError:
     """Say what a folder holds too much of, and which files are the biggest."""
     biggest = sorted(files, key=lambda file: (-file.size, file.name))[:NAMED_MAX]
-    named = ", ".join(f"{file.name} ({spelled(file.size)})" for file in biggest)
+    named = ", ".join(f"{file.name} ({said_bytes(file.size)})" for file in biggest)
     return UsageError(f"{root} holds {over}; the biggest are {named}: {HINT}", hint=HINT)
 
 
@@ -165,8 +166,3 @@ def unreadable(names: list[str]) -> UsageError:
     named = ", ".join(sorted(names)[:NAMED_MAX])
     more = f" and {len(names) - NAMED_MAX} more" if len(names) > NAMED_MAX else ""
     return UsageError(f"cannot be read: {named}{more}", hint=f"allow it, or {HINT}")
-
-
-def spelled(size: int) -> str:
-    """Spell a number of bytes for people."""
-    return f"{size / (1 << 20):.1f} MiB" if size >= 1 << 19 else f"{size / (1 << 10):.1f} KiB"

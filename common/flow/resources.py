@@ -22,6 +22,11 @@ _UNITS = {
     "gi": 2**30,
     "ti": 2**40,
 }
+#: A larger amount counts bytes; nobody has a million of anything else.
+COUNT_MAX = 10**6
+#: How sizes are said, largest first: binary units, and decimal ones for what was written in them.
+_SAID = (("TiB", 2**40), ("GiB", 2**30), ("MiB", 2**20), ("KiB", 2**10))
+_SAID_DECIMAL = (("TB", 10**12), ("GB", 10**9), ("MB", 10**6))
 #: Largest amount that a float still counts exactly.
 AMOUNT_MAX = float(2**53)
 
@@ -66,3 +71,33 @@ def parse_pairs(text: str) -> dict[str, float]:
             raise UsageError(f"resources: {piece!r} is not NAME=AMOUNT, as in gpu=1,db=2")
         pairs[name.strip()] = parse_amount(name.strip(), value)
     return pairs
+
+
+def said_bytes(count: float) -> str:
+    """Spell a number of bytes for people: ``16 GiB``, and ``9 GB`` where it is that exactly."""
+    for unit, size in _SAID:
+        if count >= size:
+            binary = f"{_rounded(count / size)} {unit}"
+            return binary if _parse_text(binary) == count else _decimal(count) or binary
+    return f"{count:.0f} B"
+
+
+def said_amount(amount: float) -> str:
+    """Spell an amount for people; of a large one nobody says that it counts bytes, but it does."""
+    return said_bytes(amount) if amount > COUNT_MAX else f"{amount:g}"
+
+
+def typed_amount(amount: float) -> str:
+    """Spell an amount as it is typed in settings and commands: ``16GiB``; it is read as no less."""
+    text = said_amount(amount).replace(" ", "")
+    return text if _parse_text(text) == amount else f"{math.ceil(amount)}"
+
+
+def _decimal(count: float) -> str:
+    """Spell a number of bytes as somebody has written it in decimal units; empty: nobody has."""
+    texts = (f"{_rounded(count / size)} {unit}" for unit, size in _SAID_DECIMAL if count >= size)
+    return next((text for text in texts if _parse_text(text) == count), "")
+
+
+def _rounded(number: float) -> str:
+    return f"{number:.1f}".removesuffix(".0")

@@ -26,8 +26,9 @@ from concurrent.futures import ThreadPoolExecutor
 import msgspec
 
 from flow.errors import ConfigError, ProtocolError, UsageError
-from flow.gathering import FILES_MAX, HINT, gather, spelled, too_big, unreadable
+from flow.gathering import FILES_MAX, HINT, gather, too_big, unreadable
 from flow.messages.shared import PACKAGE_BYTES_MAX
+from flow.resources import said_bytes
 
 #: Of the contents together, and of the packed body.
 BODY_BYTES_MAX = PACKAGE_BYTES_MAX
@@ -85,7 +86,7 @@ def pack(folder: str, bytes_max: int = BODY_BYTES_MAX) -> Packed:
         raise UsageError(f"there is no folder {folder}", hint="check the path")
     files = gather(root)
     total = sum(file.size for file in files)
-    over = f"{spelled(total)}, more than {spelled(bytes_max)}"
+    over = f"{said_bytes(total)}, more than {said_bytes(bytes_max)}"
     if total > bytes_max:
         raise too_big(root, files, over)
     held = io.BytesIO()

@@ -7,14 +7,13 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from flow.cli.asking import common, connected, show_changed
+from flow.resources import parse_amount, said_amount
 from flow.summary import plural
 
 if TYPE_CHECKING:
     from flow.messages.client import WorkerRow
 
 HEAD = ("RESOURCE", "USED", "LIMIT", "WAITING", "")
-#: A larger amount counts bytes.
-COUNT_MAX = 10_000_000
 
 
 @click.group("resources", invoke_without_command=True)
@@ -37,14 +36,15 @@ def list_(coordinator: str | None, as_json: bool) -> None:
 
 @command.command("set")
 @click.argument("name")
-@click.argument("limit", type=click.FloatRange(min=0))
+@click.argument("limit")
 @common
-def set_(name: str, limit: float, coordinator: str | None, as_json: bool) -> None:
+def set_(name: str, limit: str, coordinator: str | None, as_json: bool) -> None:
     """Set the limit of NAME, now and for later starts. What holds it already keeps it."""
     from flow.messages.client import Changed, SetResource
 
+    amount = parse_amount(name, limit)
     with connected(coordinator) as client:
-        changed = client.ask(SetResource(0, name, limit), Changed)
+        changed = client.ask(SetResource(0, name, amount), Changed)
     show_changed(changed, as_json=as_json)
 
 
@@ -60,8 +60,8 @@ def _list(coordinator: str | None, as_json: bool) -> None:
     rows: list[tuple[object, ...]] = [
         (
             each.name,
-            f"{each.used:g}",
-            f"{each.limit:g}",
+            said_amount(each.used),
+            said_amount(each.limit),
             each.waiting,
             "" if each.declared else "not declared: 1 at a time",
         )
@@ -69,7 +69,8 @@ def _list(coordinator: str | None, as_json: bool) -> None:
     ]
     for one in held:
         count = plural(one["workers"], "worker")
-        rows.append((one["name"], _amount(one["used"]), _amount(one["limit"]), "", f"of {count}"))
+        used, limit = said_amount(one["used"]), said_amount(one["limit"])
+        rows.append((one["name"], used, limit, "", f"of {count}"))
     if rows:
         print_table(HEAD, rows)
     if not limits:
@@ -87,8 +88,3 @@ def _of_workers(workers: list[WorkerRow]) -> list[dict[str, Any]]:
         {"name": name, "used": used, "limit": most, "workers": int(count)}
         for name, (used, most, count) in sorted(sums.items())
     ]
-
-
-def _amount(amount: float) -> str:
-    """Spell an amount; large ones count bytes."""
-    return f"{amount / 1e9:.1f} GB" if amount > COUNT_MAX else f"{amount:g}"

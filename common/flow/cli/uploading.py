@@ -85,9 +85,9 @@ class _Progress:
         # In a file or a pipe one line is enough.
         self._show_at = time.monotonic() + SHOW_EVERY_S if self._in_place else float("inf")
         self._shown = True
-        from flow.gathering import spelled
+        from flow.resources import said_bytes
 
-        text = f"Sending code: {spelled(have_bytes)} of {spelled(self._size_bytes)}"
+        text = f"Sending code: {said_bytes(have_bytes)} of {said_bytes(self._size_bytes)}"
         print(f"\r{text}" if self._in_place else text, end="", file=sys.stderr, flush=True)
         if not self._in_place:
             print(file=sys.stderr, flush=True)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from flow.cli.asking import common, connected, show_changed
+from flow.resources import said_amount, said_bytes
 
 if TYPE_CHECKING:
     from flow.messages.client import WorkerRow
@@ -117,24 +118,16 @@ def _wrong(worker: WorkerRow) -> list[str]:
 
 def _memory(worker: WorkerRow) -> str:
     """How much its processes have, of how much there is."""
-    used = _bytes(worker.memory_bytes)
+    used = said_bytes(worker.memory_bytes)
     _, most = worker.capacity.get("memory", (0.0, 0.0))
-    return f"{used} / {_bytes(most)}" if most else used
+    return f"{used} / {said_bytes(most)}" if most else used
 
 
 def _resources(worker: WorkerRow) -> str:
     capacity = worker.capacity
     told = [
-        f"{name} {used:g}/{most:g}"
+        f"{name} {said_amount(used)}/{said_amount(most)}"
         for name, (used, most) in capacity.items()
         if name not in DETECTED
     ]
     return ", ".join(told) or "-"
-
-
-def _bytes(count: float) -> str:
-    for unit in ("B", "KB", "MB"):
-        if count < 1024:
-            return f"{count:.0f} {unit}"
-        count /= 1024
-    return f"{count:.1f} GB"

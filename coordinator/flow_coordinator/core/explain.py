@@ -7,6 +7,7 @@ from itertools import islice
 
 from flow.messages.client import WhyAnswer
 from flow.messages.shared import unpack_params
+from flow.resources import said_amount, typed_amount
 from flow.states import SATISFIED, TERMINAL, TaskState
 from flow_coordinator.core import (
     batching,
@@ -105,18 +106,10 @@ def unmet_text(s: State, demand: Demand) -> str:
     for name, amount in demand:
         limit = s.resources.limit(name)
         if limit is not None and exceeds(amount, limit):
-            most = f"but its limit is {said(limit)}"
-            return f"needs {name} {said(amount)}, {most}: it can never run"
-    names = ", ".join(f"{n} {said(a)}" for n, a in demand if n in s.resources.of_workers)
+            most = f"but its limit is {said_amount(limit)}"
+            return f"needs {name} {said_amount(amount)}, {most}: it can never run"
+    names = ", ".join(f"{n} {said_amount(a)}" for n, a in demand if n in s.resources.of_workers)
     return f"needs a worker with {names}: no worker has that much"
-
-
-def said(amount: float) -> str:
-    """Spell an amount; large ones count bytes."""
-    for unit, size in (("TB", 1e12), ("GB", 1e9), ("MB", 1e6)):
-        if amount >= size:
-            return f"{amount / size:.3g} {unit}"
-    return f"{amount:g}"
 
 
 def briefly(s: State, task: TaskRecord) -> str:
@@ -162,7 +155,8 @@ def lacks(s: State, name: str, group: Group) -> str:
 
 
 def _taken(s: State, name: str) -> str:
-    return f"{name} {s.resources.used.get(name, 0):g}/{s.resources.limit(name) or 0:g}"
+    used, limit = s.resources.used.get(name, 0.0), s.resources.limit(name) or 0.0
+    return f"{name} {said_amount(used)}/{said_amount(limit)}"
 
 
 def why(s: State, task: TaskRecord) -> WhyAnswer:
@@ -268,11 +262,12 @@ def _ready(s: State, task: TaskRecord, lines: list[tuple[str, str]], hints: list
         if limit is None:
             continue
         used = s.resources.used.get(name, 0.0)
-        text = f"needs {said(amount)}, {said(used)} of {said(limit)} in use"
+        text = f"needs {said_amount(amount)}, {said_amount(used)} of {said_amount(limit)} in use"
         holders = _holders(s, name, s.leases.values())
         lines.append((f"resource {name}", text + (": " + " · ".join(holders) if holders else "")))
         if used + amount > limit >= amount:
-            hints.append(f"flow resources set {name} {max(used + amount, limit + 1):g}")
+            more = typed_amount(max(used + amount, limit + 1))
+            hints.append(f"flow resources set {name} {more}")
     same = group.live if group is not None else 1
     others = f", {same} tasks need the same" if same > 1 else ""
     lines.append(("priority", f"{task.priority:g}{others}"))
@@ -294,9 +289,9 @@ def _meet(s: State, demand: Demand, hints: list[str]) -> None:
     for name, amount in demand:
         limit = s.resources.limit(name)
         if limit is not None and exceeds(amount, limit):
-            hints.append(f"flow resources set {name} {amount:g}")
+            hints.append(f"flow resources set {name} {typed_amount(amount)}")
     ask = ",".join(
-        f"{name}={said(amount).replace(' ', '')}"
+        f"{name}={typed_amount(amount)}"
         for name, amount in demand
         if name in s.resources.of_workers
     )
@@ -325,9 +320,10 @@ def _room(s: State, worker: WorkerRecord, demand: Demand, task: TaskRecord) -> s
             continue
         most = worker.capacity.get(name)
         if most is None or amount > most:
-            return f"has {name} {said(most or 0)}, {said(amount)} needed"
+            return f"has {name} {said_amount(most or 0)}, {said_amount(amount)} needed"
         if worker.used[name] + amount > most:
-            text = f"needs {name} {said(amount)}, {said(worker.used[name])} of {said(most)} in use"
+            in_use = f"{said_amount(worker.used[name])} of {said_amount(most)} in use"
+            text = f"needs {name} {said_amount(amount)}, {in_use}"
             return ": ".join([text, " · ".join(_holders(s, name, worker.held.values()))])
     if worker.used_slots >= worker.slots:
         running = _holders(s, "", worker.held.values())

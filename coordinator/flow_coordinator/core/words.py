@@ -22,6 +22,7 @@ from flow.messages.speech import (
     Words,
 )
 from flow.messages.worker import Heard, Said
+from flow.resources import said_amount
 from flow_coordinator.core import leases, letters
 from flow_coordinator.core.records import LeaseRecord, RunRecord, TaskRecord, WorkerRecord
 from flow_coordinator.core.state import State
@@ -93,8 +94,8 @@ def lines(words: Words) -> list[tuple[str, str]]:
     if words.tracking_url:
         told.append(("tracking url", words.tracking_url))
     if words.decreased:
-        given = ", ".join(f"{name} {amount:g}" for name, amount in words.decreased.items())
-        told.append(("given back", given))
+        given = [f"{name} {said_amount(amount)}" for name, amount in words.decreased.items()]
+        told.append(("given back", ", ".join(given)))
     told += [(f"statistic {name}", text) for name, text in words.statistics.items()]
     return told
 

@@ -8,6 +8,7 @@ from flow.errors import ExitCode
 from flow.messages import client
 from flow.messages.client import Changed
 from flow.messages.shared import PROTOCOL, unpack_params
+from flow.resources import said_amount
 from flow.states import RunState
 from flow_coordinator.core import intake, outcomes, runs, shipping, twins, workers
 from flow_coordinator.core.events import Peer
@@ -113,7 +114,7 @@ def set_resource(s: State, peer: Peer, message: client.SetResource) -> None:
     s.changes.resources[message.name] = message.limit
     s.ready.open_all()
     s.note("resource limit set", resource=message.name, limit=message.limit)
-    s.send(peer, Changed(message.request, f"{message.name} = {message.limit:g}", 1))
+    s.send(peer, Changed(message.request, f"{message.name} = {said_amount(message.limit)}", 1))
 
 
 def worker_command(s: State, peer: Peer, message: client.WorkerCommand) -> None:
