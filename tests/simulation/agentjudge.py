@@ -106,6 +106,11 @@ class AgentJudge:
                     self._broken("crash", f"blames {report.token}, which it killed itself")
         self.agent.kernel.counts[f"said {kind.__name__}"] += 1
 
+    def notes(self, phrase: str, note: object) -> None:
+        """It logs something. All processes here obey, so it can have nothing to refuse."""
+        if phrase in ("refused what was said", "process broke the protocol"):
+            self._broken("S10", f"notes {note}")
+
     def _joined(self, message: Join) -> None:
         dying = [one.number for one in self._own() if one.told_to_die and one.alive]
         if dying:

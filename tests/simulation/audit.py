@@ -12,7 +12,8 @@ S6   ``World.committed``, ``Truth.dispatched``, ``SimCoordinator.start`` (epochs
 S7   ``Truth`` by executions, ``invariants.check`` by leases
 S8   ``Truth.started``, ``Truth.resumed``
 S9   ``invariants.check``: positions agree with every edge
-S10  ``tally.move`` stops the core; ``Audit`` for open tasks that nobody wants
+S10  the tables of moves stop the core; ``AgentJudge`` for what a worker refuses; ``Audit`` for open
+     tasks that nobody wants
 S11  ``World.recovered``: what was acknowledged is on the disk (prefixes: conformance of stores)
 S12  ``TalkJudge``, ``Writer``
 S13  ``Audit``

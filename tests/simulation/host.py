@@ -360,6 +360,7 @@ class Agent:
             phrase = effect.phrase  # type: ignore[attr-defined]
             self.kernel.counts[f"worker: {phrase}"] += 1
             self._fencing = self._fencing or phrase.startswith("lease ends")
+            self.judge.notes(phrase, effect)
 
     def _start(self, effect: fx.StartProcess) -> None:
         number = effect.process

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING
 
 from flow.messages.client import RunSummary, SubmitOptions
 from flow.messages.shared import Verdict, pack_params
+from flow.moves import IllegalMove
 from flow.states import TERMINAL, TaskState
 from flow_coordinator.core.resources import EPSILON
-from flow_coordinator.core.tally import IllegalMove
 from tests.simulation import audit
 from tests.simulation.clients import Client
 from tests.simulation.coordinator import SimCoordinator

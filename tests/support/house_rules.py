@@ -22,6 +22,7 @@ CORE_STDLIB = {
 #: All a core may know of flow besides itself.
 CORE_FLOW = {
     *("flow.ids", "flow.states", "flow.errors", "flow.resources", "flow.messages"),
+    "flow.moves",
     # the vocabulary between an agent and its own task processes
     *("flow_worker.process.channel", "flow_worker.process"),
 }

@@ -6,6 +6,7 @@ import pytest
 
 from flow.errors import FlowError, UsageError
 from flow.messages.client import About
+from flow.moves import IllegalMove
 from flow_coordinator.core import state, tally
 from flow_coordinator.core.events import Received
 from flow_coordinator.core.queries import answers
@@ -40,7 +41,7 @@ def test_illegal_move_names_the_event_and_the_moves_of_its_task(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     bug = broken(granted(Env()), monkeypatch)
-    assert isinstance(bug, tally.IllegalMove) and not isinstance(bug, FlowError)
+    assert isinstance(bug, IllegalMove) and not isinstance(bug, FlowError)
     (story,) = bug.__notes__
     assert "while handling Received About" in story and "the last moves of T_a:" in story
     assert "T_a UNBLOCK -> READY" in story and story.endswith("T_a GRANT -> LEASED")

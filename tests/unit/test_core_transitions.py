@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 
+from flow.moves import Go, IllegalMove, Refuse
 from flow.states import HELD, TERMINAL, TaskState
 from flow_coordinator.core import graph, tally
 from flow_coordinator.core.transitions import TABLE, TARGETS, TaskEvent
@@ -15,16 +18,16 @@ S = TaskState
 def test_table_covers_every_pair_and_gives_a_reason_where_nothing_moves() -> None:
     assert set(TABLE) == {(state, event) for state in TaskState for event in TaskEvent}
     for (state, event), move in TABLE.items():
-        if move.to is None:
-            assert move.why, (state.name, event.name)
+        if isinstance(move, Go):
+            assert move.state != state, (state.name, event.name)
         else:
-            assert not move.refused and move.to != state, (state.name, event.name)
+            assert move.why, (state.name, event.name)
 
 
 def test_targets_agree_with_the_table() -> None:
     assert len(TARGETS) == len(TaskEvent)
     for (state, event), move in TABLE.items():
-        assert TARGETS[event][state] == move.to
+        assert TARGETS[event][state] == (move.state if isinstance(move, Go) else None)
 
 
 def test_leases_begin_and_end_only_by_events_of_a_lease() -> None:
@@ -40,39 +43,47 @@ def test_leases_begin_and_end_only_by_events_of_a_lease() -> None:
         TaskEvent.UPSTREAM_FAIL,
     }
     for (state, event), move in TABLE.items():
-        if move.to is None:
+        if not isinstance(move, Go):
             continue
-        if state not in HELD and move.to in HELD:
+        if state not in HELD and move.state in HELD:
             assert event == TaskEvent.GRANT and state == S.READY
-        if state in HELD and move.to not in HELD:
+        if state in HELD and move.state not in HELD:
             assert event in ends, (state.name, event.name)
 
 
 def test_terminal_states_are_left_only_by_a_retry_or_a_recheck() -> None:
     for (state, event), move in TABLE.items():
-        if state in TERMINAL and move.to is not None and move.to not in TERMINAL:
+        if state in TERMINAL and isinstance(move, Go) and move.state not in TERMINAL:
             assert event in (TaskEvent.REVIVE, TaskEvent.RECHECK)
 
 
 @pytest.mark.unread("Plan")
-@pytest.mark.parametrize("event", [e for e in TaskEvent if TABLE[S.UNPLANNED, e].refused])
-def test_move_refused_raises_and_changes_nothing(event: TaskEvent) -> None:
+@pytest.mark.parametrize("event", TaskEvent, ids=lambda event: event.name)
+@pytest.mark.parametrize("state", TaskState, ids=lambda state: state.name)
+def test_move_does_what_the_cell_says(state: TaskState, event: TaskEvent) -> None:
+    """Every cell: it moves, or nothing changes; a refusal raises with its reason, besides."""
     env = Env()
     env.graph = Graph({"a": []})
     env.worker()
     env.plan_by_hand = True
     env.submit("a")
-    task = graph.name_task(env.core.state, "default", stub("z"), (env.run(),), 0.0)
+    task = graph.name_task(env.core.state, "default", stub("z"), (), 0.0)
     env.commit()
-    with pytest.raises(tally.IllegalMove, match="T_z"):
-        tally.move(env.core.state, task, event)
-    assert task.state == S.UNPLANNED
-    assert not env.core.state.changes
+    task.state = state
+    move = TABLE[state, event]
+    if isinstance(move, Refuse):
+        said = f"{event.name} in state {state.name} of {task.task_id}: {move.why}"
+        with pytest.raises(IllegalMove, match=re.escape(said)):
+            tally.move(env.core.state, task, event)
+    else:
+        assert tally.move(env.core.state, task, event) == isinstance(move, Go)
+    assert task.state == (move.state if isinstance(move, Go) else state)
+    assert isinstance(move, Go) or not env.core.state.changes
 
 
 def test_refused_moves_exist_for_what_would_break_a_lease() -> None:
     for state in TaskState:
         if state != S.READY:
-            assert TABLE[state, TaskEvent.GRANT].refused, state.name
+            assert isinstance(TABLE[state, TaskEvent.GRANT], Refuse), state.name
         if state not in HELD:
-            assert TABLE[state, TaskEvent.SUCCEED].refused, state.name
+            assert isinstance(TABLE[state, TaskEvent.SUCCEED], Refuse), state.name

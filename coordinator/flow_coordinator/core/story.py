@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from itertools import islice
 
+from flow.moves import IllegalMove
 from flow_coordinator.core.events import Event, Received, Unreachable
 from flow_coordinator.core.state import State
-from flow_coordinator.core.tally import IllegalMove
 
 #: Moves told: of the task that it is about, or of any where nobody knows which that is.
 TOLD_MAX = 40
@@ -20,7 +20,7 @@ def tell(s: State, event: Event, bug: Exception) -> str:
     named = [type(event).__name__]
     if isinstance(event, Received | Unreachable):
         named.append(type(event.message).__name__)
-    about = bug.task_id if isinstance(bug, IllegalMove) else ""
+    about = bug.whose if isinstance(bug, IllegalMove) else ""
     newest = (move for move in reversed(s.moves) if not about or move[1] == about)
     told = [
         f"  {s.now - at:.3f} s before: {task_id} {what.name} -> {state.name}"

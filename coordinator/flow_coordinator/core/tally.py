@@ -20,23 +20,12 @@ _DURABLE = tuple(
 )
 
 
-class IllegalMove(Exception):
-    """A bug: the table refuses this event in this state. The coordinator stops."""
-
-    def __init__(self, what: str, task_id: str) -> None:
-        super().__init__(what)
-        self.task_id = task_id
-
-
 def move(s: State, task: TaskRecord, event: TaskEvent) -> bool:
     """Apply an event; tell whether the task moved. Raises ``IllegalMove`` where refused."""
     old = task.state
     new = TARGETS[event][old]
     if new is None:
-        cell = TABLE[old, event]
-        if cell.refused:
-            what = f"{event.name} in state {old.name} of {task.task_id}: {cell.why}"
-            raise IllegalMove(what, task.task_id)
+        TABLE.check(old, event, task.task_id)
         return False
     task.state = new
     task.since = s.now

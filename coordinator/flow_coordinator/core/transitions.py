@@ -1,8 +1,8 @@
 """The legal moves of a task: a table that covers every (state, event) pair.
 
-The machine (``tally.move``), its tests and the documentation read this same table. An entry is a
-target state, or a reason to ignore the event (it is a repetition, harmless), or a reason to refuse
-it (the caller broke a rule: the coordinator stops rather than continue wrong).
+The machine (``tally.move``) and its tests read this same table; what its cells mean is said in
+``flow.moves``. Every event is the coordinator's own decision, so each refusal is a bug of the
+caller: the coordinator stops rather than continue wrong.
 
 Drawn in the protocol page, "A task's life".
 """
@@ -10,8 +10,8 @@ Drawn in the protocol page, "A task's life".
 from __future__ import annotations
 
 import enum
-from typing import NamedTuple
 
+from flow.moves import Go, Ignore, Move, Moves, Refuse
 from flow.states import HELD, TERMINAL, TaskState
 
 S = TaskState
@@ -47,20 +47,12 @@ class TaskEvent(enum.IntEnum):
     FIND_COMPLETE = 24  #: its ``complete()`` was true under the lease: nothing ran
 
 
-class Move(NamedTuple):
-    """One cell: ``to`` is set when the event moves the task; else ``why`` says what it means."""
-
-    to: TaskState | None
-    why: str = ""
-    refused: bool = False
-
-
 def _cells(
     go: dict[TaskState, TaskState], ignore: dict[TaskState, str], refuse: str
-) -> dict[TaskState, Move]:
-    cells = {state: Move(None, refuse, True) for state in TaskState}
-    cells.update({state: Move(None, why) for state, why in ignore.items()})
-    cells.update({state: Move(to) for state, to in go.items()})
+) -> dict[TaskState, Move[TaskState]]:
+    cells: dict[TaskState, Move[TaskState]] = {state: Refuse(refuse) for state in TaskState}
+    cells.update({state: Ignore(why) for state, why in ignore.items()})
+    cells.update({state: Go(to) for state, to in go.items()})
     return cells
 
 
@@ -73,7 +65,7 @@ _LATE = dict.fromkeys(TaskState, "planned meanwhile by another answer")
 _UNSATISFIED = TERMINAL - {S.COMPLETE, S.DONE}
 _NO_LEASE = "a task without a lease cannot end one"
 
-_ROWS: dict[TaskEvent, dict[TaskState, Move]] = {
+_ROWS: dict[TaskEvent, dict[TaskState, Move[TaskState]]] = {
     TaskEvent.PLAN_INCOMPLETE: _cells({S.UNPLANNED: S.PENDING}, _LATE, ""),
     TaskEvent.PLAN_COMPLETE: _cells({S.UNPLANNED: S.COMPLETE}, _LATE, ""),
     TaskEvent.PLAN_EXTERNAL: _cells({S.UNPLANNED: S.EXTERNAL}, _LATE, ""),
@@ -137,12 +129,19 @@ _ROWS: dict[TaskEvent, dict[TaskState, Move]] = {
     ),
 }
 
-#: (state, event) -> move, for every pair.
-TABLE: dict[tuple[TaskState, TaskEvent], Move] = {
-    (state, event): cells[state] for event, cells in _ROWS.items() for state in TaskState
-}
+TABLE = Moves(
+    "task",
+    TaskState,
+    TaskEvent,
+    {(state, event): cells[state] for event, cells in _ROWS.items() for state in TaskState},
+)
+
+
+def _target(move: Move[TaskState]) -> TaskState | None:
+    return move.state if type(move) is Go else None
+
 
 #: The table as flat rows for the hot path: ``TARGETS[event][state]`` is a state or None.
 TARGETS: tuple[tuple[TaskState | None, ...], ...] = tuple(
-    tuple(TABLE[state, event].to for state in TaskState) for event in TaskEvent
+    tuple(_target(TABLE[state, event]) for state in TaskState) for event in TaskEvent
 )

@@ -12,13 +12,14 @@ from pytest import MonkeyPatch
 
 from flow.messages.shared import Outcome, Report, Timing
 from flow_worker.core import events as ev
+from flow_worker.core import placement
 from flow_worker.core import tokens as tokens_module
 from flow_worker.core.joining import Joining
 from flow_worker.core.lease import Lease
 from flow_worker.core.machine import Worker
 from flow_worker.core.outbox import Outbox
 from flow_worker.core.placement import Placement
-from flow_worker.core.records import Holding
+from flow_worker.core.records import Holding, Process, Program
 from flow_worker.core.tokens import Tokens
 from flow_worker.core.transitions import Hold
 from tests.simulation.host import Agent
@@ -195,6 +196,45 @@ def second_word_counts(patch: MonkeyPatch) -> None:
 def kills_are_ignored(patch: MonkeyPatch) -> None:
     """KILL and the kill list do nothing."""
     patch.setattr(Tokens, "kill", lambda self, tokens, grace_s, now, *, at_once: None)
+
+
+# ---------------------------------------------------------------- what the tables refuse
+
+
+@mutant("table", "network")
+def recalled_tokens_are_handed_out(patch: MonkeyPatch) -> None:
+    """A queue is emptied as it is: what was given back meanwhile begins here all the same."""
+
+    def mutated(self: Placement, program: Program, process: Process, most: int) -> list[Holding]:
+        batch = []
+        while program.queue and len(batch) < most:
+            batch.append(program.queue.popleft())
+            self._tokens.assign(batch[-1], process, 0.0)
+        return batch
+
+    patch.setattr(Placement, "_take", mutated)
+
+
+@mutant("table")
+def generators_go_on_before_their_yield_is_done(patch: MonkeyPatch) -> None:
+    """A suspended generator continues in its runner as soon as that is free."""
+    real = Placement.place
+
+    def mutated(self: Placement, now: float) -> None:
+        for holding in list(self._tokens.parked.values()):
+            process = self._processes.all[holding.process]
+            if not process.batch and self._tokens.busy < self._config.slots:
+                self._tokens.continue_in(process, holding, now)
+        real(self, now)
+
+    patch.setattr(Placement, "place", mutated)
+
+
+@mutant("table")
+def batches_are_told_backwards(patch: MonkeyPatch) -> None:
+    """A runner is told its batch in another order than it is kept: it reports out of turn."""
+    real = placement.Execute
+    patch.setattr(placement, "Execute", lambda grants: real(grants[::-1]))
 
 
 # ---------------------------------------------------------------- bounds, ends, counts

@@ -22,10 +22,11 @@ from flow.messages.worker import (
     ToCoordinator,
     Welcome,
 )
+from flow.moves import Go
 from flow_worker.core.config import HELLO_RETRY_MAX_S, HELLO_RETRY_S, JITTER, WorkerConfig
 from flow_worker.core.effects import Effect, Note
 from flow_worker.core.lease import Lease
-from flow_worker.core.transitions import LINK_MOVES, Go, Link, LinkEvent
+from flow_worker.core.transitions import LINK_MOVES, Link, LinkEvent
 
 #: While nothing answers, people hear about it at the first and then at every so manieth HELLO.
 NOTE_EVERY = 20
@@ -61,7 +62,7 @@ class Joining:
 
     def _move(self, event: LinkEvent) -> bool:
         move = LINK_MOVES[self.state, event]
-        if type(move) is not Go:
+        if type(move) is not Go:  # the table refuses nothing: whoever is heard may be late
             return False
         if self.state is Link.JOINED and move.state is not Link.JOINED:
             self.session = None

@@ -53,6 +53,7 @@ from flow_worker.core.planning import Planning
 from flow_worker.core.processes import Processes, death
 from flow_worker.core.programs import Programs
 from flow_worker.core.records import Holding, Process
+from flow_worker.core.refusals import Refusals
 from flow_worker.core.speech import Speech
 from flow_worker.core.templates import Templates
 from flow_worker.core.tokens import Tokens
@@ -76,8 +77,10 @@ class Worker:
         self.processes = Processes(config, self._emit)
         self.fetching = Fetching(self._emit, self._send)
         self.programs = Programs(config, self.processes)
-        self.templates = Templates(config, self.processes, self.programs, self.fetching, self._emit)
-        self.tokens = Tokens(config, self.processes, self.programs, self.outbox, self._emit)
+        self.refusals = Refusals(self._emit)
+        known = self.processes, self.programs
+        self.templates = Templates(config, *known, self.fetching, self.refusals, self._emit)
+        self.tokens = Tokens(config, *known, self.outbox, self.refusals, self._emit)
         self.placement = Placement(config, self.processes, self.programs, self.tokens, self._emit)
         self.planning = Planning(config, self.processes, self.programs, self._emit, self._send)
         planners = config.planners

@@ -16,6 +16,7 @@ import math
 from collections.abc import Callable
 
 from flow.messages.shared import Program as Definition
+from flow.moves import Go
 from flow_worker.core.config import (
     ADOPTED_PROCESS,
     IMPORT_DEATHS_MAX,
@@ -32,7 +33,8 @@ from flow_worker.core.fetching import Fetching
 from flow_worker.core.processes import Processes, death, why_not_started
 from flow_worker.core.programs import Programs, is_same
 from flow_worker.core.records import Process, ProcessState, Program
-from flow_worker.core.transitions import STAND_MOVES, Go, Stand, StandEvent
+from flow_worker.core.refusals import Refusals
+from flow_worker.core.transitions import STAND_MOVES, Stand, StandEvent
 from flow_worker.process.channel import Load, LoadAgain, Loaded
 
 _UNKNOWN = "its program is over"
@@ -47,12 +49,14 @@ class Templates:
         processes: Processes,
         programs: Programs,
         fetching: Fetching,
+        refusals: Refusals,
         emit: Callable[[Effect], None],
     ) -> None:
         self._config = config
         self._processes = processes
         self._programs = programs
         self._fetching = fetching
+        self._refusals = refusals
         self._emit = emit
         #: why the last spare template that did not start did not; empty: the last one did
         self._no_template = ""
@@ -240,21 +244,22 @@ class Templates:
     # ------------------------------------------------------------ from processes
 
     def loaded(self, process: Process, frame: Loaded, now: float) -> None:
-        """A process has imported its program."""
+        """A process has imported its program. Nothing else of it counts, nor a second time."""
         program = process.program
         if program is None:
             return
+        is_template = process is program.template
         if frame.stale:
-            self._part(program, process)
+            if is_template:
+                self._part(program, process)
             return
-        program.code, program.import_s, program.files = frame.code, frame.import_s, frame.files
-        program.text = (frame.error or frame.alone)[:SEEN_TEXT_MAX]
-        program.broken = bool(frame.error)
-        program.memory_bytes = frame.memory_bytes
-        self._programs.news = True
-        if process is not program.template:
-            self._processes.up(process.number)
+        if not is_template:
+            if self._processes.up(process.number) is not None:
+                self._learn(program, frame)
             return
+        if not self._move(program, StandEvent.FOUND_ALONE if frame.alone else StandEvent.LOADED):
+            return
+        self._learn(program, frame)
         program.load_by = math.inf
         if frame.refused:
             self._give_up(program, frame.error, codeless=True)
@@ -262,12 +267,18 @@ class Templates:
             self._processes.leave(process)
             return
         program.quiet_until = now + QUIET_S
-        self._move(program, StandEvent.FOUND_ALONE if frame.alone else StandEvent.LOADED)
         if program.stand is Stand.ALONE:
             fields: dict[str, object] = {"program": program.number, "why": frame.alone}
             self._emit(Note("program cannot be forked", fields, "warning"))
             program.template = None
             self._processes.leave(process)
+
+    def _learn(self, program: Program, frame: Loaded) -> None:
+        program.code, program.import_s, program.files = frame.code, frame.import_s, frame.files
+        program.text = (frame.error or frame.alone)[:SEEN_TEXT_MAX]
+        program.broken = bool(frame.error)
+        program.memory_bytes = frame.memory_bytes
+        self._programs.news = True
 
     def served(self, process: Process) -> None:
         """A process has done something of its program, so its template is of use."""
@@ -353,10 +364,14 @@ class Templates:
                 due = min(due, program.not_before)
         return due
 
-    def _move(self, program: Program, event: StandEvent) -> None:
+    def _move(self, program: Program, event: StandEvent) -> bool:
+        """Apply an event; tell whether it moved. Raises ``IllegalMove`` for a bug of ours."""
         move = STAND_MOVES[program.stand, event]
-        if type(move) is Go:
-            program.stand = move.state
+        if type(move) is not Go:
+            self._refusals.check(STAND_MOVES, program.stand, event, f"program {program.number}")
+            return False
+        program.stand = move.state
+        return True
 
 
 def _may_serve(kept: Program, definition: Definition) -> bool:

@@ -1,7 +1,8 @@
 """The life of every token at this worker, from DISPATCH to the acknowledged report.
 
-One funnel, ``_move``, reads the table of ``transitions``. Handlers never look at a process's frames
-twice and never start anything: placement does, once at the end of a turn.
+One funnel, ``_move``, reads the table of ``transitions``; each handler asks it before it changes
+anything, so what is refused leaves all as it was. Handlers never look at a process's frames twice
+and never start anything: placement does, once at the end of a turn.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from collections.abc import Callable
 
 from flow.ids import Token, token_seq
 from flow.messages.shared import Grant, Outcome, Report, Timing
+from flow.moves import Go, Refuse
 from flow_worker.core.config import BATCH_FILL_S, SEEN_TOKENS_MAX, WorkerConfig
 from flow_worker.core.durations import Durations
 from flow_worker.core.effects import Effect, Note, Tell
@@ -21,12 +23,17 @@ from flow_worker.core.outbox import Outbox
 from flow_worker.core.processes import Processes, death
 from flow_worker.core.programs import Programs
 from flow_worker.core.records import Holding, Process, ProcessState, Program
-from flow_worker.core.transitions import HOLD_MOVES, Go, Hold, HoldEvent, Ignore, Refuse
+from flow_worker.core.refusals import Refusals
+from flow_worker.core.transitions import HOLD_MOVES, Hold, HoldEvent
 from flow_worker.process.channel import Abandon, Dirty, Parked
 
-_MOVES: list[list[Go[Hold] | Ignore | Refuse]] = [
-    [HOLD_MOVES[state, event] for event in HoldEvent] for state in Hold
-]
+_MOVES = HOLD_MOVES.rows
+#: What a process did that spoke of a task which is not its to speak of.
+_DID = {
+    HoldEvent.FINISHED: "reported",
+    HoldEvent.YIELDED: "yielded from",
+    HoldEvent.RETURNED: "returned",
+}
 
 
 class Tokens:
@@ -38,12 +45,14 @@ class Tokens:
         processes: Processes,
         programs: Programs,
         outbox: Outbox,
+        refusals: Refusals,
         emit: Callable[[Effect], None],
     ) -> None:
         self._config = config
         self._processes = processes
         self._programs = programs
         self._outbox = outbox
+        self._refusals = refusals
         self._emit = emit
         self.kill_s = Timing().kill_s  #: of the timing in force
         self.durations = Durations()
@@ -59,20 +68,23 @@ class Tokens:
         self._seen: dict[Token, None] = {}  #: acknowledged, the newest (rule W1)
         self._seen_floor = -1  #: tokens up to here may have been forgotten
 
-    def _move(self, holding: Holding, event: HoldEvent) -> Go[Hold] | Ignore | Refuse:
+    def _move(self, holding: Holding, event: HoldEvent) -> bool:
+        """Apply an event; tell whether it moved. Raises ``IllegalMove`` for a bug of ours."""
         move = _MOVES[holding.state][event]
-        if type(move) is Go:
-            if holding.state is Hold.QUEUED:
-                self.queued -= 1
-                holding.program.queued -= 1
-            holding.state = move.state
-            if move.state is Hold.QUEUED:
-                self.queued += 1
-                holding.program.queued += 1
-            elif move.state is Hold.ENDED:
-                self.live -= 1
-                holding.program.holdings -= 1
-        return move
+        if type(move) is not Go:
+            self._refusals.check(HOLD_MOVES, holding.state, event, holding.token)
+            return False
+        if holding.state is Hold.QUEUED:
+            self.queued -= 1
+            holding.program.queued -= 1
+        holding.state = move.state
+        if move.state is Hold.QUEUED:
+            self.queued += 1
+            holding.program.queued += 1
+        elif move.state is Hold.ENDED:
+            self.live -= 1
+            holding.program.holdings -= 1
+        return True
 
     def said_started(self) -> list[Token]:
         """Tokens a new session must hear STARTED of: all held but those that only wait."""
@@ -96,6 +108,7 @@ class Tokens:
             token = grant.token
             holding = self.holdings.get(token)
             if holding is not None:
+                self._move(holding, HoldEvent.DISPATCHED)
                 if holding.state is Hold.ENDED:
                     self._outbox.again(token)
                 else:
@@ -122,7 +135,7 @@ class Tokens:
         """Give back what is in no process yet."""
         for token in tokens:
             holding = self.holdings.get(token)
-            if holding is not None and type(self._move(holding, HoldEvent.RECALLED)) is Go:
+            if holding is not None and self._move(holding, HoldEvent.RECALLED):
                 self._outbox.report(Report(token, Outcome.RELEASED))
 
     def release_queue(self, reason: str) -> None:
@@ -149,7 +162,7 @@ class Tokens:
                 self._outbox.again(token)
             elif holding.number == number:
                 self._outbox.resumed(token, number)
-                if type(self._move(holding, HoldEvent.RESUMED)) is Go:
+                if self._move(holding, HoldEvent.RESUMED):
                     del self.parked[token]
                     self.resuming.append(holding)
 
@@ -167,7 +180,7 @@ class Tokens:
         holding = self.holdings.get(token)
         known = self._outbox.rack(token)
         if holding is not None:
-            if type(self._move(holding, HoldEvent.RACKED)) is not Go:
+            if not self._move(holding, HoldEvent.RACKED):
                 return
             del self.holdings[token]
         elif not known:
@@ -236,7 +249,7 @@ class Tokens:
     ) -> None:
         """Kill one token's process tree (rule W7), or drop its queue place."""
         before = holding.state
-        if type(self._move(holding, HoldEvent.KILLED)) is not Go:
+        if not self._move(holding, HoldEvent.KILLED):
             return
         if holding.state is Hold.ENDED:
             self._outbox.report(Report(holding.token, outcome, error=reason))
@@ -329,37 +342,43 @@ class Tokens:
         """A runner reported, in the order its tasks ran."""
         batch = process.batch
         for report in reports:
-            if batch and batch[0].token == report.token:
-                holding = batch.popleft()
+            runs = bool(batch) and batch[0].token == report.token
+            holding = batch[0] if runs else process.parked.get(report.token)
+            if holding is None or _refuses(holding, HoldEvent.FINISHED):
+                self._stray(process, report.token, HoldEvent.FINISHED, now)
+                return
+            report = _true_end(holding, report)
+            self._move(holding, HoldEvent.FINISHED)
+            if runs:
+                batch.popleft()
                 process.load_s -= holding.cost_s
                 process.done += 1
                 if report.peak_bytes > process.peak_bytes:
                     process.peak_bytes = report.peak_bytes
                 self.durations.learn(holding.grant.family, report.run_s)
-                self._end(holding, report)
+                self._settle(holding, report)
                 self._next(process, now)
-            elif report.token in process.parked:
-                holding = process.parked.pop(report.token)
-                self.parked.pop(report.token, None)
-                self._end(holding, report)
             else:
-                self._broken(process, "reported a task it does not have", now)
-                return
+                del process.parked[report.token]
+                self.parked.pop(report.token, None)
+                self._settle(holding, report)
         if process.stuck and not any(h.state is Hold.KILLING for h in process.batch):
             self._processes.freed(process)
 
     def yielded(self, process: Process, frame: Parked, now: float) -> None:
         """A generator waits for tasks: its slot is free at once."""
-        if not process.batch or process.batch[0].token != frame.token:
-            self._broken(process, "yielded from a task it does not run", now)
+        holding = process.batch[0] if process.batch else None
+        if holding is None or holding.token != frame.token or _refuses(holding, HoldEvent.YIELDED):
+            self._stray(process, frame.token, HoldEvent.YIELDED, now)
             return
-        holding = process.batch.popleft()
+        moved = self._move(holding, HoldEvent.YIELDED)  # else it must die
+        process.batch.popleft()
         process.load_s -= holding.cost_s
         process.parked[frame.token] = holding
         holding.used_s += now - process.begun_at
         if holding is self.alone:
             self.alone = None
-        if type(self._move(holding, HoldEvent.YIELDED)) is Go:
+        if moved:
             holding.number = frame.number
             self.parked[frame.token] = holding
             self._outbox.yielded(frame.token, frame.number, frame.stubs)
@@ -369,12 +388,15 @@ class Tokens:
 
     def dirty(self, process: Process, frame: Dirty, now: float) -> None:
         """A runner takes no new task; what it has not begun goes back, in its order."""
-        process.dirty = process.dirty or frame.reason
         returned = set(frame.returned)
         back = [holding for holding in process.batch if holding.token in returned]
-        if len(back) < len(returned):
-            self._broken(process, "returned a task it does not have", now)
-            return
+        for token in frame.returned:
+            if not any(
+                one.token == token and not _refuses(one, HoldEvent.RETURNED) for one in back
+            ):
+                self._stray(process, token, HoldEvent.RETURNED, now)
+                return
+        process.dirty = process.dirty or frame.reason
         if not back:
             return
         process.batch = deque(h for h in process.batch if h.token not in returned)
@@ -453,27 +475,20 @@ class Tokens:
             report = Report(holding.token, Outcome.CRASHED, error=death(event), tail=event.tail)
         self._settle(holding, report)
 
-    def _end(self, holding: Holding, report: Report) -> None:
-        if holding.state is Hold.KILLING and report.outcome is not Outcome.DONE:
-            # What it says while it is being killed is not why it ended.
-            report = Report(
-                report.token,
-                holding.outcome,
-                run_s=report.run_s,
-                error=holding.reason,
-                where=report.where,
-                trace=report.trace,
-                tail=report.tail,
-            )
-        self._move(holding, HoldEvent.FINISHED)
-        self._settle(holding, report)
-
     def _settle(self, holding: Holding, report: Report) -> None:
         if holding is self.alone:
             self.alone = None
         if self.closing:
             self.closing.pop(holding.token, None)
         self._outbox.report(report)
+
+    def _stray(self, process: Process, token: Token, event: HoldEvent, now: float) -> None:
+        """A process spoke of a task that is not its to speak of: nothing it said counts."""
+        holding = self.holdings.get(token)
+        why = "it does not have it"
+        if holding is not None:
+            why = self._refusals.check(HOLD_MOVES, holding.state, event, token) or why
+        self._broken(process, f"{_DID[event]} a task out of turn: {why}", now)
 
     def _broken(self, process: Process, what: str, now: float) -> None:
         fields: dict[str, object] = {"process": process.number, "what": what}
@@ -487,3 +502,22 @@ class Tokens:
         """When a running task's time is over; infinity: never."""
         due = min(self.due.values(), default=math.inf)
         return min(due, *self.closing.values()) if self.closing else due
+
+
+def _refuses(holding: Holding, event: HoldEvent) -> bool:
+    return type(_MOVES[holding.state][event]) is Refuse
+
+
+def _true_end(holding: Holding, report: Report) -> Report:
+    """Correct what a runner says: what a task says while it is being killed is not why it ended."""
+    if holding.state is not Hold.KILLING or report.outcome is Outcome.DONE:
+        return report
+    return Report(
+        report.token,
+        holding.outcome,
+        run_s=report.run_s,
+        error=holding.reason,
+        where=report.where,
+        trace=report.trace,
+        tail=report.tail,
+    )

@@ -1,35 +1,15 @@
 """Legal moves of the link, of a token and of a program at the worker, as data.
 
-The tables cover every (state, event) pair: ``Go`` to a state, ``Ignore`` with the reason why
-nothing happens, or ``Refuse`` with the reason why it is the sender's fault. The machine, its tests
-and the documentation read the same tables.
+The machine and its tests read the same tables; what their cells mean is said in ``flow.moves``.
+Each table lists the events that others cause by what they say: there a refusal is their fault, and
+everywhere else it is a bug of this agent.
 """
 
 from __future__ import annotations
 
 import enum
-from typing import Generic, NamedTuple, TypeVar
 
-StateT = TypeVar("StateT")
-
-
-class Go(NamedTuple, Generic[StateT]):
-    """Change to this state (possibly the same one, with work to do)."""
-
-    state: StateT
-
-
-class Ignore(NamedTuple):
-    """Nothing happens, and that is right."""
-
-    why: str
-
-
-class Refuse(NamedTuple):
-    """The sender broke the protocol: drop it and say so."""
-
-    why: str
-
+from flow.moves import Go, Ignore, Move, Moves, Refuse
 
 # ---------------------------------------------------------------- the link
 
@@ -64,7 +44,7 @@ _NOT_ASKED = Ignore("no JOIN waits for it")
 _OVER = Ignore("the agent ends")
 _ALIVE = Ignore("started already")
 
-LINK_MOVES: dict[tuple[Link, LinkEvent], Go[Link] | Ignore | Refuse] = {
+_LINK_CELLS: dict[tuple[Link, LinkEvent], Move[Link]] = {
     (Link.OFFLINE, LinkEvent.STARTED): Go(Link.HELLO),
     (Link.OFFLINE, LinkEvent.RETRY): Ignore("nothing was said yet"),
     (Link.OFFLINE, LinkEvent.CHALLENGE): Ignore("nothing was said yet"),
@@ -113,6 +93,14 @@ LINK_MOVES: dict[tuple[Link, LinkEvent], Go[Link] | Ignore | Refuse] = {
     **{(Link.ENDED, event): _OVER for event in LinkEvent},
 }
 
+LINK_MOVES = Moves(
+    "link",
+    Link,
+    LinkEvent,
+    _LINK_CELLS,
+    heard=(LinkEvent.CHALLENGE, LinkEvent.WELCOME, LinkEvent.REJOIN, LinkEvent.DENIED),
+)
+
 
 # ---------------------------------------------------------------- a token
 
@@ -156,7 +144,7 @@ _NOT_PARKED = Ignore("it is not parked: a copy")
 _DYING = Ignore("it must die")
 _ENDED = Ignore("it has its one report")
 
-_HOLD_ROWS: dict[Hold, dict[HoldEvent, Go[Hold] | Ignore | Refuse]] = {
+_HOLD_ROWS: dict[Hold, dict[HoldEvent, Move[Hold]]] = {
     Hold.QUEUED: {
         HoldEvent.DISPATCHED: _SAY_AGAIN,
         HoldEvent.ASSIGNED: Go(Hold.ASSIGNED),
@@ -255,9 +243,20 @@ _HOLD_ROWS: dict[Hold, dict[HoldEvent, Go[Hold] | Ignore | Refuse]] = {
     },
 }
 
-HOLD_MOVES: dict[tuple[Hold, HoldEvent], Go[Hold] | Ignore | Refuse] = {
-    (state, event): move for state, row in _HOLD_ROWS.items() for event, move in row.items()
-}
+HOLD_MOVES = Moves(
+    "token",
+    Hold,
+    HoldEvent,
+    {(state, event): move for state, row in _HOLD_ROWS.items() for event, move in row.items()},
+    heard=(
+        HoldEvent.DISPATCHED,
+        HoldEvent.FINISHED,
+        HoldEvent.YIELDED,
+        HoldEvent.RESUMED,
+        HoldEvent.RACKED,
+        HoldEvent.RETURNED,
+    ),
+)
 
 
 # ---------------------------------------------------------------- a program
@@ -292,7 +291,7 @@ _LOADED_ALREADY = Ignore("it is imported")
 _FETCHED_ALREADY = Ignore("its code is here")
 _FAILED = Ignore("it was given up")
 
-STAND_MOVES: dict[tuple[Stand, StandEvent], Go[Stand] | Ignore | Refuse] = {
+_STAND_CELLS: dict[tuple[Stand, StandEvent], Move[Stand]] = {
     (Stand.NEW, StandEvent.LOAD): Go(Stand.LOADING),
     (Stand.NEW, StandEvent.LOADED): _NOT_LOADING,
     (Stand.NEW, StandEvent.FOUND_ALONE): _NOT_LOADING,
@@ -330,3 +329,11 @@ STAND_MOVES: dict[tuple[Stand, StandEvent], Go[Stand] | Ignore | Refuse] = {
     (Stand.ALONE, StandEvent.FETCHED): _FETCHED_ALREADY,
     **{(Stand.FAILED, event): _FAILED for event in StandEvent},
 }
+
+STAND_MOVES = Moves(
+    "program",
+    Stand,
+    StandEvent,
+    _STAND_CELLS,
+    heard=(StandEvent.LOADED, StandEvent.FOUND_ALONE),
+)
