@@ -1,4 +1,4 @@
-"""The thin parts of the agent: command line, log lines, sockets to processes."""
+"""The thin parts of the agent: command line, sockets to processes."""
 
 from __future__ import annotations
 
@@ -13,7 +13,6 @@ from flow.transport import Poller
 from flow_worker import cli
 from flow_worker.core import events
 from flow_worker.process import channel
-from flow_worker.shell.logs import Log
 from flow_worker.shell.pipes import Pipes
 from tests.support.worker_env import done, grant
 
@@ -93,15 +92,6 @@ def test_flags_win_over_the_environment_and_detection(
     capacity = agent.capacity  # type: ignore[attr-defined]
     assert (capacity["gpu"], capacity["memory"]) == (1.0, 2048.0)
     assert agent.drain_grace_s == 3000.0  # type: ignore[attr-defined]
-
-
-def test_log_line_is_one_line_whatever_the_fields_contain(
-    capsys: pytest.CaptureFixture[str],
-) -> None:
-    Log("info", worker="w")("it broke", {"a": 1.5, "b": "x y\nerror forged", "c": ""}, "error")
-    Log("info")("not said", {}, "debug")
-    [line] = capsys.readouterr().err.splitlines()
-    assert line.endswith("error it broke worker=w a=1.5 b='x y\\nerror forged' c=''")
 
 
 # ---------------------------------------------------------------- pipes

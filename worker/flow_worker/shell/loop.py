@@ -18,6 +18,7 @@ import msgspec
 
 from flow.errors import ExitCode, FlowError
 from flow.ids import WorkerUid, new_uid
+from flow.logs import Log
 from flow.room import has_room
 from flow.transport import Poller
 from flow_worker.core import effects, events
@@ -26,7 +27,6 @@ from flow_worker.core.events import StopKind
 from flow_worker.core.machine import Worker
 from flow_worker.shell.clock import boottime
 from flow_worker.shell.link import Link
-from flow_worker.shell.logs import Log
 from flow_worker.shell.measure import Measure
 from flow_worker.shell.packages import PackageCache
 from flow_worker.shell.pipes import Pipes
@@ -188,10 +188,11 @@ class AgentLoop:
 
     def run(self) -> int:
         """Turn until the core says Exit."""
-        self._log("worker starts", {"uid": self._nursery.uid, "slots": self._core.config.slots})
+        slots = self._core.config.slots
+        self._log.say("info", "worker starts", uid=self._nursery.uid, slots=slots)
         while self._exit is None:
             self._turn()
-        self._log("worker ends", {"reason": self._exit.reason, "code": self._exit.code})
+        self._log.say("info", "worker ends", reason=self._exit.reason, code=self._exit.code)
         return self._exit.code
 
     def close(self) -> None:
@@ -257,7 +258,7 @@ class AgentLoop:
             self._look_at_logs()
             if self._link.refused > self._refused:
                 self._refused = self._link.refused
-                self._log("messages not understood", {"count": self._refused}, "warning")
+                self._log.say("warning", "messages not understood", count=self._refused)
             if timing.kill_s != self._stall_s:
                 self._stall_s = timing.kill_s
                 self._nursery.allow_stall(timing.kill_s)
@@ -271,7 +272,7 @@ class AgentLoop:
         if room != self._keeps_logs:
             self._keeps_logs = room
             phrase = "logs of tasks have room again" if room else "no room for the logs of tasks"
-            self._log(phrase, {"directory": self._log_dir}, "info" if room else "warning")
+            self._log.say("info" if room else "warning", phrase, directory=self._log_dir)
 
     # ------------------------------------------------------------ input
 
@@ -334,7 +335,7 @@ class AgentLoop:
         elif isinstance(effect, effects.LetGo):
             self._packages.let_go(effect.package)
         elif isinstance(effect, effects.Note):
-            self._log(effect.phrase, effect.fields, effect.level)
+            self._log.say(effect.level, effect.phrase, **effect.fields)
         elif isinstance(effect, effects.Exit):
             self._exit = effect
 
