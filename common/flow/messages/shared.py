@@ -73,11 +73,6 @@ class Timing(Value, frozen=True):
         return self.lease_s * (1 + self.rate_error) + self.margin_s
 
     @property
-    def fence_s(self) -> float:
-        """When a worker starts to kill, counted from the send time of its last acked heartbeat."""
-        return self.lease_s - self.kill_s
-
-    @property
     def suspect_s(self) -> float:
         """Silence after which a worker gets no new work; nothing is killed."""
         return 3 * self.heartbeat_s

@@ -33,8 +33,6 @@ DIR_FILES_MAX = 10_000
 REMOVE_S = 0.02
 #: The part of a task id that is used in a file name (255 is the limit of file systems).
 NAME_CHARS_MAX = 180
-#: The mapped file that holds the name the current output will get, and the last begun token.
-LABEL_BYTES = 512
 
 _KEEP_SIZE_PUNCH_HOLE = 3  # FALLOC_FL_KEEP_SIZE | FALLOC_FL_PUNCH_HOLE
 _libc = ctypes.CDLL(None, use_errno=True)

@@ -18,7 +18,6 @@ class Link:
 
     def __init__(self, address: str) -> None:
         self.dealer = Dealer(address)
-        self.dropped = 0  #: messages that found no connection or no room
         self.unreadable = 0  #: messages that were none
 
     def receive(self) -> list[Received]:
@@ -34,8 +33,7 @@ class Link:
     def send(self, effect: Send) -> None:
         """Send one message, or drop it."""
         message: ToCoordinator = effect.message
-        if not self.dealer.send(encode(message)):
-            self.dropped += 1
+        self.dealer.send(encode(message))
 
     @property
     def refused(self) -> int:
