@@ -9,7 +9,7 @@ import msgspec
 import pytest
 
 from flow.messages.shared import Outcome, Report
-from flow_worker.process import channel
+from flow_worker import channel
 from tests.support.task_process import TaskProcess, pack, start, stub
 
 MODULE = """

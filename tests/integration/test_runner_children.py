@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 
 from flow.messages.shared import Outcome
-from flow_worker.process import channel, kill
+from flow_worker import channel
+from flow_worker.process import kill
 from tests.support.guarded import is_running
 from tests.support.task_process import TaskProcess, start, wait_until
 

@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from flow.messages.shared import Outcome
-from flow_worker.process import channel, kill
+from flow_worker import channel
+from flow_worker.process import kill
 from tests.support.task_process import TaskProcess, start
 
 MODULE = """

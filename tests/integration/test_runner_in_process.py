@@ -13,7 +13,7 @@ import msgspec
 
 from flow.messages.shared import Grant, Outcome, PlanChunk, Stub
 from flow.task import Task
-from flow_worker.process import channel
+from flow_worker import channel
 from flow_worker.process.serve import serve_in_process
 
 

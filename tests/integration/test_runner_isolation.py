@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 
 from flow.messages.shared import Outcome
-from flow_worker.process import channel, kill, output
+from flow_worker import channel
+from flow_worker.process import kill, output
 from tests.support.disks import small_disk
 from tests.support.task_process import TaskProcess, start, wait_until
 

@@ -10,7 +10,8 @@ import msgspec
 import pytest
 
 from flow.messages.shared import Outcome, Report
-from flow_worker.process import channel, output, slip
+from flow_worker import channel
+from flow_worker.process import output, slip
 from tests.support.task_process import TaskProcess, start, wait_until
 
 MODULE = """

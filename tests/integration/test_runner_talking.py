@@ -15,7 +15,7 @@ import pytest
 
 from flow.messages.shared import Grant, Outcome, Report
 from flow.messages.speech import Fate, Letter
-from flow_worker.process import channel
+from flow_worker import channel
 from flow_worker.process.mailbox import UNREAD_MAX
 from flow_worker.process.serve import serve_in_process
 from tests.support.task_process import TaskProcess, pack, start, wait_until

@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 
 from flow.messages.shared import Program
-from flow_worker.process import birth, channel, template
+from flow_worker import channel
+from flow_worker.process import birth, template
 
 DEADLINE_S = 30.0
 

@@ -26,9 +26,7 @@ from flow.messages.worker import (
     Results,
     Resume,
 )
-from flow_worker.core import events
-from flow_worker.core.records import ProcessState
-from flow_worker.process.channel import (
+from flow_worker.channel import (
     Abandon,
     Continue,
     Dirty,
@@ -40,6 +38,8 @@ from flow_worker.process.channel import (
     Parked,
     Up,
 )
+from flow_worker.core import events
+from flow_worker.core.records import ProcessState
 from tests.support.worker_env import WorkerEnv, grant, stub, tok
 
 STEPS = 250

@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, Any
 
 from flow.messages.codec import decode_at_worker, encode
 from flow.messages.worker import Dispatch, Join, Recall, Results, Resume
+from flow_worker import channel
 from flow_worker.core import effects as fx
 from flow_worker.core import events as ev
-from flow_worker.process import channel
 from tests.simulation.agentjudge import AgentJudge
 from tests.simulation.cores import make_worker
 from tests.simulation.processes import Planner, Process, Runner, Template

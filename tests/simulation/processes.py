@@ -26,8 +26,8 @@ from flow.messages.shared import (
     Stub,
 )
 from flow.messages.speech import Fate
+from flow_worker import channel
 from flow_worker.core.config import IMPORT_DEATHS_MAX
-from flow_worker.process import channel
 from tests.simulation.graph import NEVER, Node, name_of
 from tests.simulation.kernel import Violation
 from tests.simulation.talk import Talk

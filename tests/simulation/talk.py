@@ -13,7 +13,7 @@ from flow.messages.client import AttemptFound, Failed, FindAttempt, LetterSent, 
 from flow.messages.codec import decode_at_client, encode
 from flow.messages.speech import Fate, Letter, Words
 from flow.messages.worker import Message
-from flow_worker.process import channel
+from flow_worker import channel
 from tests.simulation.kernel import Violation
 
 if TYPE_CHECKING:

@@ -13,7 +13,7 @@ import msgspec
 
 from flow.ids import Token
 from flow.messages.shared import Grant, Outcome, Program, Verdict
-from flow_worker.process.channel import Expand
+from flow_worker.channel import Expand
 from tests.simulation.graph import CAPACITY, LIMITS, Node, name_of
 from tests.simulation.kernel import Kernel, Violation
 

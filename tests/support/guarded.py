@@ -76,7 +76,8 @@ own_marker = marker.ensure_marked()
 import msgspec
 from flow.identity import task_id_str
 from flow.messages.shared import Grant
-from flow_worker.process import channel, supervisor
+from flow_worker import channel
+from flow_worker.process import supervisor
 
 HERE = Path(sys.argv[1])
 STALL_S = float(sys.argv[2])

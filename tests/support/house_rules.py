@@ -24,7 +24,7 @@ CORE_FLOW = {
     *("flow.ids", "flow.states", "flow.errors", "flow.resources", "flow.messages"),
     "flow.moves",
     # the vocabulary between an agent and its own task processes
-    *("flow_worker.process.channel", "flow_worker.process"),
+    *("flow_worker.channel", "flow_worker"),
 }
 #: What authors import, and what that must not pull in.
 AUTHORING = (
@@ -210,8 +210,8 @@ def check_core_purity(source: Source) -> Iterator[str]:
             names = [node.module or ""]
             if node.module == "random" and [alias.name for alias in node.names] != ["Random"]:
                 yield f"{source.path}:{node.lineno} imports more of random than the type"
-            if node.module == "flow_worker.process" and node.names[0].name != "channel":
-                yield f"{source.path}:{node.lineno} imports {node.names[0].name} of process"
+            if node.module == "flow_worker" and [one.name for one in node.names] != ["channel"]:
+                yield f"{source.path}:{node.lineno} imports more of the worker than its channel"
         else:
             continue
         for name in names:

@@ -16,7 +16,7 @@ import msgspec
 
 from flow.identity import task_id_str
 from flow.messages.shared import Grant, PlanChunk, Report, Stub
-from flow_worker.process import channel
+from flow_worker import channel
 
 DEADLINE_S = 20.0
 

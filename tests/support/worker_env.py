@@ -27,10 +27,10 @@ from flow.messages.worker import (
     Started,
     Welcome,
 )
+from flow_worker import channel
 from flow_worker.core import effects, events, invariants
 from flow_worker.core.config import QUIET_S, WorkerConfig
 from flow_worker.core.machine import Worker
-from flow_worker.process import channel
 from tests.support.watched import watch
 
 MessageT = TypeVar("MessageT")

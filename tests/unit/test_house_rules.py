@@ -135,6 +135,11 @@ LONG_FUNCTION = "def f():\n" + "    a = 1\n" * 70
             "worker/flow_worker/core/x.py",
             "from flow_worker.process import kill",
         ),
+        (
+            rules.check_core_purity,
+            "worker/flow_worker/core/x.py",
+            "from flow_worker import capacity, channel",
+        ),
         (rules.check_size, CLI, "a = 1\n" * 601),
         (rules.check_size, "tests/unit/x.py", LONG_FUNCTION),
         (rules.check_pickle, "tests/unit/x.py", "def f():\n    from pickle import loads"),

@@ -10,7 +10,7 @@ from flow.messages import codec
 from flow.messages import worker as wire
 from flow.messages.shared import Outcome, PlanChunk, PlanError, Policy, Report, Stub
 from flow.messages.speech import Words
-from flow_worker.process import channel
+from flow_worker import channel
 
 ODD = os.fsdecode(b"r\xe9sum\xe9")
 SPELLED = "r\\udce9sum\\udce9"

@@ -6,8 +6,8 @@ import pytest
 
 from flow.messages.shared import Outcome
 from flow.messages.worker import Heartbeat
+from flow_worker.channel import Load, Loaded, Up
 from flow_worker.core.config import ADOPTED_PROCESS
-from flow_worker.process.channel import Load, Loaded, Up
 from tests.support.worker_env import PROGRAM, WorkerEnv, grant, tok
 
 

@@ -6,8 +6,8 @@ import pytest
 
 from flow.messages.shared import Outcome, Program, ProgramSeen
 from flow.messages.worker import Heartbeat, Plan, Planned, Results
+from flow_worker.channel import Chunk, Expand, Finished
 from flow_worker.core.config import STARTS_FAILED_MAX
-from flow_worker.process.channel import Chunk, Expand, Finished
 from tests.support.worker_env import PROGRAM, WorkerEnv, done, grant, stub, tok
 
 #: As PROGRAM, by whom it was planned. What ``WorkerEnv.up_all`` imports is called "c0de".

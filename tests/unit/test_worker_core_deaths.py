@@ -6,9 +6,9 @@ import pytest
 
 from flow.messages.shared import Program
 from flow.messages.worker import Dispatch
+from flow_worker import channel
 from flow_worker.core.config import IMPORT_DEATHS_MAX, RESTART_MAX_S
 from flow_worker.core.transitions import Stand
-from flow_worker.process import channel
 from tests.support.worker_env import WorkerEnv, grant
 
 FIRST = 21

@@ -6,9 +6,9 @@ import pytest
 
 from flow.messages.shared import Outcome, Report
 from flow.messages.worker import Dispatch, Drain, Drained, Heartbeat, Hello, Kill
+from flow_worker.channel import Abandon, Chunk, Finished, Parked, Up
 from flow_worker.core import events
 from flow_worker.core.events import StopKind
-from flow_worker.process.channel import Abandon, Chunk, Finished, Parked, Up
 from tests.support.worker_env import WorkerEnv, done, grant, stub, tok
 
 

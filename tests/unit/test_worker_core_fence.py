@@ -6,8 +6,8 @@ import pytest
 
 from flow.messages.shared import Outcome, Timing
 from flow.messages.worker import Extend, Extended, Heartbeat, HeartbeatAck, Rejoin
+from flow_worker.channel import Parked
 from flow_worker.core import events
-from flow_worker.process.channel import Parked
 from tests.support.worker_env import START_S, WorkerEnv, grant, stub, tok
 
 

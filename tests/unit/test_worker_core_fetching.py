@@ -6,11 +6,11 @@ import pytest
 
 from flow.messages.shared import Outcome, Program
 from flow.messages.worker import Fetch, Heartbeat, Piece, Plan, Planned
+from flow_worker import channel
 from flow_worker.core.config import FETCH_RESEND_S
 from flow_worker.core.effects import KeepPiece, LetGo, SeekPackage
 from flow_worker.core.events import PackageAt
 from flow_worker.core.transitions import Stand
-from flow_worker.process import channel
 from tests.support.worker_env import WorkerEnv, grant
 
 PACKAGE, OTHER = "a" * 64, "b" * 64

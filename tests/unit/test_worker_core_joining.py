@@ -19,9 +19,9 @@ from flow.messages.worker import (
     Started,
     Welcome,
 )
+from flow_worker.channel import Finished
 from flow_worker.core import events
 from flow_worker.core.transitions import Link
-from flow_worker.process.channel import Finished
 from tests.support.worker_env import LINEAGE, TIMING, UID, WorkerEnv, done, grant, tok
 
 

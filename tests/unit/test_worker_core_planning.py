@@ -6,8 +6,8 @@ import pytest
 
 from flow.messages.codec import decode_chunk
 from flow.messages.worker import Plan, PlanEnd, Planned, PlanNext, Rejoin
+from flow_worker.channel import Chunk, Expand, More, Stop
 from flow_worker.core import events
-from flow_worker.process.channel import Chunk, Expand, More, Stop
 from tests.support.worker_env import WorkerEnv, stub
 
 

@@ -7,7 +7,7 @@ import pytest
 
 from flow.messages.shared import Program
 from flow.messages.worker import Heartbeat, HeartbeatAck, Plan, PlanEnd
-from flow_worker.process import channel
+from flow_worker import channel
 from tests.support.worker_env import WorkerEnv
 
 ONE = Program(21, "p", ["mod"], b"")

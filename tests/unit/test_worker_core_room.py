@@ -14,7 +14,7 @@ from flow.messages.worker import (
     PlanEnd,
     Results,
 )
-from flow_worker.process import channel
+from flow_worker import channel
 from tests.support.worker_env import WorkerEnv, grant
 
 MB = 1 << 20

@@ -7,8 +7,8 @@ import pytest
 from flow.messages.shared import Outcome, Report
 from flow.messages.speech import Fate, Letter, Words
 from flow.messages.worker import Heard, Letters, LettersAck, Rejoin, Results, Said
+from flow_worker.channel import Deliver, Finished, Parked, Says, Taken
 from flow_worker.core import config
-from flow_worker.process.channel import Deliver, Finished, Parked, Says, Taken
 from tests.support.worker_env import WorkerEnv, done, grant, stub, tok
 
 

@@ -8,6 +8,7 @@ import pytest
 
 from flow.messages.shared import Outcome
 from flow.moves import Go, Ignore, IllegalMove, Moves, Refuse
+from flow_worker import channel
 from flow_worker.core.records import Holding
 from flow_worker.core.transitions import (
     HOLD_MOVES,
@@ -20,7 +21,6 @@ from flow_worker.core.transitions import (
     Stand,
     StandEvent,
 )
-from flow_worker.process import channel
 from tests.support.worker_env import WorkerEnv, done, grant, stub, tok
 
 TABLES: list[Moves[Any, Any]] = [LINK_MOVES, HOLD_MOVES, STAND_MOVES]

@@ -6,9 +6,9 @@ import pytest
 
 from flow.messages.shared import Outcome, Report, Verdict
 from flow.messages.worker import Kill, Rack, Recall, Rejoin, Results, Started
+from flow_worker.channel import Chunk, Execute, Finished, Leave, Load, Parked, Up
 from flow_worker.core import tokens as tokens_module
 from flow_worker.core.config import BATCH_TASKS_MAX
-from flow_worker.process.channel import Chunk, Execute, Finished, Leave, Load, Parked, Up
 from tests.support.worker_env import PROGRAM, WorkerEnv, done, grant, tok
 
 

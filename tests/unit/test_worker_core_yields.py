@@ -6,7 +6,7 @@ import pytest
 
 from flow.messages.shared import Outcome, Report, Verdict
 from flow.messages.worker import Kill, Rack, Rejoin, Resume, Started, Yield
-from flow_worker.process.channel import Abandon, Continue, Finished, Parked
+from flow_worker.channel import Abandon, Continue, Finished, Parked
 from tests.support.worker_env import WorkerEnv, done, grant, stub, tok
 
 

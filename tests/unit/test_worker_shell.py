@@ -10,9 +10,8 @@ import pytest
 
 from flow.errors import ExitCode
 from flow.transport import Poller
-from flow_worker import cli
+from flow_worker import channel, cli
 from flow_worker.core import events
-from flow_worker.process import channel
 from flow_worker.shell.pipes import Pipes
 from tests.support.worker_env import done, grant
 

@@ -1,7 +1,8 @@
 """The worker: an agent on each node, and the processes in which tasks run and are planned.
 
 What lives here: ``core`` (decides), ``process`` (the processes and how they end), ``shell``
-(acts), and the command that starts them.
+(acts), the ``channel`` over which the agent and its processes speak, and the command that starts
+them.
 Who calls it: ``flow-worker``, and ``flow run`` as a child process.
 What must never enter: the coordinator's packages; user code in the agent itself.
 """

@@ -12,6 +12,7 @@ from flow_coordinator.core import graph, planning, programs
 from flow_coordinator.core.records import PlanRecord, RunRecord, TaskRecord, WorkerRecord
 from flow_coordinator.core.state import State
 from flow_coordinator.shell import rows
+from flow_worker.channel import Dirty
 from flow_worker.core import templates
 from flow_worker.core.placement import Placement
 from flow_worker.core.processes import Processes
@@ -20,7 +21,6 @@ from flow_worker.core.records import Process, Program
 from flow_worker.core.templates import Templates
 from flow_worker.core.tokens import Tokens
 from flow_worker.core.transitions import StandEvent
-from flow_worker.process.channel import Dirty
 from tests.simulation.mutants.registry import mutant
 
 

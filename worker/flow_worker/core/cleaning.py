@@ -11,12 +11,12 @@ import math
 from collections.abc import Callable
 
 from flow.messages.worker import Clean, Cleaned, ToCoordinator
+from flow_worker.channel import Remove, Removed
 from flow_worker.core.effects import Effect, Tell
 from flow_worker.core.processes import Processes
 from flow_worker.core.programs import Programs
 from flow_worker.core.records import NO_REQUEST, Process, ProcessState, Program
 from flow_worker.core.transitions import Stand
-from flow_worker.process.channel import Remove, Removed
 
 #: A removal that takes longer is killed. The process itself stops well before.
 CLEAN_MAX_S = 10.0

@@ -5,7 +5,7 @@ from __future__ import annotations
 import msgspec
 
 from flow.messages.worker import ToCoordinator
-from flow_worker.process.channel import ToProcess
+from flow_worker.channel import ToProcess
 
 
 class Effect(msgspec.Struct, frozen=True):

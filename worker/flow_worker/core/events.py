@@ -7,7 +7,7 @@ import enum
 import msgspec
 
 from flow.messages.worker import ToWorker
-from flow_worker.process.channel import FromProcess
+from flow_worker.channel import FromProcess
 
 
 class StopKind(enum.Enum):

@@ -39,6 +39,7 @@ from flow.messages.worker import (
     ToCoordinator,
     Welcome,
 )
+from flow_worker import channel
 from flow_worker.core import events
 from flow_worker.core.cleaning import Cleaning
 from flow_worker.core.config import FAREWELL_S, WorkerConfig
@@ -58,7 +59,6 @@ from flow_worker.core.speech import Speech
 from flow_worker.core.templates import Templates
 from flow_worker.core.tokens import Tokens
 from flow_worker.core.transitions import Link, Stand
-from flow_worker.process import channel
 
 EXIT_DENIED = 78
 EXIT_GUARD_LOST = 70

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from flow_worker.channel import Continue, Execute
 from flow_worker.core.config import BATCH_FILL_S, BATCH_TASKS_MAX, WorkerConfig
 from flow_worker.core.effects import Effect, Tell
 from flow_worker.core.processes import Processes
@@ -18,7 +19,6 @@ from flow_worker.core.programs import Programs
 from flow_worker.core.records import Holding, Process, ProcessState, Program
 from flow_worker.core.tokens import Tokens
 from flow_worker.core.transitions import Hold, Stand
-from flow_worker.process.channel import Continue, Execute
 
 
 class Placement:

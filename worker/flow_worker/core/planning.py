@@ -15,6 +15,7 @@ from flow.messages.codec import encode_chunk
 from flow.messages.shared import PlanChunk, PlanError
 from flow.messages.worker import Plan, Planned, PlanNext, ToCoordinator
 from flow.states import PlanErrorKind
+from flow_worker.channel import Chunk, Expand, More, Stop
 from flow_worker.core.config import (
     MESSAGE_FILL_BYTES,
     REFUSED_STUBS_MAX,
@@ -26,7 +27,6 @@ from flow_worker.core.processes import Processes
 from flow_worker.core.programs import Programs
 from flow_worker.core.records import NO_REQUEST, PlanRequest, Process, ProcessState, Program
 from flow_worker.core.transitions import Stand
-from flow_worker.process.channel import Chunk, Expand, More, Stop
 
 
 class Planning:

@@ -5,12 +5,12 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 
+from flow_worker.channel import Leave, Load
 from flow_worker.core.config import ADOPTED_PROCESS, RESTART_MAX_S, RESTART_S, WorkerConfig
 from flow_worker.core.effects import Effect, KillProcess, Note, StartProcess, Tell
 from flow_worker.core.events import ProcessExited
 from flow_worker.core.records import NO_REQUEST, Process, ProcessState, Program
 from flow_worker.core.transitions import Stand
-from flow_worker.process.channel import Leave, Load
 
 #: Whose starts fail, and as what: the number of a program, or 0 for spare templates.
 _Kind = tuple[int, str]

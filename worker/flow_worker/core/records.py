@@ -9,8 +9,8 @@ from collections import deque
 from flow.ids import Token
 from flow.messages import shared
 from flow.messages.shared import Grant, Outcome, Stub
+from flow_worker.channel import Chunk
 from flow_worker.core.transitions import Hold, Stand
-from flow_worker.process.channel import Chunk
 
 #: Planning requests are counted from 0 or more.
 NO_REQUEST = -1

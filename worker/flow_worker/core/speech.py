@@ -16,6 +16,7 @@ import msgspec
 from flow.ids import Session, Token
 from flow.messages.speech import Fate, Letter, Words
 from flow.messages.worker import Heard, LettersAck, Said, ToCoordinator
+from flow_worker.channel import Deliver, Says, Taken
 from flow_worker.core.config import (
     LETTERS_MAX,
     MESSAGE_FILL_BYTES,
@@ -29,7 +30,6 @@ from flow_worker.core.config import (
 from flow_worker.core.effects import Effect, Tell
 from flow_worker.core.records import Holding
 from flow_worker.core.transitions import Hold
-from flow_worker.process.channel import Deliver, Says, Taken
 
 #: Holdings whose process may read its letters.
 _HEARS = (Hold.RUNNING, Hold.PARKED, Hold.RESUMING)

@@ -17,6 +17,7 @@ from collections.abc import Callable
 
 from flow.messages.shared import Program as Definition
 from flow.moves import Go
+from flow_worker.channel import Load, LoadAgain, Loaded
 from flow_worker.core.config import (
     ADOPTED_PROCESS,
     IMPORT_DEATHS_MAX,
@@ -35,7 +36,6 @@ from flow_worker.core.programs import Programs, is_same
 from flow_worker.core.records import Process, ProcessState, Program
 from flow_worker.core.refusals import Refusals
 from flow_worker.core.transitions import STAND_MOVES, Stand, StandEvent
-from flow_worker.process.channel import Load, LoadAgain, Loaded
 
 _UNKNOWN = "its program is over"
 

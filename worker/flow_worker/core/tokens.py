@@ -15,6 +15,7 @@ from collections.abc import Callable
 from flow.ids import Token, token_seq
 from flow.messages.shared import Grant, Outcome, Report, Timing
 from flow.moves import Go, Refuse
+from flow_worker.channel import Abandon, Dirty, Parked
 from flow_worker.core.config import BATCH_FILL_S, SEEN_TOKENS_MAX, WorkerConfig
 from flow_worker.core.durations import Durations
 from flow_worker.core.effects import Effect, Note, Tell
@@ -25,7 +26,6 @@ from flow_worker.core.programs import Programs
 from flow_worker.core.records import Holding, Process, ProcessState, Program
 from flow_worker.core.refusals import Refusals
 from flow_worker.core.transitions import HOLD_MOVES, Hold, HoldEvent
-from flow_worker.process.channel import Abandon, Dirty, Parked
 
 _MOVES = HOLD_MOVES.rows
 #: What a process did that spoke of a task which is not its to speak of.

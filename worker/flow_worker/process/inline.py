@@ -17,7 +17,7 @@ from flow import ids
 from flow.messages import codec
 from flow.messages import worker as wire
 from flow.messages.shared import PROTOCOL, Grant, Outcome, Report
-from flow_worker.process import channel
+from flow_worker import channel
 from flow_worker.process.failure import Terminated
 from flow_worker.process.instances import Instances
 from flow_worker.process.planner import Planner

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from flow.ids import Token
 from flow.messages.speech import Fate, Letter
 from flow.speech import SchedulerMessage
-from flow_worker.process.channel import Deliver, Frame, Taken
+from flow_worker.channel import Deliver, Frame, Taken
 from flow_worker.process.voice import Voice
 
 #: Messages that wait for one attempt to read them.

@@ -21,10 +21,10 @@ from pathlib import Path
 import msgspec
 
 from flow.ids import WorkerUid
+from flow_worker.channel import Finished
 from flow_worker.core.config import ADOPTED_PROCESS
 from flow_worker.core.events import Event, GuardLost, ProcessExited, ProcessSaid, ProcessStuck
 from flow_worker.process import control, kill, output, slip
-from flow_worker.process.channel import Finished
 
 #: The share of the grace after which SIGTERM becomes SIGKILL. G of the protocol's timing.
 TERM_SHARE = 0.6

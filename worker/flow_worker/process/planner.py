@@ -10,8 +10,8 @@ from collections.abc import Callable
 
 from flow import places
 from flow.seam import NATIVE, others
+from flow_worker.channel import Chunk, Expand, Frame, More, Remove, Stop
 from flow_worker.process.attempt import Passing
-from flow_worker.process.channel import Chunk, Expand, Frame, More, Remove, Stop
 from flow_worker.process.failure import Terminated
 from flow_worker.process.instances import Instances
 from flow_worker.process.overheard import Overheard

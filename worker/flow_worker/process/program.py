@@ -24,8 +24,8 @@ from flow import given, layers, loading, luigi_files
 from flow.errors import FlowError
 from flow.messages.shared import Program
 from flow.parameters import defaults
+from flow_worker.channel import Loaded
 from flow_worker.process import packages
-from flow_worker.process.channel import Loaded
 from flow_worker.process.failure import Terminated
 from flow_worker.process.sources import Sources
 

@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 from flow.messages.shared import Stub
 from flow.task import Task
-from flow_worker.process.channel import Remove, Removed
+from flow_worker.channel import Remove, Removed
 from flow_worker.process.failure import Terminated, failure_of
 
 #: After this the rest is left for the next request; well below what the agent allows.

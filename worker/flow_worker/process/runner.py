@@ -19,18 +19,9 @@ from flow.messages.shared import Grant, Outcome, Report, Stub
 from flow.packing import unpack_params
 from flow.seam import NATIVE, dialect_of
 from flow.task import Task
+from flow_worker.channel import Abandon, Continue, Deliver, Dirty, Execute, Finished, Frame, Parked
 from flow_worker.process import output
 from flow_worker.process.attempt import Attempt, Ending, Passing
-from flow_worker.process.channel import (
-    Abandon,
-    Continue,
-    Deliver,
-    Dirty,
-    Execute,
-    Finished,
-    Frame,
-    Parked,
-)
 from flow_worker.process.context import Around, configured
 from flow_worker.process.failure import Complaint, Failure, Terminated, failure_of
 from flow_worker.process.instances import Instances

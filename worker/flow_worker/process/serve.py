@@ -20,7 +20,8 @@ from types import FrameType
 from flow import tasklogs
 from flow.loading import enter_task_process
 from flow.parameters.defaults import settings
-from flow_worker.process import channel, kill, program
+from flow_worker import channel
+from flow_worker.process import kill, program
 from flow_worker.process.failure import Terminated
 from flow_worker.process.offspring import Offspring
 from flow_worker.process.planner import Planner

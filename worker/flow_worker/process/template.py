@@ -31,8 +31,8 @@ import msgspec
 from flow import tasklogs
 from flow.errors import FlowError
 from flow.parameters.defaults import settings
-from flow_worker import capacity
-from flow_worker.process import birth, channel, control, kill, program, serve
+from flow_worker import capacity, channel
+from flow_worker.process import birth, control, kill, program, serve
 from flow_worker.process.brood import STRAY_POLL_S, Brood, dead_children
 from flow_worker.process.slip import Slip
 from flow_worker.process.streams import Output

@@ -23,7 +23,7 @@ from flow.messages.speech import (
     URL_CHARACTERS_MAX,
     Words,
 )
-from flow_worker.process.channel import Frame, Says
+from flow_worker.channel import Frame, Says
 from flow_worker.process.kill import own_pid
 
 #: Between two frames about the words of the same process.

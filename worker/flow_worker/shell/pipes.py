@@ -8,8 +8,8 @@ from typing import Any
 import msgspec
 
 from flow.transport import Poller
+from flow_worker import channel
 from flow_worker.core.events import ProcessSaid
-from flow_worker.process import channel
 
 #: Bytes taken from one process in one turn, so that a flood does not starve the others.
 TURN_BYTES_MAX = 4 << 20
