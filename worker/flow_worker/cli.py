@@ -114,7 +114,7 @@ def _command(
 def _supervise(agent: AgentSettings, parent_fd: int, template: tuple[int, ...]) -> int:
     from flow.ids import WorkerUid
     from flow_worker.process import supervisor
-    from flow_worker.process.nursery import Nursery
+    from flow_worker.shell.nursery import Nursery
 
     wanted = agent.slots + agent.planners + DESCRIPTORS_OWN
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)

@@ -34,8 +34,8 @@ from flow_worker.capacity import oom_kills
 from flow_worker.core.config import ADOPTED_PROCESS
 from flow_worker.process import birth, control, kill, marker, output, slip
 from flow_worker.process.brood import STRAY_POLL_S, STUCK_S, Brood, dead_children
-from flow_worker.process.nursery import Nursery
 from flow_worker.process.relay import Relay
+from flow_worker.shell.nursery import Nursery
 
 #: ``run(nursery, predecessors)``: the agent's whole life, in its own process.
 RunAgent = Callable[[Nursery, list[WorkerUid]], int]

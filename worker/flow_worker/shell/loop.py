@@ -43,7 +43,7 @@ _TURN_ENDED = events.TurnEnded()
 
 
 class Nursery(Protocol):
-    """What the loop needs of the supervisor. See ``flow_worker.process.nursery``."""
+    """What the loop needs of the supervisor. See ``flow_worker.shell.nursery``."""
 
     uid: WorkerUid
     guard_alive: bool
