@@ -12,7 +12,7 @@ import pytest
 
 from flow.messages.shared import Outcome
 from flow_worker import channel
-from flow_worker.process import kill
+from flow_worker.guard import kill
 from tests.support.guarded import is_running
 from tests.support.task_process import TaskProcess, start, wait_until
 

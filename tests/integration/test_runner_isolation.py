@@ -12,7 +12,8 @@ import pytest
 
 from flow.messages.shared import Outcome
 from flow_worker import channel
-from flow_worker.process import kill, output
+from flow_worker.guard import kill
+from flow_worker.process import output
 from tests.support.disks import small_disk
 from tests.support.task_process import TaskProcess, start, wait_until
 

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from flow.errors import ExitCode
-from flow_worker.process import marker
+from flow_worker.guard import marker
 from tests.support.cluster import state_of
 from tests.support.guarded import Guarded, is_running
 from tests.support.task_process import wait_until
@@ -208,7 +208,7 @@ def test_supervisor_many_processes_leak_no_descriptor(guarded: Guarded) -> None:
 def test_marker_set_in_advance_needs_no_second_exec(tmp_path: Path) -> None:
     source = (
         "import os, sys\n"
-        "from flow_worker.process import marker\n"
+        "from flow_worker.guard import marker\n"
         "os.execv = lambda *args: sys.exit('executed again')\n"
         "mine = marker.ensure_marked()\n"
         "assert marker.ensure_marked() == mine\n"

@@ -12,7 +12,8 @@ import pytest
 
 from flow.messages.shared import Program
 from flow_worker import channel
-from flow_worker.process import birth, template
+from flow_worker.guard import birth
+from flow_worker.process import template
 
 DEADLINE_S = 30.0
 

@@ -10,7 +10,7 @@ import traceback
 from collections.abc import Callable
 from typing import Any
 
-from flow_worker.process import birth, kill
+from flow_worker.guard import birth, kill
 
 
 def in_child(work: Callable[[], Any]) -> Any:

@@ -11,7 +11,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from flow_worker.process import kill
+from flow_worker.guard import kill
 from tests.support.task_process import DEADLINE_S, wait_until
 
 MODULE = """
@@ -71,13 +71,13 @@ class ListsFds(ft.Task):
 _WORKER = """
 import json, os, select, signal, sys
 from pathlib import Path
-from flow_worker.process import marker
+from flow_worker.guard import marker
 own_marker = marker.ensure_marked()
 import msgspec
 from flow.identity import task_id_str
 from flow.messages.shared import Grant
 from flow_worker import channel
-from flow_worker.process import supervisor
+from flow_worker.guard import supervisor
 
 HERE = Path(sys.argv[1])
 STALL_S = float(sys.argv[2])

@@ -68,7 +68,7 @@ BROAD_HANDLERS = {
     "flow.targets.pipes": "what a program writes goes to a stream that may be of any kind",
     "flow.tasklogs": "what is logged, and handlers in a config, are user code",
     "flow_worker.process.attempt": "run(), complete() and output() are user code",
-    "flow_worker.process.birth": "the top of a forked child: it must never return",
+    "flow_worker.guard.birth": "the top of a forked child: it must never return",
     "flow_worker.process.failure": "texts of user errors are built by user code",
     "flow_worker.process.policies": "output() is user code",
     "flow_worker.process.walk": "requires() and constructors are user code",

@@ -22,7 +22,7 @@ from typing import Any, NoReturn
 
 import pytest
 
-from flow_worker.process import kill
+from flow_worker.guard import kill
 
 START_S = 60.0
 LOOK_AGAIN_S = 0.05

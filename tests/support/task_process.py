@@ -23,7 +23,8 @@ DEADLINE_S = 20.0
 _BE_ONE = """
 import os, socket, sys
 from pathlib import Path
-from flow_worker.process import birth, serve
+from flow_worker.guard import birth
+from flow_worker.process import serve
 birth.die_with(os.getppid())
 sys.exit(serve.serve(socket.socket(fileno=int(sys.argv[1])), sys.argv[2], Path(sys.argv[3])))
 """

@@ -133,7 +133,7 @@ LONG_FUNCTION = "def f():\n" + "    a = 1\n" * 70
         (
             rules.check_core_purity,
             "worker/flow_worker/core/x.py",
-            "from flow_worker.process import kill",
+            "from flow_worker.guard import kill",
         ),
         (
             rules.check_core_purity,

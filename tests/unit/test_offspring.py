@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from flow_worker.process import kill
+from flow_worker.guard import kill
 from flow_worker.process.offspring import UNCLAIMED_MAX, Offspring
 from tests.support.forked import in_child
 from tests.support.task_process import wait_until

@@ -19,7 +19,7 @@ from tests.support.worker_env import done, grant
 @pytest.fixture(autouse=True)
 def no_supervisor(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """Nothing here may start a worker; and no settings of this machine count."""
-    from flow_worker.process import marker, supervisor
+    from flow_worker.guard import marker, supervisor
 
     monkeypatch.setattr(marker, "ensure_marked", lambda: "")
     monkeypatch.setattr(supervisor, "supervise", lambda run, settings: pytest.fail("it started"))

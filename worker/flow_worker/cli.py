@@ -85,7 +85,7 @@ def _command(
     from flow.settings import load
 
     if attach < 0:
-        from flow_worker.process import marker
+        from flow_worker.guard import marker
 
         marker.ensure_marked()
     own = parse_pairs(resources) if resources is not None else None
@@ -113,7 +113,7 @@ def _command(
 
 def _supervise(agent: AgentSettings, parent_fd: int, template: tuple[int, ...]) -> int:
     from flow.ids import WorkerUid
-    from flow_worker.process import supervisor
+    from flow_worker.guard import supervisor
     from flow_worker.shell.nursery import Nursery
 
     wanted = agent.slots + agent.planners + DESCRIPTORS_OWN

@@ -27,10 +27,10 @@ from flow.seam import Dialect, dialect_of, is_dynamic, is_task, key_of
 from flow.speech import bind, unbind
 from flow.structure import items_of
 from flow.task import Task, flatten, getpaths, is_external
+from flow_worker.guard.kill import Entry, own_pid
 from flow_worker.process.context import Around
 from flow_worker.process.failure import Complaint, Failure, Terminated, failure_of, spelled
 from flow_worker.process.joining import members_of
-from flow_worker.process.kill import Entry, own_pid
 from flow_worker.process.voice import Speech, Voice
 from flow_worker.process.whereabouts import missing_requirement, with_the_requirement
 

@@ -23,7 +23,8 @@ from flow import loading, places, seam, tasklogs
 from flow.messages.shared import Program
 from flow.parameters.defaults import settings
 from flow_worker import channel
-from flow_worker.process import birth, kill, marker, program, streams, template
+from flow_worker.guard import birth, kill, marker
+from flow_worker.process import program, streams, template
 from flow_worker.process.slip import Slip
 
 #: What a Python program has of signals before it sets any.

@@ -17,7 +17,7 @@ import signal
 import time
 from collections.abc import Iterable
 
-from flow_worker.process import kill
+from flow_worker.guard import kill
 
 #: How long to wait for one killed process before looking again.
 KILLED_WAIT_S = 0.5

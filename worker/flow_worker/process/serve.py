@@ -21,7 +21,8 @@ from flow import tasklogs
 from flow.loading import enter_task_process
 from flow.parameters.defaults import settings
 from flow_worker import channel
-from flow_worker.process import kill, program
+from flow_worker.guard import kill
+from flow_worker.process import program
 from flow_worker.process.failure import Terminated
 from flow_worker.process.offspring import Offspring
 from flow_worker.process.planner import Planner

@@ -22,7 +22,7 @@ import msgspec
 
 from flow.messages import codec
 from flow.messages.shared import Report
-from flow_worker.process.kill import own_pid
+from flow_worker.guard.kill import own_pid
 
 SLIP_BYTES = 64 << 10
 _NAME_BYTES = 512

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, TextIO
 
 from flow.room import has_room
-from flow_worker.process.kill import own_pid
+from flow_worker.guard.kill import own_pid
 from flow_worker.process.output import (
     TAIL_BYTES_MAX,
     current_path,

@@ -32,8 +32,9 @@ from flow import tasklogs
 from flow.errors import FlowError
 from flow.parameters.defaults import settings
 from flow_worker import capacity, channel
-from flow_worker.process import birth, control, kill, program, serve
-from flow_worker.process.brood import STRAY_POLL_S, Brood, dead_children
+from flow_worker.guard import birth, control, kill
+from flow_worker.guard.brood import STRAY_POLL_S, Brood, dead_children
+from flow_worker.process import program, serve
 from flow_worker.process.slip import Slip
 from flow_worker.process.streams import Output
 

@@ -24,7 +24,7 @@ from flow.messages.speech import (
     Words,
 )
 from flow_worker.channel import Frame, Says
-from flow_worker.process.kill import own_pid
+from flow_worker.guard.kill import own_pid
 
 #: Between two frames about the words of the same process.
 PAUSE_S = 0.1

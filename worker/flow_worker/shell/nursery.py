@@ -24,7 +24,8 @@ from flow.ids import WorkerUid
 from flow_worker.channel import Finished
 from flow_worker.core.config import ADOPTED_PROCESS
 from flow_worker.core.events import Event, GuardLost, ProcessExited, ProcessSaid, ProcessStuck
-from flow_worker.process import control, kill, output, slip
+from flow_worker.guard import control, kill
+from flow_worker.process import output, slip
 
 #: The share of the grace after which SIGTERM becomes SIGKILL. G of the protocol's timing.
 TERM_SHARE = 0.6
@@ -189,7 +190,7 @@ class Nursery:
 
         Returns True when nothing of it can run any more; call it again until it does.
         """
-        from flow_worker.process import marker
+        from flow_worker.guard import marker
 
         return marker.kill_marked(self._marker)
 

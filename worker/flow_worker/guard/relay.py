@@ -11,8 +11,8 @@ import os
 import signal
 import socket
 
-from flow_worker.process import control, kill
-from flow_worker.process.brood import Brood, Forked
+from flow_worker.guard import control, kill
+from flow_worker.guard.brood import Brood, Forked
 
 
 class Relay:

@@ -32,9 +32,10 @@ from flow.errors import ConfigError, ExitCode
 from flow.ids import WorkerUid, new_uid
 from flow_worker.capacity import oom_kills
 from flow_worker.core.config import ADOPTED_PROCESS
-from flow_worker.process import birth, control, kill, marker, output, slip
-from flow_worker.process.brood import STRAY_POLL_S, STUCK_S, Brood, dead_children
-from flow_worker.process.relay import Relay
+from flow_worker.guard import birth, control, kill, marker
+from flow_worker.guard.brood import STRAY_POLL_S, STUCK_S, Brood, dead_children
+from flow_worker.guard.relay import Relay
+from flow_worker.process import output, slip
 from flow_worker.shell.nursery import Nursery
 
 #: ``run(nursery, predecessors)``: the agent's whole life, in its own process.

@@ -15,7 +15,7 @@ import traceback
 from collections.abc import Callable
 from typing import NoReturn
 
-from flow_worker.process import kill
+from flow_worker.guard import kill
 
 #: What ``os.closerange`` is told as the end; the kernel stops at the highest open one.
 FD_MAX = (1 << 31) - 1

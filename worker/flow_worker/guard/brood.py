@@ -14,7 +14,7 @@ from collections.abc import Callable
 
 import msgspec
 
-from flow_worker.process import control, kill
+from flow_worker.guard import control, kill
 
 #: How long strays may survive SIGKILL before their task process counts as stuck.
 STUCK_S = 5.0

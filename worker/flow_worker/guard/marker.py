@@ -14,7 +14,7 @@ import os
 import sys
 
 from flow.ids import new_uid
-from flow_worker.process import kill
+from flow_worker.guard import kill
 
 VARIABLE = "FLOW_WORKER"
 #: Room for any marker; a caller that sets this many dots in advance saves the second exec.
