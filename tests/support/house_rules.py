@@ -70,9 +70,9 @@ BROAD_HANDLERS = {
     "flow_worker.process.attempt": "run(), complete() and output() are user code",
     "flow_worker.guard.birth": "the top of a forked child: it must never return",
     "flow_worker.process.failure": "texts of user errors are built by user code",
-    "flow_worker.process.policies": "output() is user code",
-    "flow_worker.process.walk": "requires() and constructors are user code",
-    "flow_worker.process.removal": "output(), constructors and stores are user code",
+    "flow_worker.planner.policies": "output() is user code",
+    "flow_worker.planner.walk": "requires() and constructors are user code",
+    "flow_worker.planner.removal": "output(), constructors and stores are user code",
     "flow_worker.process.surroundings": "handlers, filters and loops are objects of users",
     "flow_worker.process.runner": "modules and constructors are user code",
 }
@@ -95,6 +95,37 @@ LIMITS = {"MAX", "MIN"}
 DIMENSIONLESS = {"SHARE", "WEIGHT", "SIMILARITY", "JITTER", "EPSILON", "LIMIT", "EVERY", "ERROR"}
 IDENTIFIERS = {"MAGIC", "MASK", "ID", "PORT", "EXIT", "PR", "NO", "PROCESS", "VERSION"}
 FIELDS_OF_COUNTS = {"slots", "planners", "count", "capacity", "port"}
+
+
+#: The rooms of the worker: what each may import of the others, even late. ``core``: its own rule.
+WORKER_ROOMS: dict[str, tuple[str, ...]] = {
+    "shell": (
+        "channel",
+        "core",
+        "guard.control",
+        "guard.kill",
+        "guard.marker",
+        "process.output",
+        "process.shelf",
+        "process.slip",
+    ),
+    "guard": ("capacity", "channel", "process", "core.config", "shell.nursery"),
+    "process": (
+        "capacity",
+        "channel",
+        "planner",
+        "guard.birth",
+        "guard.brood",
+        "guard.control",
+        "guard.kill",
+        "guard.marker",
+    ),
+    "planner": ("channel", "process"),
+    "channel": (),
+    "capacity": (),
+}
+#: Only this module of the guard knows the agent.
+KNOWS_THE_AGENT = "flow_worker.guard.supervisor"
 
 
 class Source(msgspec.Struct):
@@ -220,6 +251,33 @@ def check_core_purity(source: Source) -> Iterator[str]:
                 yield f"{source.path}:{node.lineno} imports {name} into a core"
             if name == "random" and isinstance(node, ast.Import):
                 yield f"{source.path}:{node.lineno} imports random, not only its type"
+
+
+def check_worker_rooms(source: Source) -> Iterator[str]:
+    """Apply the table of what the rooms of the worker may import of each other."""
+    top, _, rest = source.module.partition(".")
+    room = rest.split(".")[0]
+    if top != "flow_worker" or room not in WORKER_ROOMS:
+        return
+    allowed = tuple(f"flow_worker.{each}" for each in (room, *WORKER_ROOMS[room]))
+    for node in ast.walk(source.tree):
+        for name in _imported(node):
+            of_agent = within(name, "flow_worker.core", "flow_worker.shell") and room == "guard"
+            if within(name, "flow_worker") and not within(name, *allowed):
+                yield f"{source.path}:{node.lineno} imports {name} into {room}"
+            elif of_agent and source.module != KNOWS_THE_AGENT:
+                yield f"{source.path}:{node.lineno} imports {name}: only the supervisor may"
+
+
+def _imported(node: ast.AST) -> list[str]:
+    """Name the modules that one statement imports, as far as it says which they are."""
+    if isinstance(node, ast.Import):
+        return [alias.name for alias in node.names]
+    if isinstance(node, ast.ImportFrom) and node.module:
+        if node.module.count(".") > 1 or not within(node.module, "flow_worker"):
+            return [node.module]
+        return [f"{node.module}.{alias.name}" for alias in node.names]
+    return []
 
 
 def find_unused(sources: list[Source], package: str) -> list[str]:

@@ -17,6 +17,7 @@ Rule = Callable[[Source], Iterator[str]]
 FOR_PACKAGES: list[Rule] = [
     rules.check_import_table,
     rules.check_core_purity,
+    rules.check_worker_rooms,
     rules.check_handlers,
     rules.check_sleep,
     rules.check_asyncio,
@@ -106,6 +107,9 @@ CORE = "coordinator/flow_coordinator/core/x.py"
 SHELL = "coordinator/flow_coordinator/shell/x.py"
 STORE = "coordinator/flow_coordinator/store/x.py"
 WORKER = "worker/flow_worker/x.py"
+PROCESS = "worker/flow_worker/process/x.py"
+PLANNER = "worker/flow_worker/planner/x.py"
+GUARD = "worker/flow_worker/guard/x.py"
 TASK = "common/flow/task.py"
 CLI = "common/flow/cli/x.py"
 LONG_FUNCTION = "def f():\n" + "    a = 1\n" * 70
@@ -140,6 +144,17 @@ LONG_FUNCTION = "def f():\n" + "    a = 1\n" * 70
             "worker/flow_worker/core/x.py",
             "from flow_worker import capacity, channel",
         ),
+        (rules.check_worker_rooms, PROCESS, "from flow_worker.core import config"),
+        (rules.check_worker_rooms, PROCESS, "from flow_worker.core.config import QUIET_S"),
+        (
+            rules.check_worker_rooms,
+            PROCESS,
+            "def f():\n    from flow_worker.guard import supervisor",
+        ),
+        (rules.check_worker_rooms, PLANNER, "import flow_worker.guard.kill"),
+        (rules.check_worker_rooms, GUARD, "from flow_worker.shell.nursery import Nursery"),
+        (rules.check_worker_rooms, GUARD, "from flow_worker.planner import walk"),
+        (rules.check_worker_rooms, "worker/flow_worker/channel.py", "import flow_worker.process"),
         (rules.check_size, CLI, "a = 1\n" * 601),
         (rules.check_size, "tests/unit/x.py", LONG_FUNCTION),
         (rules.check_pickle, "tests/unit/x.py", "def f():\n    from pickle import loads"),
@@ -181,6 +196,12 @@ def test_rule_finds_what_it_forbids(rule: Rule, path: str, text: str) -> None:
         (rules.check_import_table, "common/flow/transport.py", "import zmq"),
         (rules.check_core_purity, CORE, "from random import Random\nimport heapq, math"),
         (rules.check_core_purity, SHELL, "import time"),
+        (rules.check_worker_rooms, PROCESS, "from flow_worker.guard import kill"),
+        (
+            rules.check_worker_rooms,
+            "worker/flow_worker/guard/supervisor.py",
+            "from flow_worker.core.config import QUIET_S",
+        ),
         (rules.check_handlers, CLI, "try:\n    a()\nexcept BaseException:\n    b()\n    raise"),
         (
             rules.check_handlers,

@@ -20,7 +20,7 @@ from flow.packing import unpack_params
 from flow.parameters.errors import BadParameter, MissingParameter
 from flow.registry import UnknownTask
 from flow.settings import load
-from flow_worker.process.policies import Policies
+from flow_worker.planner.policies import Policies
 
 luigi = pytest.importorskip("luigi")
 

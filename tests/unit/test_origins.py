@@ -17,9 +17,9 @@ from flow.completeness import Checker
 from flow.exploring import explore
 from flow.messages.codec import decode_chunk
 from flow.seam import key_of, module_of, strings_of
+from flow_worker.planner.walk import Walk
 from flow_worker.process.attempt import stub_of
 from flow_worker.process.failure import Terminated
-from flow_worker.process.walk import Walk
 
 LIBRARIES = ("flow", "luigi")
 

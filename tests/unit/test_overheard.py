@@ -12,8 +12,8 @@ from flow.messages import worker as wire
 from flow.messages.client import Printed, RunUpdate, Watch
 from flow.messages.shared import PlanChunk, PlanError
 from flow_coordinator.core import overheard as at_coordinator
-from flow_worker.process import overheard
-from flow_worker.process.overheard import Overheard
+from flow_worker.planner import overheard
+from flow_worker.planner.overheard import Overheard
 from flow_worker.process.streams import NoOutput
 from tests.support.core_env import Env
 

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 import flow
+from flow_worker.planner.policies import Policies
 from flow_worker.process.failure import Complaint
-from flow_worker.process.policies import Policies
 
 
 def test_numbers_of_numpy_are_numbers() -> None:

@@ -13,8 +13,8 @@ from flow.messages.codec import decode_chunk
 from flow.messages.shared import PATH_CHARS_MAX, PlanError, Stub
 from flow.mock import MockTarget
 from flow.packing import packed_params
+from flow_worker.planner.walk import Walk
 from flow_worker.process.failure import Failure
-from flow_worker.process.walk import Walk
 from flow_worker.process.whereabouts import missing_requirement, with_the_requirement
 
 

@@ -18,9 +18,9 @@ from flow.messages import codec
 from flow.messages import worker as wire
 from flow.messages.shared import PROTOCOL, Grant, Outcome, Report
 from flow_worker import channel
+from flow_worker.planner.planner import Planner
 from flow_worker.process.failure import Terminated
 from flow_worker.process.instances import Instances
-from flow_worker.process.planner import Planner
 from flow_worker.process.runner import Runner
 from flow_worker.process.streams import NoOutput
 

@@ -13,8 +13,8 @@ from flow.messages.shared import Stub
 from flow.packing import pack_params
 from flow.parameters import defaults
 from flow.seam import NATIVE
+from flow_worker.planner.walk import Walk
 from flow_worker.process import places
-from flow_worker.process.walk import Walk
 
 
 def rehearse() -> None:

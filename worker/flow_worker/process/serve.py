@@ -22,10 +22,10 @@ from flow.loading import enter_task_process
 from flow.parameters.defaults import settings
 from flow_worker import channel
 from flow_worker.guard import kill
+from flow_worker.planner.planner import Planner
 from flow_worker.process import program
 from flow_worker.process.failure import Terminated
 from flow_worker.process.offspring import Offspring
-from flow_worker.process.planner import Planner
 from flow_worker.process.runner import Runner
 from flow_worker.process.slip import Slip
 from flow_worker.process.streams import NoOutput, Output

@@ -24,11 +24,11 @@ from flow.packing import unpack_params
 from flow.seam import dialect_of, is_task, key_of
 from flow.states import PlanErrorKind
 from flow.task import Task, is_external
+from flow_worker.planner.overheard import Overheard
+from flow_worker.planner.policies import Policies
 from flow_worker.process.attempt import Passing, stub_of
 from flow_worker.process.failure import Complaint, Failure, failure_of
 from flow_worker.process.instances import Instances
-from flow_worker.process.overheard import Overheard
-from flow_worker.process.policies import Policies
 from flow_worker.process.streams import NoOutput
 from flow_worker.process.whereabouts import paths_of
 

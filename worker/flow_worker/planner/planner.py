@@ -11,13 +11,13 @@ from collections.abc import Callable
 from flow import places
 from flow.seam import NATIVE, others
 from flow_worker.channel import Chunk, Expand, Frame, More, Remove, Stop
+from flow_worker.planner.overheard import Overheard
+from flow_worker.planner.removal import remove
+from flow_worker.planner.walk import Walk
 from flow_worker.process.attempt import Passing
 from flow_worker.process.failure import Terminated
 from flow_worker.process.instances import Instances
-from flow_worker.process.overheard import Overheard
-from flow_worker.process.removal import remove
 from flow_worker.process.streams import Output
-from flow_worker.process.walk import Walk
 
 
 class Planner:
