@@ -17,7 +17,6 @@ from typing import Any, Final
 from flow import blame, given, origins, places, registry, scripts, seam
 from flow.errors import SchedulingError, UsageError
 from flow.extras import DISTRIBUTION
-from flow.packing import unpack_params
 from flow.parameters import errors
 from flow.places import FILE_PREFIX
 from flow.states import PlanErrorKind
@@ -196,23 +195,27 @@ def load_task(module: str, family: str, str_params: Mapping[str, Any]) -> Any:
         ParameterError: A parameter is missing, unknown, or has a value that cannot be read.
     """
     cls = load_task_class(module, family)
-    dialect = seam.dialect_of(cls)
-    dialect.check_names(cls, str_params)
-    before, registry.asked_of = registry.asked_of, module
+    before = registry.asked_of
     try:
-        task = dialect.make(cls, str_params)
+        return make_task(cls, module, str_params)
     finally:
         registry.asked_of = before  # it may be a parameter of another task
+
+
+def make_task(cls: Any, module: str, named: Mapping[str, Any]) -> Any:
+    """Make a task of a loaded class, and be asked of ``module`` from now on.
+
+    Raises:
+        ParameterError: A parameter is missing, unknown, or has a value that cannot be read; or the
+            constructor forgot ``super()``. And what a user's ``parse()`` or ``__init__`` raises.
+    """
+    dialect = seam.dialect_of(cls)
+    dialect.check_names(cls, named)
+    registry.asked_of = module
+    task = dialect.make(cls, named)
     if not task.initialized():
-        raise errors.BadDeclaration(
-            f"{family} is not initialized: did you override __init__ and forget to call super()?"
-        )
+        raise errors.not_initialized(cls)
     return task
-
-
-def load_packed_task(module: str, family: str, packed: bytes) -> Any:
-    """Make a task from the packed parameters of a message."""
-    return load_task(module, family, unpack_params(packed))
 
 
 def families_of(module: str) -> list[str]:

@@ -13,11 +13,11 @@ from typing import Any
 
 from msgspec import structs
 
-from flow import registry, typed
+from flow import typed
 from flow.completeness import Answer, Checker
 from flow.errors import UsageError
 from flow.events import Event
-from flow.loading import load_task_class
+from flow.loading import load_task_class, make_task
 from flow.messages.codec import encode_chunk
 from flow.messages.shared import PlanChunk, PlanError, Policy, Spec, SpecStatus, Stub, sendable
 from flow.packing import unpack_params
@@ -157,19 +157,12 @@ class Walk:
         cls = self._load(stub.module, stub.family)
         named = unpack_params(stub.params)
         try:
-            dialect = dialect_of(cls)
-            dialect.check_names(cls, named)
-            registry.asked_of = stub.module
-            task: Task = dialect.make(cls, named)
-            initialized = task.initialized()
+            task: Task = make_task(cls, stub.module, named)
         except UsageError:
             raise
         except Exception as e:  # a parameter's own parse(), or an __init__
             failure = failure_of(e)
             raise _Broken(Failure(failure.error, failure.where, failure.trace)) from None
-        if not initialized:
-            text = "is not initialized: did you override __init__ and forget to call super()?"
-            raise _Broken(Failure(f"{stub.family} {text}"))
         return task
 
     def _load(self, module: str, family: str) -> type[Task]:

@@ -12,9 +12,8 @@ import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 
-from flow import registry
 from flow.ids import Token, token_seq
-from flow.loading import load_task_class
+from flow.loading import load_task_class, make_task
 from flow.messages.shared import Grant, Outcome, Report, Stub
 from flow.packing import unpack_params
 from flow.seam import NATIVE, dialect_of
@@ -253,8 +252,7 @@ class Runner:
         except BaseException as e:  # the module is user code
             return Ending(Outcome.REFUSED, failure_of(e))
         try:
-            registry.asked_of = grant.module
-            task = dialect_of(cls).make(cls, unpack_params(grant.params))
+            task = make_task(cls, grant.module, unpack_params(grant.params))
             task_id = task.task_id
         except Terminated:
             raise
