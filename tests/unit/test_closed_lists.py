@@ -16,7 +16,7 @@ from flow.messages.client import Category, Failure
 from flow.messages.shared import PlanError
 from flow.states import FailureKind, PlanErrorKind, SummaryCategory
 from flow_coordinator import mailtext
-from flow_coordinator.core import ended
+from flow_coordinator.core.queries import ended
 from flow_worker.process.failure import failure_of
 from tests.support.house_rules import SOURCE_FOLDERS, read_all
 

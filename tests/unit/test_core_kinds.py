@@ -45,6 +45,7 @@ def granted() -> tuple[Env, TaskRecord]:
     return env, env.core.state.tasks["default"]["T_a"]
 
 
+@pytest.mark.by_hand
 @pytest.mark.parametrize("first", Doom, ids=lambda doom: doom.name)
 @pytest.mark.parametrize("later", Doom, ids=lambda doom: doom.name)
 def test_later_doom_counts_only_where_it_replaces_the_first(first: Doom, later: Doom) -> None:
@@ -56,6 +57,7 @@ def test_later_doom_counts_only_where_it_replaces_the_first(first: Doom, later: 
     assert task.extra.doom == ((later, "later") if wins else (first, "first"))
 
 
+@pytest.mark.unread("Dispatch")
 @pytest.mark.parametrize(
     ("request_", "code"),
     [

@@ -37,6 +37,7 @@ def granted(env: Env) -> Env:
     return env
 
 
+@pytest.mark.unread("Dispatch")
 def test_illegal_move_names_the_event_and_the_moves_of_its_task(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -48,6 +49,7 @@ def test_illegal_move_names_the_event_and_the_moves_of_its_task(
     assert "T_b" not in story
 
 
+@pytest.mark.unread("Dispatch")
 def test_any_other_bug_names_the_last_moves_of_any_task(monkeypatch: pytest.MonkeyPatch) -> None:
     (story,) = broken(granted(Env()), monkeypatch, KeyError(3)).__notes__
     assert "the last moves of any task:" in story and "T_b SUCCEED -> DONE" in story

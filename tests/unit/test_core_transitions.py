@@ -57,6 +57,7 @@ def test_terminal_states_are_left_only_by_a_retry_or_a_recheck() -> None:
             assert event in (TaskEvent.REVIVE, TaskEvent.RECHECK)
 
 
+@pytest.mark.by_hand
 @pytest.mark.unread("Plan")
 @pytest.mark.parametrize("event", TaskEvent, ids=lambda event: event.name)
 @pytest.mark.parametrize("state", TaskState, ids=lambda state: state.name)

@@ -11,7 +11,7 @@ import pytest
 from flow.errors import UsageError
 from flow.loading import load_task
 from flow.messages.shared import Stub, pack_params
-from flow_worker.process.walk import Walk
+from flow_worker.planner.walk import Walk
 from tests.support.house_rules import SOURCE_FOLDERS, read_all
 
 MODULE = """

@@ -62,6 +62,7 @@ def moved(env: WorkerEnv, table: Moves[Any, Any], state: Any, event: Any) -> Any
     return program.stand
 
 
+@pytest.mark.by_hand
 @pytest.mark.parametrize(("table", "state", "event"), CELLS)
 def test_funnel_does_what_the_cell_says(table, state, event) -> None:
     """A refusal raises for an event of our own; what others said is counted. Nothing changes."""
@@ -103,6 +104,7 @@ def _out_of_turn() -> tuple[WorkerEnv, int]:
     return env, runner
 
 
+@pytest.mark.unread("KillProcess")
 @pytest.mark.parametrize(
     ("frame", "event", "why"),
     [
@@ -126,6 +128,7 @@ def test_process_that_speaks_out_of_turn_is_refused_counted_and_killed(frame, ev
     assert holdings[tok(3)].state is Hold.QUEUED
 
 
+@pytest.mark.unread("KillProcess", "Yield")
 def test_process_that_gives_back_what_it_began_is_refused_and_not_dirty() -> None:
     env = WorkerEnv()
     runner = env.run(grant(1))
