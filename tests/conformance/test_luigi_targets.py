@@ -185,7 +185,8 @@ def test_local_target_writes_reads_moves_copies_and_removes(library, tmp_path):
     with target.open("w") as out:
         out.write("1")
         assert not target.exists()
-    assert target.open("r").read() == "1"
+    with target.open("r") as stream:
+        assert stream.read() == "1"
     target.copy(str(tmp_path / "other" / "g"))
     target.move(str(tmp_path / "third" / "h"))
     assert not target.exists()
@@ -244,7 +245,8 @@ def test_exception_while_writing_publishes_nothing(library, tmp_path):
     with pytest.raises(KeyError), target.open("w") as out:
         out.write("half")
         raise KeyError
-    assert target.open().read() == "old"
+    with target.open() as stream:
+        assert stream.read() == "old"
 
 
 def test_written_file_names_its_temporary_path(library, tmp_path):
@@ -316,7 +318,8 @@ def test_mock_targets_answer_alike(library):
     with pytest.raises(KeyError):
         fs.get_data("missing")
     fs.get_all_data()["set"] = b"2"
-    assert library.mock.MockTarget("set").open("r").read() == "2"
+    with library.mock.MockTarget("set").open("r") as stream:
+        assert stream.read() == "2"
     assert fs.get_all_data().pop("set") == b"2"
     fs.mkdir("nothing")
     fs.remove("d")

@@ -78,7 +78,8 @@ def test_dump_then_load_gives_the_value(
     assert target.exists()
     assert target.load() == value
     assert files(root) == [f"Make{suffix}{compressed}"]
-    assert type(target.open("rb").read()) is bytes
+    with target.open("rb") as stream:
+        assert type(stream.read()) is bytes
 
 
 @pytest.mark.parametrize("suffix", [".csv", ".parquet", ".csv.gz", ".parquet.gz"])
@@ -197,11 +198,13 @@ def test_open_to_write_appears_only_when_closed(root: str) -> None:
     with target.open("w") as stream:
         stream.write("zwölf\n")
         assert not target.exists()
-    assert target.open().read() == "zwölf\n"
+    with target.open() as stream:
+        assert stream.read() == "zwölf\n"
     with pytest.raises(KeyError), target.open("w") as stream:
         stream.write("half")
         raise KeyError
-    assert target.open().read() == "zwölf\n"
+    with target.open() as stream:
+        assert stream.read() == "zwölf\n"
     assert files(root) == ["log.txt.gz"]
 
 
@@ -209,7 +212,8 @@ def test_open_of_a_suffix_that_is_no_text_gives_bytes() -> None:
     target = Make(name=".bin").output()
     with target.open("w") as stream:
         stream.write(b"\xff")
-    assert target.open("r").read() == b"\xff"
+    with target.open("r") as stream:
+        assert stream.read() == b"\xff"
     with pytest.raises(ValueError, match="mode 'a'"):
         target.open("a")
 
@@ -293,7 +297,8 @@ def test_add_content_teaches_a_suffix() -> None:
     target = Make(name=".rot").output()
     target.dump("abc")
     assert target.load() == "abc"
-    assert target.open("rb").read() == b"cba"
+    with target.open("rb") as stream:
+        assert stream.read() == b"cba"
 
 
 def test_temporary_artifact_marks_its_task() -> None:

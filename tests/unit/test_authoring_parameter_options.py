@@ -168,6 +168,8 @@ def test_choice_that_a_list_cannot_hold_is_refused_where_it_is_declared(choice):
         flow.ChoiceListParameter(choices=["x", choice])
 
 
+# Luigi's warning about a value of another type; what becomes of it is the point.
+@pytest.mark.filterwarnings("ignore:.* is not of type .*:UserWarning")
 @pytest.mark.parametrize(
     "parameter",
     [flow.OptionalParameter(), flow.OptionalStrParameter(), flow.OptionalIntParameter()],

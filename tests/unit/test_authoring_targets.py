@@ -252,6 +252,7 @@ def test_local_target_is_public():
 def test_target_is_touched_and_opened_only_in_a_mode(kind, tmp_path):
     target = kind(str(tmp_path / "empty"))
     target._touchz()
-    assert target.open("r").read() == ""
+    with target.open("r") as stream:
+        assert stream.read() == ""
     with pytest.raises(TypeError, match="NoneType"):
         target.open(None)

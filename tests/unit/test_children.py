@@ -136,7 +136,8 @@ def test_children_end_when_the_parent_is_killed_and_the_next_start_cleans_up(
     pids = [int(each) for each in parent.stdout.readline().split()]
     assert len(left_in(temporary)) == 1
     parent.kill()
-    parent.wait()
+    with parent:  # closes its pipes
+        parent.wait()
     wait_until(lambda: not any(alive(pid) for pid in pids), "the children to end")
     with Children(slots=1) as children:
         assert left_in(temporary) == [Path(children.directory)]

@@ -71,9 +71,13 @@ def test_generator_gets_targets_of_tasks_it_made_and_their_attributes_stay() -> 
         def run(self) -> Any:
             one = Writes(n=1)
             target = yield one
-            self.first = (target.open().read(), one.noted)
+            with target.open() as stream:
+                self.first = (stream.read(), one.noted)
             more = yield [Writes(n=n) for n in (2, 3)]
-            self.rest = [each.open().read() for each in more]
+            self.rest = []
+            for each in more:
+                with each.open() as stream:
+                    self.rest.append(stream.read())
             super().run()
 
     task = Yields()

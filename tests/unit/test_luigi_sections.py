@@ -35,11 +35,15 @@ keep_alive = true
 date = 2020-01-01
 """
 
+#: Told, as by Luigi, where a name of the file has dashes.
+DASHES = "ignore:.*with dashes.*:DeprecationWarning"
+
 
 def read(folder: Path, **env: str) -> Settings:
     return load(env=env, cwd=folder, system=folder / "none.toml")
 
 
+@pytest.mark.filterwarnings(DASHES)
 def test_sections_with_a_counterpart_are_taken_and_others_left(tmp_path: Path) -> None:
     (tmp_path / "luigi.cfg").write_text(CFG)
     s = read(tmp_path)
@@ -61,6 +65,7 @@ def test_sections_with_a_counterpart_are_taken_and_others_left(tmp_path: Path) -
     assert str(tmp_path / "luigi.cfg") in s.source("email.receiver")
 
 
+@pytest.mark.filterwarnings(DASHES)
 def test_settings_of_flow_are_stronger(tmp_path: Path) -> None:
     (tmp_path / "luigi.cfg").write_text(CFG)
     (tmp_path / "flow.toml").write_text('email.receiver = "me@example.com"')

@@ -196,15 +196,18 @@ def _rows(value: Any, suffix: str) -> tuple[Iterable[Any], Any]:
 def _load_csv(stream: IO[bytes], *, rows: bool = False, **options: Any) -> Any:
     """Read a DataFrame; with ``rows`` a list of dicts of text, which needs no pandas."""
     text = io.TextIOWrapper(stream, "utf-8", newline="")
-    if not rows:
-        pandas = _pandas(".csv (unless read by load(rows=True) as a list of dicts)")
-        try:
-            return pandas.read_csv(text, **options)
-        except pandas.errors.EmptyDataError:
-            return pandas.DataFrame()
-    import csv
+    try:
+        if not rows:
+            pandas = _pandas(".csv (unless read by load(rows=True) as a list of dicts)")
+            try:
+                return pandas.read_csv(text, **options)
+            except pandas.errors.EmptyDataError:
+                return pandas.DataFrame()
+        import csv
 
-    return list(csv.DictReader(text, **options))
+        return list(csv.DictReader(text, **options))
+    finally:
+        text.detach()  # whoever opened what it wraps closes that
 
 
 def _dump_parquet(value: Any, stream: IO[bytes], **options: Any) -> None:
