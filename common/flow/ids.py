@@ -19,7 +19,6 @@ RunId = str
 
 LINEAGE_BYTES = 8
 UID_BYTES = 16
-NONCE_BYTES = 16
 
 
 def new_lineage() -> str:
