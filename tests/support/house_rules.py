@@ -82,13 +82,6 @@ NAMES_OF_NUMBERS = {
     "SAMPLE": "tasks",
     "SLICE": "requirements",
 }
-#: Names that something else than flow's own code reads.
-READ_BY_OTHERS = {
-    *("Emax", "Emin", "_event_loop_policy", "_set_called"),  # the standard library
-    # Luigi's contexts call these on the task they are given
-    *("status_reporter", "report_task_statistics", "update_tracking_url"),
-    *("update_progress_percentage", "update_status_message"),
-    "_",
 }
 UNITS = {"S", "MS", "NS", "KIB", "MIB", "GIB"}
 LIMITS = {"MAX", "MIN"}
@@ -278,26 +271,6 @@ def _imported(node: ast.AST) -> list[str]:
             return [node.module]
         return [f"{node.module}.{alias.name}" for alias in node.names]
     return []
-
-
-def find_unused(sources: list[Source], package: str) -> list[str]:
-    """List what a package defines or sets and nothing in these sources reads."""
-    read: set[str] = set()
-    made: dict[str, str] = {}
-    for source in sources:
-        for node in ast.walk(source.tree):
-            if isinstance(node, ast.Name | ast.Attribute):
-                name = node.id if isinstance(node, ast.Name) else node.attr
-                if isinstance(node.ctx, ast.Load):
-                    read.add(name)
-                elif isinstance(node.ctx, ast.Store) and within(source.module, package):
-                    made.setdefault(name, source.path)
-            elif isinstance(node, ast.FunctionDef | ast.ClassDef) and within(
-                source.module, package
-            ):
-                made.setdefault(node.name, source.path)
-    unused = {name: path for name, path in made.items() if name not in read | READ_BY_OTHERS}
-    return [f"{path} {name}" for name, path in sorted(unused.items()) if name[:2] != "__"]
 
 
 def find_cycle(sources: list[Source]) -> list[str]:
