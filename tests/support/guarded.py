@@ -126,7 +126,7 @@ def agent(nursery, predecessors):
                 return int(rest[0])
         select.select([nursery.fileno()], [], [], 0.02)
 
-sys.exit(supervisor.supervise(agent, supervisor.Settings(HERE / "logs", stall_s=STALL_S)))
+sys.exit(supervisor.supervise(agent, supervisor.GuardSettings(HERE / "logs", stall_s=STALL_S)))
 """
 
 

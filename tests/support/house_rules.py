@@ -82,7 +82,6 @@ NAMES_OF_NUMBERS = {
     "SAMPLE": "tasks",
     "SLICE": "requirements",
 }
-}
 UNITS = {"S", "MS", "NS", "KIB", "MIB", "GIB"}
 LIMITS = {"MAX", "MIN"}
 DIMENSIONLESS = {"SHARE", "WEIGHT", "SIMILARITY", "JITTER", "EPSILON", "LIMIT", "EVERY", "ERROR"}
@@ -271,6 +270,16 @@ def _imported(node: ast.AST) -> list[str]:
             return [node.module]
         return [f"{node.module}.{alias.name}" for alias in node.names]
     return []
+
+
+def find_twins(sources: list[Source]) -> list[str]:
+    """List public classes of one name in two modules."""
+    homes: dict[str, list[str]] = {}
+    for source in sources:
+        for node in ast.walk(source.tree):
+            if isinstance(node, ast.ClassDef) and not node.name.startswith("_"):
+                homes.setdefault(node.name, []).append(source.module)
+    return [f"{name} in {', '.join(where)}" for name, where in homes.items() if len(where) > 1]
 
 
 def find_cycle(sources: list[Source]) -> list[str]:

@@ -63,6 +63,17 @@ def test_imports_have_no_cycle(packages: list[Source]) -> None:
     assert rules.find_cycle(packages) == []
 
 
+#: Classes of the worker that are one concept on both sides, or another's by design.
+TWINS = {"Effect", "Event", "Send", "Note", "Received", "TurnEnded"}
+
+
+def test_worker_has_no_two_classes_of_one_name(packages: list[Source]) -> None:
+    ours = [source for source in packages if rules.within(source.module, "flow_worker")]
+    assert rules.find_twins(ours) == []
+    shared = {each.split()[0] for each in rules.find_twins(packages) if "flow_worker" in each}
+    assert sorted(shared - TWINS) == []
+
+
 def test_every_package_says_what_lives_there(everything: list[Source]) -> None:
     for source in everything:
         if source.is_package:

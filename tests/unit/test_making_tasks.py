@@ -11,7 +11,7 @@ import pytest
 from flow.errors import UsageError
 from flow.loading import load_task
 from flow.messages.shared import Stub, pack_params
-from flow_worker.planner.walk import Walk
+from flow_worker.planner.walk import RequirementWalk
 from tests.support.house_rules import SOURCE_FOLDERS, read_all
 
 MODULE = """
@@ -40,7 +40,7 @@ def test_what_cannot_be_made_is_said_alike_everywhere(
 
     def walk() -> Any:
         stub = Stub("", "forgetful_making", "Forgetful", pack_params(named))
-        return Walk([stub], 1, None, ()).build(stub)
+        return RequirementWalk([stub], 1, None, ()).build(stub)
 
     with pytest.raises(UsageError) as by_command:
         load_task("forgetful_making", "Forgetful", named)

@@ -17,7 +17,7 @@ from flow.completeness import Checker
 from flow.exploring import explore
 from flow.messages.codec import decode_chunk
 from flow.seam import key_of, module_of, strings_of
-from flow_worker.planner.walk import Walk
+from flow_worker.planner.walk import RequirementWalk
 from flow_worker.process.attempt import stub_of
 from flow_worker.process.failure import Terminated
 
@@ -75,7 +75,7 @@ def root_task(root: ModuleType) -> Any:
 
 def test_walk_names_tasks_of_one_id_apart(root: ModuleType) -> None:
     task = root_task(root)
-    chunks = Walk([stub_of(task)], 100, None, (Terminated,)).chunks()
+    chunks = RequirementWalk([stub_of(task)], 100, None, (Terminated,)).chunks()
     (chunk,) = [decode_chunk(body) for body in chunks]
     assert not chunk.errors
     assert len(chunk.stubs) == 5

@@ -12,7 +12,7 @@ from flow.parameters import defaults
 from flow.settings import Settings, WorkerSettings
 from flow.speech import NAMES, SchedulerMessage, bind, unbind
 from flow_worker.process.context import TaskProcess, configured
-from flow_worker.process.voice import Speech, Voice
+from flow_worker.process.voice import AttemptVoice, ProcessSpeech
 
 
 class Plain(flow.Task):
@@ -30,14 +30,14 @@ class Plain(flow.Task):
         self.decrease_running_resources({"db": 1})
 
 
-def voice() -> Voice:
-    return Voice("ab.1.1", Speech(lambda frame: None))
+def voice() -> AttemptVoice:
+    return AttemptVoice("ab.1.1", ProcessSpeech(lambda frame: None))
 
 
 def test_task_of_flow_asks_for_its_voice_only_when_it_speaks() -> None:
     task, made = Plain(), []
 
-    def make() -> Voice:
+    def make() -> AttemptVoice:
         made.append(voice())
         return made[-1]
 

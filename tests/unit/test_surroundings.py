@@ -25,7 +25,7 @@ from typing import Any
 import pytest
 
 from flow_worker.process import facets
-from flow_worker.process.surroundings import THREAD_WAIT_S, State, Surroundings
+from flow_worker.process.surroundings import THREAD_WAIT_S, Surroundings, SurroundingState
 from tests.support.forked import in_child
 
 
@@ -189,7 +189,7 @@ def test_surroundings_quick_look_finds_what_is_changed_most(name: str) -> None:
 def test_surroundings_nothing_changed_nothing_is_given() -> None:
     def work() -> None:
         surroundings = begun()
-        assert surroundings.take() == State()
+        assert surroundings.take() == SurroundingState()
         assert surroundings.end(thorough=False) == surroundings.end(thorough=True) == ""
 
     in_child(work)

@@ -13,8 +13,8 @@ from flow.messages.codec import decode_chunk
 from flow.messages.shared import PATH_CHARS_MAX, PlanError, Stub
 from flow.mock import MockTarget
 from flow.packing import packed_params
-from flow_worker.planner.walk import Walk
-from flow_worker.process.failure import Failure
+from flow_worker.planner.walk import RequirementWalk
+from flow_worker.process.failure import UserFailure
 from flow_worker.process.whereabouts import missing_requirement, with_the_requirement
 
 
@@ -44,7 +44,7 @@ def test_places_are_absolute_and_in_the_order_of_the_outputs(
     monkeypatch.chdir(tmp_path)
     task = Makes(path="near")
     stub = Stub(task.task_id, home_of(task), "Makes", packed_params(task))
-    (body,) = Walk([stub], 1, None, ()).places()
+    (body,) = RequirementWalk([stub], 1, None, ()).places()
     assert decode_chunk(body).errors == [
         PlanError(0, "where", str(tmp_path / "near")),
         PlanError(0, "where", "/far/away"),
@@ -52,7 +52,7 @@ def test_places_are_absolute_and_in_the_order_of_the_outputs(
 
 
 def test_places_of_what_cannot_be_made_are_an_error() -> None:
-    (body,) = Walk([Stub("x", "no.such.module", "X", b"\x80")], 1, None, ()).places()
+    (body,) = RequirementWalk([Stub("x", "no.such.module", "X", b"\x80")], 1, None, ()).places()
     (error,) = decode_chunk(body).errors
     assert error.kind == "import"
 
@@ -72,7 +72,7 @@ def test_missing_input_is_named_with_its_place_in_text_that_can_be_sent(
     assert missing.path.startswith(f"{tmp_path}/not-unicode-\\udcff/")
     assert missing.relative == path[:PATH_CHARS_MAX]
     assert len(missing.path) <= PATH_CHARS_MAX
-    failure = with_the_requirement(Failure("what it said"), missing)
+    failure = with_the_requirement(UserFailure("what it said"), missing)
     assert failure.error.startswith("what it said\nMakes is done, but this output of it is")
     assert failure.missing is missing
 
@@ -108,5 +108,5 @@ def test_planner_tells_a_path_that_depends_on_the_current_directory(
     tasks: list[flow.Task], told: str
 ) -> None:
     stubs = [Stub(t.task_id, home_of(t), t.task_family, packed_params(t)) for t in tasks]
-    *_, body = Walk(stubs, 9, None, ()).chunks()
+    *_, body = RequirementWalk(stubs, 9, None, ()).chunks()
     assert decode_chunk(body).relative == told

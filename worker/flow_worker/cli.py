@@ -138,7 +138,7 @@ def _supervise(agent: AgentSettings, parent_fd: int, template: tuple[int, ...]) 
 
     return supervisor.supervise(
         run_agent,
-        supervisor.Settings(log_dir=agent.log_dir, parent_fd=parent_fd, template=template),
+        supervisor.GuardSettings(log_dir=agent.log_dir, parent_fd=parent_fd, template=template),
     )
 
 

@@ -17,7 +17,7 @@ from flow_worker.core import templates
 from flow_worker.core.placement import Placement
 from flow_worker.core.processes import Processes
 from flow_worker.core.programs import Programs
-from flow_worker.core.records import Process, Program
+from flow_worker.core.records import LocalProgram, Process
 from flow_worker.core.templates import Templates
 from flow_worker.core.tokens import Tokens
 from flow_worker.core.transitions import StandEvent
@@ -53,7 +53,7 @@ def task_runs_in_the_program_of_whoever_was_planned_first(patch: MonkeyPatch) ->
 def idle_runner_of_another_run_is_used(patch: MonkeyPatch) -> None:
     """A process is used again for another run."""
 
-    def mutated(self: Placement, program: Program) -> list[Process]:
+    def mutated(self: Placement, program: LocalProgram) -> list[Process]:
         return [p for p in self._processes.all.values() if p.executes]
 
     patch.setattr(Placement, "_runners", mutated)
@@ -90,7 +90,7 @@ def programs_that_are_over_stay(patch: MonkeyPatch) -> None:
 @mutant("R1", "mixed")
 def program_ends_while_it_is_used(patch: MonkeyPatch) -> None:
     """A template ends before the last thing that needs it."""
-    patch.setattr(Program, "in_use", property(lambda self: False))
+    patch.setattr(LocalProgram, "in_use", property(lambda self: False))
 
 
 @mutant("R4", "mixed")
@@ -170,7 +170,7 @@ def template_of_another_program_is_reused(patch: MonkeyPatch) -> None:
 def stale_template_is_reused(patch: MonkeyPatch) -> None:
     """What a template says of files that have changed is not heard."""
 
-    def mutated(self: Templates, program: Program, template: Process) -> None:
+    def mutated(self: Templates, program: LocalProgram, template: Process) -> None:
         self._move(program, StandEvent.LOADED)
 
     patch.setattr(Templates, "_part", mutated)

@@ -19,7 +19,7 @@ from flow_worker.core.lease import Lease
 from flow_worker.core.machine import Worker
 from flow_worker.core.outbox import Outbox
 from flow_worker.core.placement import Placement
-from flow_worker.core.records import Holding, Process, Program
+from flow_worker.core.records import Holding, LocalProgram, Process
 from flow_worker.core.tokens import Tokens
 from flow_worker.core.transitions import Hold
 from tests.simulation.host import Agent
@@ -205,7 +205,9 @@ def kills_are_ignored(patch: MonkeyPatch) -> None:
 def recalled_tokens_are_handed_out(patch: MonkeyPatch) -> None:
     """A queue is emptied as it is: what was given back meanwhile begins here all the same."""
 
-    def mutated(self: Placement, program: Program, process: Process, most: int) -> list[Holding]:
+    def mutated(
+        self: Placement, program: LocalProgram, process: Process, most: int
+    ) -> list[Holding]:
         batch = []
         while program.queue and len(batch) < most:
             batch.append(program.queue.popleft())

@@ -15,7 +15,7 @@ from flow_worker.channel import Remove, Removed
 from flow_worker.core.effects import Effect, Tell
 from flow_worker.core.processes import Processes
 from flow_worker.core.programs import Programs
-from flow_worker.core.records import NO_REQUEST, Process, ProcessState, Program
+from flow_worker.core.records import NO_REQUEST, LocalProgram, Process, ProcessState
 from flow_worker.core.transitions import Stand
 
 #: A removal that takes longer is killed. The process itself stops well before.
@@ -39,7 +39,7 @@ class Cleaning:
         self._emit = emit
         self._send = send
         self.wanted: Clean | None = None
-        self._program: Program | None = None  #: of the wanted one
+        self._program: LocalProgram | None = None  #: of the wanted one
         self._process = 0  #: that works on it; 0: it waits for one
         self._kill_at = math.inf
         self._answer: Cleaned | None = None  #: the last one, said again where it was lost
@@ -81,7 +81,7 @@ class Cleaning:
         if not planners and ready and self._processes.planner_may_start(self._planners_max):
             self._processes.start("planner", now, program)
 
-    def refuse(self, program: Program) -> None:
+    def refuse(self, program: LocalProgram) -> None:
         """No planner of this program will ever be here."""
         if self.waits and self._program is program:
             assert self.wanted is not None

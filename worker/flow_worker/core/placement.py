@@ -16,7 +16,7 @@ from flow_worker.core.config import BATCH_FILL_S, BATCH_TASKS_MAX, WorkerConfig
 from flow_worker.core.effects import Effect, Tell
 from flow_worker.core.processes import Processes
 from flow_worker.core.programs import Programs
-from flow_worker.core.records import Holding, Process, ProcessState, Program
+from flow_worker.core.records import Holding, LocalProgram, Process, ProcessState
 from flow_worker.core.tokens import Tokens
 from flow_worker.core.transitions import Hold, Stand
 
@@ -55,10 +55,10 @@ class Placement:
             if self._is_ready(program):
                 self._place_for(program, now)
 
-    def _is_ready(self, program: Program) -> bool:
+    def _is_ready(self, program: LocalProgram) -> bool:
         return self._processes.attached or program.stand in (Stand.READY, Stand.ALONE)
 
-    def _place_for(self, program: Program, now: float) -> None:
+    def _place_for(self, program: LocalProgram, now: float) -> None:
         """Give what is queued for one program to its runners; have more where there are few."""
         tokens = self._tokens
         runners = self._runners(program)
@@ -75,7 +75,7 @@ class Placement:
             idle += replaceable[:missing]
         self._share(program, idle[: max(0, free)] + topped, starting, now)
 
-    def _runners(self, program: Program) -> list[Process]:
+    def _runners(self, program: LocalProgram) -> list[Process]:
         own = self._processes.all if self._processes.attached else program.processes
         return [p for p in own.values() if p.executes]
 
@@ -139,7 +139,9 @@ class Placement:
             or 0 < config.runner_bytes_max < process.peak_bytes
         )
 
-    def _share(self, program: Program, takers: list[Process], starting: int, now: float) -> None:
+    def _share(
+        self, program: LocalProgram, takers: list[Process], starting: int, now: float
+    ) -> None:
         tokens = self._tokens
         for at, process in enumerate(takers):
             if not program.queued or tokens.alone is not None:
@@ -157,7 +159,7 @@ class Placement:
                 tokens.busy += 1
                 tokens.begin(process, now)
 
-    def _take(self, program: Program, process: Process, count_max: int) -> list[Holding]:
+    def _take(self, program: LocalProgram, process: Process, count_max: int) -> list[Holding]:
         """Take the next tokens that fit this runner's batch, in order."""
         tokens = self._tokens
         batch: list[Holding] = []

@@ -25,7 +25,7 @@ from flow_worker.core.config import (
 from flow_worker.core.effects import Effect, Tell
 from flow_worker.core.processes import Processes
 from flow_worker.core.programs import Programs
-from flow_worker.core.records import NO_REQUEST, PlanRequest, Process, ProcessState, Program
+from flow_worker.core.records import NO_REQUEST, LocalProgram, PlanRequest, Process, ProcessState
 from flow_worker.core.transitions import Stand
 
 
@@ -107,7 +107,7 @@ class Planning:
             request.program.requests -= 1
         return request
 
-    def refuse(self, program: Program, reason: str) -> None:
+    def refuse(self, program: LocalProgram, reason: str) -> None:
         """No further planner of this program is to be had: others must be asked what waits."""
         for request in [one for one in self.requests.values() if one.program is program]:
             if not request.complete and not request.process:
@@ -205,7 +205,7 @@ class Planning:
                 self._hand_over(request, process)
         self._start_missing(now)
 
-    def _idle_planner(self, program: Program) -> Process | None:
+    def _idle_planner(self, program: LocalProgram) -> Process | None:
         own = self._processes.all if self._processes.attached else program.processes
         for process in own.values():
             if (
@@ -225,7 +225,7 @@ class Planning:
 
     def _start_missing(self, now: float) -> None:
         """Have a planner for each waiting question, as far as there may be so many."""
-        wanted: dict[Program, int] = {}
+        wanted: dict[LocalProgram, int] = {}
         for number in self.waiting:
             program = self.requests[number].program
             wanted[program] = wanted.get(program, 0) + 1

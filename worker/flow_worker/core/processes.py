@@ -9,7 +9,7 @@ from flow_worker.channel import Leave, Load
 from flow_worker.core.config import ADOPTED_PROCESS, RESTART_MAX_S, RESTART_S, WorkerConfig
 from flow_worker.core.effects import Effect, KillProcess, Note, StartProcess, Tell
 from flow_worker.core.events import ProcessExited
-from flow_worker.core.records import NO_REQUEST, Process, ProcessState, Program
+from flow_worker.core.records import NO_REQUEST, LocalProgram, Process, ProcessState
 from flow_worker.core.transitions import Stand
 
 #: Whose starts fail, and as what: the number of a program, or 0 for spare templates.
@@ -36,7 +36,7 @@ class Processes:
             role = "both" if config.attached else "template"
             self.all[ADOPTED_PROCESS] = Process(ADOPTED_PROCESS, role)
 
-    def start(self, role: str, now: float, program: Program | None = None) -> bool:
+    def start(self, role: str, now: float, program: LocalProgram | None = None) -> bool:
         """Ask for one more, unless its like keeps failing to start.
 
         A process of a program is forked from its template, which must be READY, or imports for
@@ -55,7 +55,7 @@ class Processes:
         self._emit(StartProcess(self._number, role, process.parent))
         return True
 
-    def belong(self, process: Process, program: Program) -> None:
+    def belong(self, process: Process, program: LocalProgram) -> None:
         """Make a process one of a program, for good."""
         process.program = program
         program.processes[process.number] = process
@@ -82,7 +82,7 @@ class Processes:
         self._not_before.pop(kind, None)
         return process
 
-    def starts_failed(self, role: str, program: Program | None = None) -> int:
+    def starts_failed(self, role: str, program: LocalProgram | None = None) -> int:
         """How many starts in a row of such a process have failed."""
         return self._failures.get(_kind(program, role), 0)
 
@@ -96,7 +96,7 @@ class Processes:
             self.leave(min(idle, key=lambda p: p.idle_since))
         return False
 
-    def forget(self, program: Program) -> None:
+    def forget(self, program: LocalProgram) -> None:
         """No process of this program will be started again."""
         for kind in [one for one in self._failures if one[0] == program.number]:
             del self._failures[kind]
@@ -175,7 +175,7 @@ class Processes:
         return min((at for at in self._not_before.values() if at > now), default=math.inf)
 
 
-def _kind(program: Program | None, role: str) -> _Kind:
+def _kind(program: LocalProgram | None, role: str) -> _Kind:
     return (program.number if program is not None else 0, role)
 
 

@@ -15,7 +15,7 @@ from flow.messages import shared
 from flow.messages.shared import ProgramSeen
 from flow_worker.core.config import WorkerConfig
 from flow_worker.core.processes import Processes
-from flow_worker.core.records import Program
+from flow_worker.core.records import LocalProgram
 from flow_worker.core.transitions import Stand
 
 _SAME = ("project", "modules", "given", "package")
@@ -27,11 +27,11 @@ class Programs:
     def __init__(self, config: WorkerConfig, processes: Processes) -> None:
         self._config = config
         self._processes = processes
-        self.all: dict[int, Program] = {}
+        self.all: dict[int, LocalProgram] = {}
         #: not in ``all`` any more; their processes are on their way out
-        self.ending: dict[Program, None] = {}
+        self.ending: dict[LocalProgram, None] = {}
         #: of runs that are over: their templates may serve another run of the same program
-        self.resting: dict[Program, None] = {}
+        self.resting: dict[LocalProgram, None] = {}
         #: the last heartbeat that told of files, if it is not acknowledged
         self._files_told_in = math.inf
         #: something that heartbeats tell has changed
@@ -39,7 +39,7 @@ class Programs:
 
     # ------------------------------------------------------------ from the coordinator
 
-    def use(self, number: int, now: float) -> Program:
+    def use(self, number: int, now: float) -> LocalProgram:
         """Find the program that a message names; one that is not defined is asked for."""
         program = self.all.get(number)
         if program is None:
@@ -47,8 +47,8 @@ class Programs:
         program.used_at = now
         return program
 
-    def _begin(self, number: int, now: float) -> Program:
-        program = self.all[number] = Program(number)
+    def _begin(self, number: int, now: float) -> LocalProgram:
+        program = self.all[number] = LocalProgram(number)
         program.used_at = now
         self.news = True
         return program
@@ -91,16 +91,16 @@ class Programs:
         for program in list(self.resting):
             self.end_rest(program)
 
-    def end_rest(self, program: Program) -> None:
+    def end_rest(self, program: LocalProgram) -> None:
         """No other run will use what this one has imported."""
         del self.resting[program]
         self.ending[program] = None
 
-    def end(self, program: Program) -> None:
+    def end(self, program: LocalProgram) -> None:
         """Have a program leave, as soon as nothing of it is used."""
         self._leave(program, self.ending)
 
-    def _leave(self, program: Program, where: dict[Program, None]) -> None:
+    def _leave(self, program: LocalProgram, where: dict[LocalProgram, None]) -> None:
         del self.all[program.number]
         where[program] = None
         self.news = True
@@ -161,7 +161,7 @@ class Programs:
         count = len(self.with_templates()) + len(self.resting)
         return count < self._config.programs_max and not self._is_heavy()
 
-    def with_templates(self) -> list[Program]:
+    def with_templates(self) -> list[LocalProgram]:
         """Return those that have a template, or will have one in a moment."""
         return [one for one in self.all.values() if one.stand in (Stand.LOADING, Stand.READY)]
 

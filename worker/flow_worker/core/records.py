@@ -33,7 +33,7 @@ class Holding:
         "used_s",
     )
 
-    def __init__(self, grant: Grant, program: Program) -> None:
+    def __init__(self, grant: Grant, program: LocalProgram) -> None:
         self.token: Token = grant.token
         self.grant = grant
         self.program = program
@@ -47,7 +47,7 @@ class Holding:
         self.abandoned = False  #: its runner was told to give the generator up
 
 
-class Program:
+class LocalProgram:
     """What one run's tasks are executed in, as this worker has it."""
 
     __slots__ = (
@@ -160,7 +160,8 @@ class Process:
         self.role = role
         self.executes = role in ("runner", "both")
         self.expands = role in ("planner", "both")
-        self.program: Program | None = None  #: of a spare template and of an attached program: none
+        #: none: of a spare template and of an attached program
+        self.program: LocalProgram | None = None
         self.parent = 0  #: the template that forked it; 0: the supervisor
         self.state = ProcessState.STARTING
         self.batch: deque[Holding] = deque()
@@ -210,7 +211,7 @@ class PlanRequest:
         number: int,
         stubs: list[Stub],
         expand_max: int,
-        program: Program,
+        program: LocalProgram,
         now: float,
         *,
         where: bool = False,

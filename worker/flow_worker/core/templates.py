@@ -33,7 +33,7 @@ from flow_worker.core.events import ProcessExited
 from flow_worker.core.fetching import Fetching
 from flow_worker.core.processes import Processes, death, why_not_started
 from flow_worker.core.programs import Programs, is_same
-from flow_worker.core.records import Process, ProcessState, Program
+from flow_worker.core.records import LocalProgram, Process, ProcessState
 from flow_worker.core.refusals import Refusals
 from flow_worker.core.transitions import STAND_MOVES, Stand, StandEvent
 
@@ -61,7 +61,7 @@ class Templates:
         #: why the last spare template that did not start did not; empty: the last one did
         self._no_template = ""
         #: used, and what can have no template now, with the reason
-        self.hopeless: dict[Program, str] = {}
+        self.hopeless: dict[LocalProgram, str] = {}
         #: why no process has what the calling program had set, where one should; empty: it is fine
         self.lost = ""
         if config.inherits and not config.adopted:
@@ -102,7 +102,7 @@ class Templates:
             self._load(program, template, Load(program.definition, program.archive), now)
             loading += 1
 
-    def _take_over(self, program: Program, now: float) -> bool:
+    def _take_over(self, program: LocalProgram, now: float) -> bool:
         """Ask the template of an equal program whose run is over to serve this one."""
         assert program.definition is not None
         resting = self._programs.resting
@@ -189,7 +189,7 @@ class Templates:
         return None
 
     def _load(
-        self, program: Program, template: Process, frame: Load | LoadAgain, now: float
+        self, program: LocalProgram, template: Process, frame: Load | LoadAgain, now: float
     ) -> None:
         self._move(program, StandEvent.LOAD)
         program.prepare = False
@@ -218,7 +218,7 @@ class Templates:
             self._wind_up(oldest, now)
         return True
 
-    def _wind_up(self, program: Program, now: float) -> None:
+    def _wind_up(self, program: LocalProgram, now: float) -> None:
         """Have the processes of a program leave, its template last; forget it after them."""
         if program.in_use:
             return
@@ -234,7 +234,7 @@ class Templates:
             del self._programs.ending[program]
             self._processes.forget(program)
 
-    def _send_away(self, program: Program) -> bool:
+    def _send_away(self, program: LocalProgram) -> bool:
         """Have all processes of a program leave but its template; tell whether there are any."""
         left = [one for one in program.processes.values() if one is not program.template]
         for process in left:
@@ -273,7 +273,7 @@ class Templates:
             program.template = None
             self._processes.leave(process)
 
-    def _learn(self, program: Program, frame: Loaded) -> None:
+    def _learn(self, program: LocalProgram, frame: Loaded) -> None:
         program.code, program.import_s, program.files = frame.code, frame.import_s, frame.files
         program.text = (frame.error or frame.alone)[:SEEN_TEXT_MAX]
         program.broken = bool(frame.error)
@@ -285,7 +285,7 @@ class Templates:
         if process.program is not None:
             process.program.deaths = 0
 
-    def _part(self, program: Program, template: Process) -> None:
+    def _part(self, program: LocalProgram, template: Process) -> None:
         """A template of an earlier run has other files than there are now: it goes."""
         self._move(program, StandEvent.GONE)
         program.template = None
@@ -331,7 +331,7 @@ class Templates:
             delay_s = min(RESTART_S * 2 ** (program.deaths - 1), RESTART_MAX_S)
             program.not_before = now + delay_s
 
-    def _give_up(self, program: Program, text: str, *, codeless: bool = False) -> None:
+    def _give_up(self, program: LocalProgram, text: str, *, codeless: bool = False) -> None:
         """Nothing more of it begins here: others must take its work.
 
         ``codeless``: its code cannot be had or used, which is told as an import that fails.
@@ -364,7 +364,7 @@ class Templates:
                 due = min(due, program.not_before)
         return due
 
-    def _move(self, program: Program, event: StandEvent) -> bool:
+    def _move(self, program: LocalProgram, event: StandEvent) -> bool:
         """Apply an event; tell whether it moved. Raises ``IllegalMove`` for a bug of ours."""
         move = STAND_MOVES[program.stand, event]
         if type(move) is not Go:
@@ -374,7 +374,7 @@ class Templates:
         return True
 
 
-def _may_serve(kept: Program, definition: Definition) -> bool:
+def _may_serve(kept: LocalProgram, definition: Definition) -> bool:
     """Tell whether what one run has imported is what another one wants, as far as is known here."""
     assert kept.definition is not None
     return is_same(kept.definition, definition) and definition.code in ("", kept.code)
@@ -387,7 +387,7 @@ def _lost(reason: str) -> str:
     )
 
 
-def _named(program: Program) -> str:
+def _named(program: LocalProgram) -> str:
     assert program.definition is not None
     return ", ".join(program.definition.modules[:3])
 

@@ -23,7 +23,7 @@ from flow_worker.core.events import ProcessExited
 from flow_worker.core.outbox import Outbox
 from flow_worker.core.processes import Processes, death
 from flow_worker.core.programs import Programs
-from flow_worker.core.records import Holding, Process, ProcessState, Program
+from flow_worker.core.records import Holding, LocalProgram, Process, ProcessState
 from flow_worker.core.refusals import Refusals
 from flow_worker.core.transitions import HOLD_MOVES, Hold, HoldEvent
 
@@ -143,7 +143,7 @@ class Tokens:
         for program in [one for one in self._programs.all.values() if one.queue]:
             self.give_back(program, Outcome.RELEASED, reason)
 
-    def give_back(self, program: Program, outcome: Outcome, reason: str) -> None:
+    def give_back(self, program: LocalProgram, outcome: Outcome, reason: str) -> None:
         """Report what is queued for a program and cannot begin here."""
         while program.queue:
             holding = program.queue.popleft()

@@ -22,11 +22,11 @@ STUCK_S = 5.0
 STRAY_POLL_S = 0.02
 
 
-class Forked(msgspec.Struct):
+class ForkedProcess(msgspec.Struct):
     """One forked task process."""
 
     process: int
-    entry: kill.Entry
+    entry: kill.ProcessEntry
     ended: tuple[int, int, bool] | None = None  #: (signal, code, oom) once reaped
     since: float = 0.0
     stuck: bool = False
@@ -37,7 +37,7 @@ class Brood:
 
     def __init__(self, tell: Callable[[control.Packet], None]) -> None:
         self._tell = tell
-        self.tasks: dict[int, Forked] = {}
+        self.tasks: dict[int, ForkedProcess] = {}
         #: Children that were here before the first fork: not to be touched.
         self.strangers: frozenset[int] = frozenset()
         #: Children that are no task processes, and not strays either.
@@ -54,7 +54,7 @@ class Brood:
         """Know a process that was just forked."""
         entry = kill.entry(pid)
         assert entry is not None  # not reaped yet, so it is in the table
-        self.tasks[pid] = Forked(process, entry)
+        self.tasks[pid] = ForkedProcess(process, entry)
         self._tell(control.Born(process, pid, entry.started))
 
     def reaped(self, pid: int, status: int, oom: bool) -> bool:
@@ -84,7 +84,7 @@ class Brood:
                 task.stuck = True
                 self._tell(control.Stuck(task.process))
 
-    def kill_strays(self) -> list[kill.Entry]:
+    def kill_strays(self) -> list[kill.ProcessEntry]:
         """SIGKILL every child that is neither ours nor was here before; return who still runs."""
         known = self.tasks.keys() | self.others.keys() | self.strangers
         strays = [one for one in children() if one.runs and one.pid not in known]
@@ -97,7 +97,7 @@ class Brood:
         kill.kill_trees([task.entry for task in self.tasks.values() if task.ended is None])
 
 
-def children() -> list[kill.Entry]:
+def children() -> list[kill.ProcessEntry]:
     """Read the children of this process. Cost: the whole process table."""
     own = kill.own_pid()
     return [one for one in kill.table().values() if one.parent == own]

@@ -29,7 +29,7 @@ _libc = ctypes.CDLL(None, use_errno=True)
 own_pid = os.getpid
 
 
-class Entry(NamedTuple):
+class ProcessEntry(NamedTuple):
     """One line of the process table."""
 
     pid: int
@@ -55,7 +55,7 @@ def name_process(name: str) -> None:
     _libc.prctl(PR_SET_NAME, name.encode()[:15], 0, 0, 0)
 
 
-def entry(pid: int) -> Entry | None:
+def entry(pid: int) -> ProcessEntry | None:
     """Read one process; None when it is gone."""
     try:
         with open(f"/proc/{pid}/stat", "rb", buffering=0) as file:
@@ -64,10 +64,10 @@ def entry(pid: int) -> Entry | None:
         return None
     # The command in parentheses may itself hold spaces and parentheses.
     fields = line[line.rindex(b")") + 2 :].split()
-    return Entry(pid, int(fields[1]), chr(fields[0][0]), int(fields[19]), int(fields[3]))
+    return ProcessEntry(pid, int(fields[1]), chr(fields[0][0]), int(fields[19]), int(fields[3]))
 
 
-def table() -> dict[int, Entry]:
+def table() -> dict[int, ProcessEntry]:
     """Read the process table. Cost: about 12 microseconds a process of the host."""
     found = {}
     for name in os.listdir("/proc"):
@@ -76,12 +76,12 @@ def table() -> dict[int, Entry]:
     return found
 
 
-def below(processes: dict[int, Entry], roots: Iterable[int]) -> list[Entry]:
+def below(processes: dict[int, ProcessEntry], roots: Iterable[int]) -> list[ProcessEntry]:
     """Return every descendant of ``roots`` in one reading of the table, parents first."""
-    children: dict[int, list[Entry]] = {}
+    children: dict[int, list[ProcessEntry]] = {}
     for one in processes.values():
         children.setdefault(one.parent, []).append(one)
-    found: list[Entry] = []
+    found: list[ProcessEntry] = []
     todo = list(roots)
     seen = set(todo)
     while todo:
@@ -93,12 +93,12 @@ def below(processes: dict[int, Entry], roots: Iterable[int]) -> list[Entry]:
     return found
 
 
-def descendants(pid: int) -> list[Entry]:
+def descendants(pid: int) -> list[ProcessEntry]:
     """Return every process below ``pid``, zombies included."""
     return below(table(), [pid])
 
 
-def family(pid: int) -> list[Entry]:
+def family(pid: int) -> list[ProcessEntry]:
     """Return what is below ``pid``, parents first, at the cost of that tree and not of the host.
 
     For looking, not for killing: who loses its parent at this very moment may be missing. Cost:
@@ -106,7 +106,7 @@ def family(pid: int) -> list[Entry]:
     """
     if not os.path.exists(f"/proc/{pid}/task/{pid}/children"):
         return descendants(pid)
-    found: list[Entry] = []
+    found: list[ProcessEntry] = []
     todo = [pid]
     while todo:
         for child in _children(todo.pop()):
@@ -139,7 +139,7 @@ def ignores(pid: int, number: int) -> bool:
     return False
 
 
-def send(one: Entry, number: int) -> bool:
+def send(one: ProcessEntry, number: int) -> bool:
     """Signal exactly this process; False when it is gone (or not ours to signal)."""
     try:
         fd = os.pidfd_open(one.pid)
@@ -157,7 +157,7 @@ def send(one: Entry, number: int) -> bool:
     return True
 
 
-def wait_for(one: Entry, seconds: float) -> None:
+def wait_for(one: ProcessEntry, seconds: float) -> None:
     """Wait until this process has ended, or for so long. It stays a zombie until it is reaped."""
     try:
         fd = os.pidfd_open(one.pid)
@@ -171,7 +171,7 @@ def wait_for(one: Entry, seconds: float) -> None:
         os.close(fd)
 
 
-def signal_trees(roots: list[Entry], number: int) -> None:
+def signal_trees(roots: list[ProcessEntry], number: int) -> None:
     """Send one signal once to each root and to everything below it, roots first."""
     processes = table()
     alive = [root for root in roots if _same(processes, root)]
@@ -180,7 +180,7 @@ def signal_trees(roots: list[Entry], number: int) -> None:
             send(one, number)
 
 
-def kill_trees(roots: list[Entry]) -> bool:
+def kill_trees(roots: list[ProcessEntry]) -> bool:
     """SIGKILL the roots and everything below them; True when nothing of it can run any more.
 
     A root is stopped first and killed last: it is the subreaper of its tree, so whatever loses
@@ -202,7 +202,7 @@ def kill_trees(roots: list[Entry]) -> bool:
     return not trees_alive(roots)
 
 
-def trees_alive(roots: list[Entry]) -> bool:
+def trees_alive(roots: list[ProcessEntry]) -> bool:
     """Whether any root, or anything below one, can still execute."""
     processes = table()
     alive = [root for root in roots if _same(processes, root)]
@@ -211,6 +211,6 @@ def trees_alive(roots: list[Entry]) -> bool:
     )
 
 
-def _same(processes: dict[int, Entry], one: Entry) -> bool:
+def _same(processes: dict[int, ProcessEntry], one: ProcessEntry) -> bool:
     now = processes.get(one.pid)
     return now is not None and now.started == one.started

@@ -89,7 +89,7 @@ def marker_of(pid: int) -> str:
     return ""
 
 
-def _marked() -> list[tuple[kill.Entry, str]]:
+def _marked() -> list[tuple[kill.ProcessEntry, str]]:
     """Every running process of this boot and pid namespace with a marker."""
     ending = f".{_boot()}.{_namespace('self')}"
     found = []

@@ -12,7 +12,7 @@ import signal
 import socket
 
 from flow_worker.guard import control, kill
-from flow_worker.guard.brood import Brood, Forked
+from flow_worker.guard.brood import Brood, ForkedProcess
 
 
 class Relay:
@@ -27,7 +27,7 @@ class Relay:
         #: Forks that it was asked for and that are not born yet.
         self._unborn: dict[int, None] = {}
         #: What it forked and has not told the end of, by pid.
-        self.born: dict[int, tuple[int, kill.Entry]] = {}
+        self.born: dict[int, tuple[int, kill.ProcessEntry]] = {}
 
     def fileno(self) -> int:
         """The descriptor to poll for reading; below 0: it is closed."""
@@ -74,7 +74,7 @@ class Relay:
     def _note(self, packet: control.ToAgent) -> None:
         if isinstance(packet, control.Born):
             self._unborn.pop(packet.process, None)
-            entry = kill.Entry(packet.pid, 0, "S", packet.started)
+            entry = kill.ProcessEntry(packet.pid, 0, "S", packet.started)
             self.born[packet.pid] = (packet.process, entry)
         elif isinstance(packet, control.Gone):
             self._unborn.pop(packet.process, None)
@@ -83,14 +83,14 @@ class Relay:
     def hand_over(self, brood: Brood) -> None:
         """The template is reaped and was read to its end: what it leaves is the supervisor's."""
         for pid, (process, entry) in self.born.items():
-            task = brood.tasks[pid] = Forked(process, entry, since=control.boottime())
+            task = brood.tasks[pid] = ForkedProcess(process, entry, since=control.boottime())
             now = kill.entry(pid)
             if now is None or now.started != entry.started:
                 # reaped by the template, which did not live to tell how it had ended
                 task.ended = (signal.SIGKILL, 0, False)
         for process in self._unborn:
-            never = kill.Entry(-process, 0, "X", 0)
-            brood.tasks[-process] = Forked(process, never, (0, os.EX_OSERR, False))
+            never = kill.ProcessEntry(-process, 0, "X", 0)
+            brood.tasks[-process] = ForkedProcess(process, never, (0, os.EX_OSERR, False))
         self.born = {}
         self._unborn = {}
         self.close()

@@ -61,7 +61,7 @@ _STOP_SIGNALS = frozenset({signal.SIGTERM, signal.SIGINT, signal.SIGHUP})
 FINAL_CODES = frozenset({ExitCode.OK, ExitCode.REFUSED, ExitCode.CONFIG})
 
 
-class Settings(msgspec.Struct, frozen=True):
+class GuardSettings(msgspec.Struct, frozen=True):
     """What the supervisor must know; the agent's settings are the agent's business."""
 
     log_dir: Path
@@ -71,7 +71,7 @@ class Settings(msgspec.Struct, frozen=True):
     template: tuple[int, ...] = ()
 
 
-def supervise(run_agent: RunAgent, settings: Settings) -> int:
+def supervise(run_agent: RunAgent, settings: GuardSettings) -> int:
     """Guard an agent until it ends for good; return the exit code of ``flow-worker``.
 
     Call ``marker.ensure_marked()`` first, as early as possible. ``run_agent`` is called in a forked
@@ -81,7 +81,7 @@ def supervise(run_agent: RunAgent, settings: Settings) -> int:
 
 
 class _Supervisor:
-    def __init__(self, run_agent: RunAgent, settings: Settings) -> None:
+    def __init__(self, run_agent: RunAgent, settings: GuardSettings) -> None:
         self._run_agent = run_agent
         self._settings = settings
         self._page = control.Page(settings.stall_s)
@@ -92,7 +92,7 @@ class _Supervisor:
         self._relays: dict[int, Relay] = {}
         self._dead_uids: list[WorkerUid] = []
         self._uid: WorkerUid = ""
-        self._agent: kill.Entry | None = None
+        self._agent: kill.ProcessEntry | None = None
         self._agent_status: int | None = None
         self._sock: socket.socket | None = None
         self._adopted: socket.socket | None = None

@@ -13,7 +13,7 @@ from flow.seam import NATIVE, others
 from flow_worker.channel import Chunk, Expand, Frame, More, Remove, Stop
 from flow_worker.planner.overheard import Overheard
 from flow_worker.planner.removal import remove
-from flow_worker.planner.walk import Walk
+from flow_worker.planner.walk import RequirementWalk
 from flow_worker.process.attempt import Passing
 from flow_worker.process.failure import Terminated
 from flow_worker.process.instances import Instances
@@ -58,7 +58,9 @@ class Planner:
                 for dialect in (NATIVE, *others()):
                     dialect.planning()
             heard = Overheard(self._output, self._lines, self._imported)
-            walk = Walk(frame.stubs, frame.expand_max, self._instances, self._passing, heard)
+            walk = RequirementWalk(
+                frame.stubs, frame.expand_max, self._instances, self._passing, heard
+            )
             self._requests[frame.request] = _Request(frame, walk)
 
     def on_more(self, frame: More) -> None:
@@ -73,7 +75,7 @@ class Planner:
 
     def on_remove(self, frame: Remove) -> None:
         """Remove temporary artifacts, at once: no request is open meanwhile."""
-        removed = remove(frame, Walk([], 0, self._instances, self._passing).build)
+        removed = remove(frame, RequirementWalk([], 0, self._instances, self._passing).build)
         self._output.take()  # nobody asked for it
         self._send(removed)
 
@@ -94,7 +96,7 @@ class Planner:
 class _Request:
     """One request being answered."""
 
-    def __init__(self, frame: Expand, walk: Walk) -> None:
+    def __init__(self, frame: Expand, walk: RequirementWalk) -> None:
         self.request = frame.request
         #: The chunk that comes next, and the last one that may be sent by now.
         self.number = 0

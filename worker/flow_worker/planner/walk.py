@@ -27,7 +27,7 @@ from flow.task import Task, is_external
 from flow_worker.planner.overheard import Overheard
 from flow_worker.planner.policies import Policies
 from flow_worker.process.attempt import Passing, stub_of
-from flow_worker.process.failure import Complaint, Failure, failure_of
+from flow_worker.process.failure import Complaint, UserFailure, failure_of
 from flow_worker.process.instances import Instances
 from flow_worker.process.streams import NoOutput
 from flow_worker.process.whereabouts import paths_of
@@ -55,7 +55,7 @@ _ALL_TEXT: dict[str, Any] = {}
 Key = tuple[Any, ...]
 
 
-class Walk:
+class RequirementWalk:
     """The breadth-first walk of one request, and the chunk that is being filled."""
 
     def __init__(
@@ -162,7 +162,7 @@ class Walk:
             raise
         except Exception as e:  # a parameter's own parse(), or an __init__
             failure = failure_of(e)
-            raise _Broken(Failure(failure.error, failure.where, failure.trace)) from None
+            raise _Broken(UserFailure(failure.error, failure.where, failure.trace)) from None
         return task
 
     def _load(self, module: str, family: str) -> type[Task]:
@@ -294,7 +294,9 @@ class Walk:
         self._chunk.specs.append(spec)
         self._bytes += _SPEC_BYTES
 
-    def _add_error(self, index: int, kind: PlanErrorKind, failure: Failure, tail: str = "") -> None:
+    def _add_error(
+        self, index: int, kind: PlanErrorKind, failure: UserFailure, tail: str = ""
+    ) -> None:
         said = failure.where.partition("  ")[0] in failure.error  # an import error has it already
         where = f"  ({failure.where})" if failure.where and not said else ""
         first, newline, more = failure.error.partition("\n")
@@ -308,7 +310,7 @@ class _Broken(UsageError):
 
     kind = PlanErrorKind.BAD_PARAMETER
 
-    def __init__(self, failure: Failure) -> None:
+    def __init__(self, failure: UserFailure) -> None:
         super().__init__(failure.error)
         self.where = failure.where
         self.trace = failure.trace

@@ -27,11 +27,11 @@ from flow.seam import Dialect, dialect_of, is_dynamic, is_task, key_of
 from flow.speech import bind, unbind
 from flow.structure import items_of
 from flow.task import Task, flatten, getpaths, is_external
-from flow_worker.guard.kill import Entry, own_pid
+from flow_worker.guard.kill import ProcessEntry, own_pid
 from flow_worker.process.context import Around
-from flow_worker.process.failure import Complaint, Failure, Terminated, failure_of, spelled
+from flow_worker.process.failure import Complaint, Terminated, UserFailure, failure_of, spelled
 from flow_worker.process.joining import members_of
-from flow_worker.process.voice import Speech, Voice
+from flow_worker.process.voice import AttemptVoice, ProcessSpeech
 from flow_worker.process.whereabouts import missing_requirement, with_the_requirement
 
 #: Tasks in one yield.
@@ -46,7 +46,7 @@ class Ending(msgspec.Struct, frozen=True):
     """How an attempt ended, as far as this process knows."""
 
     outcome: Outcome
-    failure: Failure | None = None
+    failure: UserFailure | None = None
     skipped: bool = False
 
 
@@ -82,7 +82,7 @@ class Attempt:
         self,
         grant: Grant,
         task: Task,
-        speech: Speech,
+        speech: ProcessSpeech,
         around: Around | None = None,
         passing: Passing = (Terminated,),
     ) -> None:
@@ -90,7 +90,7 @@ class Attempt:
         self.task = task
         self._speech = speech
         self._around = around
-        self._voice: Voice | None = None
+        self._voice: AttemptVoice | None = None
         self._passing = passing
         self._dialect: Dialect = dialect_of(type(task))
         #: How often it was parked.
@@ -98,7 +98,7 @@ class Attempt:
         #: Time spent in its code so far.
         self.run_s = 0.0
         #: Processes it left running when it was parked.
-        self.kept: list[Entry] = []
+        self.kept: list[ProcessEntry] = []
         #: The tasks it is parked for.
         self.yielded: list[Task] = []
         self._generator: Any = None
@@ -134,10 +134,10 @@ class Attempt:
         finally:
             self._hush()
 
-    def voice(self) -> Voice:
+    def voice(self) -> AttemptVoice:
         """What this attempt says and hears, made when it is first asked for."""
         if self._voice is None:
-            self._voice = Voice(self.grant.token, self._speech)
+            self._voice = AttemptVoice(self.grant.token, self._speech)
         return self._voice
 
     def _hush(self) -> None:
@@ -270,7 +270,7 @@ class Attempt:
             failure = msgspec.structs.replace(failure, trace=also)
         return Ending(Outcome.FAILED, failure)
 
-    def _placed(self, failure: Failure, error: BaseException) -> Failure:
+    def _placed(self, failure: UserFailure, error: BaseException) -> UserFailure:
         """Say so where what is missing is the output of something that the task requires."""
         try:
             missing = missing_requirement(self.task, error)
@@ -280,7 +280,7 @@ class Attempt:
             return failure
         return failure if missing is None else with_the_requirement(failure, missing)
 
-    def _explained(self, failure: Failure, said: Any) -> Failure:
+    def _explained(self, failure: UserFailure, said: Any) -> UserFailure:
         """Add what an ``on_failure()`` of the task's own returned."""
         base: Any = self._dialect.task
         if said is None or type(self.task).on_failure is base.on_failure:

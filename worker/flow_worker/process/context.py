@@ -11,16 +11,16 @@ from flow.errors import ConfigError
 from flow.parameters import defaults
 from flow.seam import others
 from flow.task import Task
-from flow_worker.process.voice import Voice
+from flow_worker.process.voice import AttemptVoice
 
 #: Makes the context manager for one stretch of ``run()``.
-Around = Callable[[Task, Voice], contextlib.AbstractContextManager[Any]]
+Around = Callable[[Task, AttemptVoice], contextlib.AbstractContextManager[Any]]
 
 
 class StatusReporter:
     """What a context may say about its task."""
 
-    def __init__(self, voice: Voice) -> None:
+    def __init__(self, voice: AttemptVoice) -> None:
         self.update_tracking_url = voice.set_tracking_url
         self.update_status_message = voice.set_status_message
         self.update_progress_percentage = voice.set_progress_percentage
@@ -36,7 +36,7 @@ class StatusReporter:
 class TaskProcess:
     """What the class is constructed with."""
 
-    def __init__(self, task: Task, voice: Voice) -> None:
+    def __init__(self, task: Task, voice: AttemptVoice) -> None:
         self.task = task
         self.status_reporter = StatusReporter(voice)
 

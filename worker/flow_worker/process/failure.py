@@ -28,7 +28,7 @@ class Complaint(Exception):
         self.where = where
 
 
-class Failure(msgspec.Struct, frozen=True):
+class UserFailure(msgspec.Struct, frozen=True):
     """The fields of a report, or of a planning error, that say what went wrong."""
 
     error: str
@@ -38,12 +38,12 @@ class Failure(msgspec.Struct, frozen=True):
     missing: Missing | None = None  #: of a report: the output that is not here
 
 
-def failure_of(error: BaseException) -> Failure:
+def failure_of(error: BaseException) -> UserFailure:
     """Describe an exception, however hostile."""
     try:
         return _describe(error)
     except BaseException as second:  # even __str__ may call sys.exit()
-        return Failure(f"{type(error).__name__}: (no text: {type(second).__name__})")
+        return UserFailure(f"{type(error).__name__}: (no text: {type(second).__name__})")
 
 
 def spelled(target: Any) -> str:
@@ -57,7 +57,7 @@ def spelled(target: Any) -> str:
         return f"a {type(target).__name__} that cannot be named"
 
 
-def _describe(error: BaseException) -> Failure:
+def _describe(error: BaseException) -> UserFailure:
     if isinstance(error, Complaint) or _is_ours(error):
         text = blame.cut_middle(" ".join(str(error).split()), 4 * blame.LINE_CHARS_MAX)
         hint = " ".join(str(getattr(error, "hint", "")).split())
@@ -65,11 +65,11 @@ def _describe(error: BaseException) -> Failure:
             text += "\n" + blame.cut_middle(hint, blame.LINE_CHARS_MAX)
         where, trace = str(getattr(error, "where", "")), str(getattr(error, "trace", ""))
         kind = getattr(error, "kind", None)
-        return Failure(text, where, trace, kind if isinstance(kind, PlanErrorKind) else None)
+        return UserFailure(text, where, trace, kind if isinstance(kind, PlanErrorKind) else None)
     where, trace = blame.own_frame(error), blame.bounded_trace(error)
     if isinstance(error, SystemExit):
-        return Failure(f"sys.exit({error.code!r:.100}) was called", where, trace)
-    return Failure("\n".join([blame.describe(error), *blame.causes(error)]), where, trace)
+        return UserFailure(f"sys.exit({error.code!r:.100}) was called", where, trace)
+    return UserFailure("\n".join([blame.describe(error), *blame.causes(error)]), where, trace)
 
 
 def _is_ours(error: BaseException) -> bool:

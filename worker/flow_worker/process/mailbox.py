@@ -13,7 +13,7 @@ from flow.ids import Token
 from flow.messages.speech import Fate, Letter
 from flow.speech import SchedulerMessage
 from flow_worker.channel import Deliver, Frame, Taken
-from flow_worker.process.voice import Voice
+from flow_worker.process.voice import AttemptVoice
 
 #: Messages that wait for one attempt to read them.
 UNREAD_MAX = 1_000
@@ -31,12 +31,12 @@ class Mail:
 
     def __init__(self, send: Callable[[Frame], None]) -> None:
         self._send = send
-        self._open: dict[Token, tuple[Voice, Mailbox]] = {}
+        self._open: dict[Token, tuple[AttemptVoice, Mailbox]] = {}
 
     def __bool__(self) -> bool:
         return bool(self._open)
 
-    def open(self, voice: Voice) -> None:
+    def open(self, voice: AttemptVoice) -> None:
         """An attempt accepts messages from now on."""
         box = voice.scheduler_messages = Mailbox()
         self._open[voice.token] = (voice, box)

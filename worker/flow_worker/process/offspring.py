@@ -23,7 +23,7 @@ from flow_worker.guard import kill
 KILLED_WAIT_S = 0.5
 #: Ended children for which nobody has waited.
 UNCLAIMED_MAX = 64
-#: Nanoseconds in one tick of ``kill.Entry.started``.
+#: Nanoseconds in one tick of ``kill.ProcessEntry.started``.
 _TICK_NS = 1_000_000_000 // os.sysconf("SC_CLK_TCK")
 
 #: (pid, start time): one process for ever.
@@ -45,7 +45,7 @@ class Offspring:
         self._any = True
         #: Of earlier successes; written down only to tell them from what began in the same tick.
         self._kept: set[_Who] = set()
-        self._parked: list[kill.Entry] = []
+        self._parked: list[kill.ProcessEntry] = []
         #: Seen below another process than this one: if they come here, they were adopted.
         self._elsewhere: set[_Who] = set()
         self._sessions = {os.getsid(0)}
@@ -80,9 +80,9 @@ class Offspring:
         self._kept = {_who(one) for one in below if one.runs and one.pid not in parked}
         return sum(one.runs for one in below)
 
-    def failed(self) -> list[kill.Entry]:
+    def failed(self) -> list[kill.ProcessEntry]:
         """Kill the attempt's tree, setsid included; return what had to be killed."""
-        killed: dict[_Who, kill.Entry] = {}
+        killed: dict[_Who, kill.ProcessEntry] = {}
         if self.here():
             self._any = True
             for _ in range(kill.ROUNDS_MAX):
@@ -98,7 +98,7 @@ class Offspring:
             self.reason = f"failed and left {what} running"
         return list(killed.values())
 
-    def keep(self) -> list[kill.Entry]:
+    def keep(self) -> list[kill.ProcessEntry]:
         """Let the processes of an attempt that parks live; returns them."""
         if not self.here():
             return []
@@ -109,7 +109,7 @@ class Offspring:
         self._parked += new
         return new
 
-    def release(self, kept: Iterable[kill.Entry]) -> None:
+    def release(self, kept: Iterable[kill.ProcessEntry]) -> None:
         """The parked attempt goes on: what it kept, and what came of that, is its own again."""
         gone = {_who(one) for one in kept}
         self._parked = [one for one in self._parked if _who(one) not in gone]
@@ -140,7 +140,7 @@ class Offspring:
 
     # ------------------------------------------------------------ inside
 
-    def _own(self, below: list[kill.Entry]) -> list[kill.Entry]:
+    def _own(self, below: list[kill.ProcessEntry]) -> list[kill.ProcessEntry]:
         """Choose what runs, is not older than the attempt, and belongs to nobody else."""
         parked = self._of_parked(below)
         return [
@@ -152,7 +152,7 @@ class Offspring:
             and one.pid not in parked
         ]
 
-    def _of_parked(self, below: list[kill.Entry]) -> set[int]:
+    def _of_parked(self, below: list[kill.ProcessEntry]) -> set[int]:
         """Return the pids of what parked generators kept, and of what came of that meanwhile."""
         if not self._parked:
             return set()
@@ -160,7 +160,7 @@ class Offspring:
         roots = {one.pid for one in below if _who(one) in known}
         return roots | {one.pid for one in kill.below({one.pid: one for one in below}, roots)}
 
-    def _reap(self, below: list[kill.Entry]) -> None:
+    def _reap(self, below: list[kill.ProcessEntry]) -> None:
         """Reap orphans that were adopted and have ended.
 
         Adopted is who was seen below another process before, and who is in a session that neither
@@ -187,11 +187,11 @@ class Offspring:
 _TERM = signal.SIGTERM
 
 
-def _who(one: kill.Entry) -> _Who:
+def _who(one: kill.ProcessEntry) -> _Who:
     return one.pid, one.started
 
 
-def _kill(running: list[kill.Entry]) -> None:
+def _kill(running: list[kill.ProcessEntry]) -> None:
     for one in running:
         kill.send(one, signal.SIGSTOP)
     for one in running:

@@ -13,7 +13,7 @@ from flow.messages.shared import Stub
 from flow.packing import pack_params
 from flow.parameters import defaults
 from flow.seam import NATIVE
-from flow_worker.planner.walk import Walk
+from flow_worker.planner.walk import RequirementWalk
 from flow_worker.process import places
 
 
@@ -21,7 +21,7 @@ def rehearse() -> None:
     """Plan ``flow.Task`` once. What is wrong with the settings becomes an error of that plan."""
     places.of_python_and_flow()
     task = Stub("Task", "flow.task", "Task", pack_params({}, "Task"))
-    for _ in Walk([task], 1, None, ()).chunks():
+    for _ in RequirementWalk([task], 1, None, ()).chunks():
         pass
     registry.asked_of = ""
     NATIVE.forget()

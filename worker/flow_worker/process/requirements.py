@@ -35,7 +35,7 @@ _SITE = "site-packages"
 _held: list[int] = []
 
 
-class Wanted(msgspec.Struct, frozen=True):
+class WantedPackages(msgspec.Struct, frozen=True):
     """What a folder of code requires. Not both of ``requires`` and ``lock`` are set."""
 
     requires: list[str] = []
@@ -82,15 +82,15 @@ def site_for(folder: str) -> str:
     return os.path.join(entry, _SITE)
 
 
-def read(folder: str) -> Wanted:
+def read(folder: str) -> WantedPackages:
     """Read what is required. Raises ``UsageError`` naming what is wrong there."""
     try:
         with open(os.path.join(folder, "pyproject.toml"), "rb") as file:
             table = tomllib.load(file).get("tool", {}).get("flow", {})
         known = {name: table[name] for name in ("requires", "lock") if name in table}
-        wanted = msgspec.convert(known, Wanted)
+        wanted = msgspec.convert(known, WantedPackages)
     except FileNotFoundError:
-        return Wanted()
+        return WantedPackages()
     except (ValueError, AttributeError, TypeError, OSError) as error:
         raise UsageError(
             f"[tool.flow] in the code's pyproject.toml cannot be read: {error}",
@@ -106,7 +106,7 @@ def read(folder: str) -> Wanted:
     return wanted
 
 
-def _build(wanted: Wanted, folder: str, entry: str) -> None:
+def _build(wanted: WantedPackages, folder: str, entry: str) -> None:
     uv = _find_uv()
     temporary = f"{entry}{shelf.TEMPORARY}"
     shutil.rmtree(temporary, ignore_errors=True)  # left by a process that was killed

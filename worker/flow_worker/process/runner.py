@@ -22,15 +22,15 @@ from flow_worker.channel import Abandon, Continue, Deliver, Dirty, Execute, Fini
 from flow_worker.process import output
 from flow_worker.process.attempt import Attempt, Ending, Passing
 from flow_worker.process.context import Around, configured
-from flow_worker.process.failure import Complaint, Failure, Terminated, failure_of
+from flow_worker.process.failure import Complaint, Terminated, UserFailure, failure_of
 from flow_worker.process.instances import Instances
 from flow_worker.process.joining import joined
 from flow_worker.process.mailbox import Mail
 from flow_worker.process.offspring import Offspring
 from flow_worker.process.slip import Slip
 from flow_worker.process.streams import Output
-from flow_worker.process.surroundings import Identity, State
-from flow_worker.process.voice import Speech
+from flow_worker.process.surroundings import Identity, SurroundingState
+from flow_worker.process.voice import ProcessSpeech
 
 #: A finished report waits for others at most this long.
 FLUSH_S = 0.002
@@ -72,7 +72,7 @@ class Runner:
         self.dirty = ""
         self._retiring = False
         self._listening = listening
-        self.speech = Speech(send)
+        self.speech = ProcessSpeech(send)
         self._mail = Mail(send)
         #: letters that came with the grant of their attempt
         self._early: list[Deliver] = []
@@ -88,7 +88,7 @@ class Runner:
         self._queue: collections.deque[Grant | Continue | Token] = collections.deque()
         self._parked: dict[Token, Attempt] = {}
         #: What parked generators had changed in this process.
-        self._states: dict[Token, State] = {}
+        self._states: dict[Token, SurroundingState] = {}
         self._pending: list[Report] = []
         self._pending_since = 0.0
         self._average_s: dict[str, float] = {}
@@ -260,7 +260,7 @@ class Runner:
             return Ending(Outcome.FAILED, failure_of(e))
         if task_id != grant.task_id:
             text = f"the code here makes {task_id} of what was planned as {grant.task_id}"
-            return Ending(Outcome.REFUSED, Failure(text))
+            return Ending(Outcome.REFUSED, UserFailure(text))
         if grant.members:
             return self._joined(grant, cls)
         return self._attempt(grant, task)
@@ -286,7 +286,7 @@ class Runner:
         except BaseException as e:  # parameters and their batch_method are user code
             why = failure_of(e)
             text = f"{len(grant.members)} tasks of {grant.family} cannot be joined: {why.error}"
-            return Ending(Outcome.FAILED, Failure(text, why.where, why.trace))
+            return Ending(Outcome.FAILED, UserFailure(text, why.where, why.trace))
 
     def _settle(self, attempt: Attempt, ended: Ending | list[Stub]) -> None:
         if self._ending():

@@ -62,7 +62,7 @@ TOKEN = "FLOW_TOKEN"
 ATTEMPT = "FLOW_ATTEMPT"
 
 
-class State(NamedTuple):
+class SurroundingState(NamedTuple):
     """What a parked generator had changed around itself."""
 
     changed: tuple[tuple[Facet, Any], ...] = ()
@@ -86,11 +86,11 @@ class Identity:
         """Surround an import by flow: what it changes is of the program, not of a task."""
         return nullcontext()
 
-    def take(self) -> State:
+    def take(self) -> SurroundingState:
         """Return what a generator that parks changed; ``end`` follows."""
-        return State()
+        return SurroundingState()
 
-    def put(self, state: State) -> str:
+    def put(self, state: SurroundingState) -> str:
         """Give a generator back what it had changed, after ``begin``.
 
         The answer is what it cannot have again, or empty.
@@ -164,7 +164,7 @@ class Surroundings(Identity):
         if len(sys.modules) != count:
             self._look()
 
-    def take(self) -> State:
+    def take(self) -> SurroundingState:
         """Return what a generator that parks changed; ``end`` follows."""
         changed = []
         for facet, _ in self._changed():
@@ -173,9 +173,9 @@ class Surroundings(Identity):
                     changed.append((facet, facet.look()))
             except Exception:  # an object of the user's; end() tells of it
                 continue
-        return State(tuple(changed))
+        return SurroundingState(tuple(changed))
 
-    def put(self, state: State) -> str:
+    def put(self, state: SurroundingState) -> str:
         """Give a generator back what it had changed, after ``begin``.
 
         The answer is what it cannot have again, or empty.

@@ -32,10 +32,10 @@ PAUSE_S = 0.1
 REPLIES_MAX = 256
 
 
-class Voice:
+class AttemptVoice:
     """One attempt's words. See ``flow.speech.Voice`` for what the functions mean."""
 
-    def __init__(self, token: Token, speech: Speech) -> None:
+    def __init__(self, token: Token, speech: ProcessSpeech) -> None:
         self.token = token
         self._speech = speech
         #: A ``Mailbox``, where its class accepts messages.
@@ -119,7 +119,7 @@ class Voice:
         )
 
 
-class Speech:
+class ProcessSpeech:
     """The voices of one process. ``send`` may be called from any thread."""
 
     def __init__(self, send: Callable[[Frame], None]) -> None:
@@ -128,7 +128,7 @@ class Speech:
         self._changed = threading.Condition(threading.Lock())
         #: held while words are taken and sent, so that a flush leaves nothing behind it
         self._sending = threading.Lock()
-        self._new: dict[Token, Voice] = {}
+        self._new: dict[Token, AttemptVoice] = {}
         self._thread: threading.Thread | None = None
         self._stopped = threading.Event()
 
@@ -138,7 +138,7 @@ class Speech:
         return self._thread is not None
 
     @contextlib.contextmanager
-    def changing(self, voice: Voice) -> Any:
+    def changing(self, voice: AttemptVoice) -> Any:
         """Hold what a voice says together; yields False where nobody hears it any more.
 
         That is after the attempt, and in processes that the task forked.
@@ -160,7 +160,7 @@ class Speech:
                 self._thread.start()
             self._changed.notify_all()
 
-    def close(self, voice: Voice) -> None:
+    def close(self, voice: AttemptVoice) -> None:
         """The attempt is over: what it said stays said, nothing more is heard."""
         with self._changed:
             voice.closed = True

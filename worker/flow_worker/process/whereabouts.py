@@ -15,7 +15,7 @@ import msgspec
 
 from flow.messages.shared import Missing, sendable
 from flow.task import Task, flatten
-from flow_worker.process.failure import Failure
+from flow_worker.process.failure import UserFailure
 
 #: What is said where nobody can tell where it was made.
 _MADE_ELSEWHERE = (
@@ -41,7 +41,7 @@ def missing_requirement(task: Task, error: BaseException) -> Missing | None:
     return _requirement_at(os.path.abspath(os.fspath(asked)), task)
 
 
-def with_the_requirement(failure: Failure, missing: Missing) -> Failure:
+def with_the_requirement(failure: UserFailure, missing: Missing) -> UserFailure:
     """Add to a failure whose output it is that is not here."""
     text = f"{failure.error}\n{missing.family} is done, but {_MADE_ELSEWHERE}"
     return msgspec.structs.replace(failure, error=text, missing=missing)

@@ -13,7 +13,7 @@ from flow_worker.core.events import Received
 TURN_MESSAGES_MAX = 256
 
 
-class Link:
+class CoordinatorLink:
     """Wraps the socket. What cannot be sent is dropped: the core's timers say it again."""
 
     def __init__(self, address: str) -> None:

@@ -26,7 +26,7 @@ from flow_worker.core.config import ADOPTED_PROCESS
 from flow_worker.core.events import StopKind
 from flow_worker.core.machine import Worker
 from flow_worker.shell.clock import boottime
-from flow_worker.shell.link import Link
+from flow_worker.shell.link import CoordinatorLink
 from flow_worker.shell.measure import Measure
 from flow_worker.shell.packages import PackageCache
 from flow_worker.shell.pipes import Pipes
@@ -42,7 +42,7 @@ _TICK = events.Tick()
 _TURN_ENDED = events.TurnEnded()
 
 
-class Nursery(Protocol):
+class NurseryLike(Protocol):
     """What the loop needs of the supervisor. See ``flow_worker.shell.nursery``."""
 
     uid: WorkerUid
@@ -126,7 +126,7 @@ class AttachedNursery:
         return True
 
 
-def run_agent(settings: AgentSettings, nursery: Nursery, predecessors: list[WorkerUid]) -> int:
+def run_agent(settings: AgentSettings, nursery: NurseryLike, predecessors: list[WorkerUid]) -> int:
     """Be the agent until it ends; return the worker's exit code."""
     loop = AgentLoop(settings, nursery, predecessors)
     try:
@@ -141,7 +141,7 @@ class AgentLoop:
     def __init__(
         self,
         settings: AgentSettings,
-        nursery: Nursery,
+        nursery: NurseryLike,
         predecessors: list[WorkerUid],
         attached: socket.socket | None = None,
         parent_fd: int = -1,
@@ -152,7 +152,7 @@ class AgentLoop:
         config = worker_config(settings, nursery.uid, predecessors, adopted=adopted)
         self._core = Worker(config, random.Random())
         self._poller = Poller()
-        self._link = Link(settings.coordinator)
+        self._link = CoordinatorLink(settings.coordinator)
         self._pipes = Pipes(self._poller)
         self._packages = PackageCache(settings.packages_dir)
         self._log_dir = settings.log_dir

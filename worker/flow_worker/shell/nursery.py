@@ -51,7 +51,7 @@ class _Child:
 
     def __init__(self, process: int) -> None:
         self.process = process
-        self.entry: kill.Entry | None = None
+        self.entry: kill.ProcessEntry | None = None
         self.killing = False
         self.sigkill_at: float | None = None
         self.sigkilled_at: float | None = None
@@ -213,7 +213,7 @@ class Nursery:
         if child is None:
             return []
         if isinstance(packet, control.Born):
-            child.entry = kill.Entry(packet.pid, 0, "S", packet.started)
+            child.entry = kill.ProcessEntry(packet.pid, 0, "S", packet.started)
             if child.killing and child.sigkill_at is not None:
                 kill.signal_trees([child.entry], signal.SIGTERM)
             return [Forked(packet.process, packet.pid)]
