@@ -22,7 +22,7 @@ from typing import Any
 
 from flow.client import Client
 from flow.messages.client import About, AboutShown
-from flow_worker.process import marker
+from flow_worker.guard import marker
 from tests.support.ledger import Ledger
 
 #: Generous: two cores may be shared with everything else.
