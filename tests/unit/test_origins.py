@@ -16,6 +16,7 @@ from flow import loading, origins, places
 from flow.completeness import Checker
 from flow.exploring import explore
 from flow.messages.codec import decode_chunk
+from flow.packing import unpack_params
 from flow.seam import key_of, module_of, strings_of
 from flow_worker.planner.walk import RequirementWalk
 from flow_worker.process.attempt import stub_of
@@ -87,7 +88,7 @@ def test_walk_names_tasks_of_one_id_apart(root: ModuleType) -> None:
 def test_stub_of_a_task_that_is_given_a_class_makes_that_very_task(root: ModuleType) -> None:
     for task in root_task(root).requires():
         stub = stub_of(task)
-        again = loading.load_packed_task(stub.module, stub.family, stub.params)
+        again = loading.load_task(stub.module, stub.family, unpack_params(stub.params))
         assert key_of(again) == key_of(task)
         assert stub_of(again) == stub
     north, south = root_task(root).requires()[2:]
