@@ -172,7 +172,7 @@ class Children:
         keep = [*keep, *template.descriptors()]
         environment = self._environment()
         # This process needs it in any case, and its fork has it then.
-        importlib.import_module("flow.messages.codec")
+        importlib.import_module("flow.wire.messages.codec")
         with template.quiet():
             return self._start(
                 "worker", options, keep, lambda: template.fork(self.log_dir, environment)

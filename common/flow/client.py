@@ -24,8 +24,8 @@ from flow.errors import (
     Unreachable,
     UsageError,
 )
-from flow.ids import new_uid
-from flow.messages.client import (
+from flow.wire.ids import new_uid
+from flow.wire.messages.client import (
     ROOTS_MAX,
     AttemptFound,
     Failed,
@@ -51,8 +51,8 @@ from flow.messages.client import (
     Workers,
     check_root_count,
 )
-from flow.messages.codec import decode_at_client, encode
-from flow.transport import Dealer, Poller
+from flow.wire.messages.codec import decode_at_client, encode
+from flow.wire.transport import Dealer, Poller
 
 #: Until the first answer of a coordinator.
 CONNECT_TIMEOUT_S = 5.0

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 def _nothing() -> Ended:
     """Say how a run without any task ends."""
     from flow.cli.follow import Ended
-    from flow.messages.client import RunSummary
+    from flow.wire.messages.client import RunSummary
 
     return Ended(0, RunSummary("", "", "", "succeeded", 0, 0.0, 0, 0, 0, [], []), [])
 
@@ -30,7 +30,7 @@ def _refused(count: int) -> Ended:
     """Say that these are too many tasks, as a command would."""
     from flow.cli.errors import guarded
     from flow.cli.follow import Ended
-    from flow.messages.client import check_root_count
+    from flow.wire.messages.client import check_root_count
 
     return Ended(guarded(lambda: check_root_count(count)), None, [])
 
@@ -67,8 +67,8 @@ def build(
     """
     from flow import luigi_options, origins
     from flow.execution import execute
-    from flow.messages.client import ROOTS_MAX
     from flow.seam import module_of, others, strings_of
+    from flow.wire.messages.client import ROOTS_MAX
     from flow.work import Root, Work
 
     enter("build")

@@ -22,8 +22,8 @@ if TYPE_CHECKING:
     from flow.cli.follow import Ended
     from flow.cli.views import View
     from flow.client import Client
-    from flow.messages.client import Failure
     from flow.observing import Observer
+    from flow.wire.messages.client import Failure
 
 #: Serves tasks in the calling process. Named, not imported: flow imports neither side.
 SERVE_MODULE = "flow_worker.process.serve"
@@ -146,7 +146,7 @@ def _observer(work: Work) -> Observer | None:
 
 def _so_far(client: Client, run: str, ended: Ended) -> Ended:
     """Add the summary of a run that was left before its end."""
-    from flow.messages.client import RunShown, ShowRun
+    from flow.wire.messages.client import RunShown, ShowRun
 
     return ended._replace(summary=client.ask(ShowRun(0, run), RunShown).summary)
 

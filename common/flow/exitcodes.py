@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Any, Final
 
 from flow import summary as text
 from flow.errors import ExitCode
-from flow.states import FAILED_CATEGORIES, SummaryCategory
+from flow.wire.states import FAILED_CATEGORIES, SummaryCategory
 
 if TYPE_CHECKING:
-    from flow.messages.client import RunSummary
+    from flow.wire.messages.client import RunSummary
 
 #: Name in [retcode]: the categories of the summary in which it applies, and flow's own code.
 _BY_CATEGORY: Final = {

@@ -16,7 +16,7 @@ import msgspec
 
 from flow import ignoring
 from flow.errors import UsageError
-from flow.resources import said_bytes
+from flow.wire.resources import said_bytes
 
 #: Of files, and of folders.
 FILES_MAX = 20_000

@@ -112,7 +112,7 @@ class _Engine:
     def _hear(self, message: Any) -> None:
         """Be the client."""
         from flow.client import refusal
-        from flow.messages.client import Failed, RunUpdate, Submitted, Watch
+        from flow.wire.messages.client import Failed, RunUpdate, Submitted, Watch
 
         if isinstance(message, Failed):
             raise refusal(message)
@@ -133,7 +133,7 @@ class _Engine:
 
 
 def _is_sign_of_life(message: object) -> bool:
-    from flow.messages.worker import HeartbeatAck
+    from flow.wire.messages.worker import HeartbeatAck
 
     return isinstance(message, HeartbeatAck)
 

@@ -19,7 +19,7 @@ from flow.errors import SchedulingError, UsageError
 from flow.extras import DISTRIBUTION
 from flow.parameters import errors
 from flow.places import FILE_PREFIX
-from flow.states import PlanErrorKind
+from flow.wire.states import PlanErrorKind
 
 #: Top-level packages in which no task of a user is looked for.
 _NOT_TASKS: Final = frozenset(sys.stdlib_module_names) | {"flow_worker", "flow_coordinator"}

@@ -16,10 +16,10 @@ from flow.errors import FlowError
 from flow.events import Event
 from flow.loading import classes_of
 from flow.seam import NATIVE, dialect_of, others
-from flow.states import FailureKind, SummaryCategory
+from flow.wire.states import FailureKind, SummaryCategory
 
 if TYPE_CHECKING:
-    from flow.messages.client import Failure, RunSummary
+    from flow.wire.messages.client import Failure, RunSummary
 
 logger = logging.getLogger("flow.events")
 

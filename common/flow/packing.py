@@ -15,7 +15,7 @@ from flow import typed
 from flow.errors import UsageError
 from flow.parameters import errors
 from flow.visible import is_unicode
-from flow.wirenames import TYPED
+from flow.wire.names import TYPED
 
 #: Key under which a task keeps its packed parameters.
 _CACHED: Final = "_flow_packed"

@@ -17,7 +17,7 @@ from flow.parameters.base import Parameter
 from flow.parameters.defaults import warn_of_unconsumed
 from flow.parameters.errors import shown, suggestion
 from flow.parameters.signature import Signature
-from flow.states import PlanErrorKind
+from flow.wire.states import PlanErrorKind
 
 _T = TypeVar("_T")
 

@@ -10,8 +10,8 @@ from flow.errors import ExitCode
 
 if TYPE_CHECKING:
     from flow.cli.follow import Ended
-    from flow.messages.client import Failure, RunSummary
     from flow.summary import StatusCode
+    from flow.wire.messages.client import Failure, RunSummary
 
 #: The module of tasks that only this process has.
 MAIN = "__main__"
@@ -65,8 +65,8 @@ class RunResult:
     @property
     def scheduling_succeeded(self) -> bool:
         """Whether every ``requires()`` and ``complete()`` returned."""
-        from flow.states import SummaryCategory
         from flow.summary import count_of
+        from flow.wire.states import SummaryCategory
 
         return self.summary is not None and not count_of(
             self.summary, SummaryCategory.SCHEDULING_ERROR
@@ -75,8 +75,8 @@ class RunResult:
     @property
     def failed(self) -> list[str]:
         """The tasks that failed and were not done later, as ``Family(param=value)``."""
-        from flow.states import FAILED_CATEGORIES
         from flow.summary import one_task
+        from flow.wire.states import FAILED_CATEGORIES
 
         if not self.summary:
             return []

@@ -22,7 +22,7 @@ from flow.parameters.base import NO_VALUE
 from flow.parameters.defaults import given, resolve_default
 from flow.parameters.scalar import BoolParameter
 from flow.parts import Parts
-from flow.wirenames import BARE, TAKEN
+from flow.wire.names import BARE, TAKEN
 
 #: (loaded in every process that has imported the library, defined last there, its dialect)
 _LIBRARIES: Final = (("luigi.task", "WrapperTask", "flow.dialects.luigi_tasks"),)

@@ -21,7 +21,7 @@ from flow.layers import SYSTEM_FILE, Layer, environment, from_environment, from_
 from flow.luigi_sections import luigi_layer
 
 if TYPE_CHECKING:
-    from flow.messages.shared import Timing
+    from flow.wire.messages.shared import Timing
 
 DEFAULT_ADDRESS = "tcp://127.0.0.1:5570"
 ROOT_STATE_DIR = Path("/var/lib/flow")
@@ -207,7 +207,7 @@ class Settings(Section, frozen=True):
         Raises:
             ConfigError: It breaks a bound of the protocol's timing.
         """
-        from flow.messages.shared import Timing
+        from flow.wire.messages.shared import Timing
 
         profile = {
             "default": Timing(),
@@ -382,7 +382,7 @@ def _path(layer: Layer, text: Any) -> Any:
 
 
 def _amount(layer: Layer, where: str, value: Any) -> float:
-    from flow.resources import parse_amount
+    from flow.wire.resources import parse_amount
 
     try:
         return parse_amount(where, value)
@@ -391,7 +391,7 @@ def _amount(layer: Layer, where: str, value: Any) -> float:
 
 
 def _pairs(layer: Layer, where: str, text: str) -> dict[str, float]:
-    from flow.resources import parse_pairs
+    from flow.wire.resources import parse_pairs
 
     try:
         return parse_pairs(text)

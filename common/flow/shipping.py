@@ -27,8 +27,8 @@ import msgspec
 
 from flow.errors import ConfigError, ProtocolError, UsageError
 from flow.gathering import FILES_MAX, HINT, gather, too_big, unreadable
-from flow.messages.shared import PACKAGE_BYTES_MAX
-from flow.resources import said_bytes
+from flow.wire.messages.shared import PACKAGE_BYTES_MAX
+from flow.wire.resources import said_bytes
 
 #: Of the contents together, and of the packed body.
 BODY_BYTES_MAX = PACKAGE_BYTES_MAX

@@ -13,12 +13,12 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from flow.ranges import show_values
-from flow.states import FAILED_CATEGORIES, SummaryCategory
 from flow.visible import escaped
-from flow.wirenames import brief
+from flow.wire.names import brief
+from flow.wire.states import FAILED_CATEGORIES, SummaryCategory
 
 if TYPE_CHECKING:
-    from flow.messages.client import Category, Example, RunSummary
+    from flow.wire.messages.client import Category, Example, RunSummary
 
 #: Category: (sentence for one, sentence for several); in the order of the summary.
 ENDED = {

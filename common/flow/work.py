@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 if TYPE_CHECKING:
     from flow.cli.follow import Ended
     from flow.cli.views import View
-    from flow.messages.client import Submit
+    from flow.wire.messages.client import Submit
 
 
 class Root(NamedTuple):
@@ -72,9 +72,9 @@ def view_of(work: Work, *, live: bool = True) -> View:
 def submission(work: Work) -> Submit:
     """Make the message that asks for a run, in an engine that is this run's alone."""
     from flow.cli.options import submit_options
-    from flow.ids import new_uid
-    from flow.messages.client import RootTask, Submit
     from flow.settings import load
+    from flow.wire.ids import new_uid
+    from flow.wire.messages.client import RootTask, Submit
 
     roots = [RootTask(*each) for each in work.roots]
     project = work.options.get("project") or load().core.project

@@ -67,7 +67,7 @@ def serve(
 
     from flow import settings as settings_module
     from flow.logs import Log
-    from flow.transport import Router
+    from flow.wire.transport import Router
     from flow_coordinator.notify import notifier
     from flow_coordinator.shell.loop import Loop
     from flow_coordinator.shell.packages import PackageFiles

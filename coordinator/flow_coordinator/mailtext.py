@@ -8,14 +8,14 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING, NamedTuple
 
 from flow.mail import new_message
-from flow.states import FailureKind
 from flow.visible import printable
+from flow.wire.states import FailureKind
 
 if TYPE_CHECKING:
     from email.message import EmailMessage
 
-    from flow.messages.client import Failure
     from flow.settings import EmailSettings
+    from flow.wire.messages.client import Failure
 
 #: Of the last lines that an attempt printed.
 TAIL_CHARACTERS_MAX = 2_000

@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING
 
 from flow.addresses import addresses
 from flow.logs import Log
-from flow.messages.client import Failure
 from flow.settings import EmailSettings, Settings, SmtpSettings
+from flow.wire.messages.client import Failure
 from flow_coordinator.core.effects import Alert
 
 if TYPE_CHECKING:

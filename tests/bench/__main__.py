@@ -77,7 +77,7 @@ class Bench:
 
         The same run's graphs are asked for in between.
         """
-        from flow.messages import client as wire
+        from flow.wire.messages import client as wire
 
         graphs = [wire.ShowGraph(0, "last", by, limit=500) for by in ("families", "tasks")]
         waits: dict[str, list[float]] = {"answer": [], "families": [], "tasks": []}
@@ -133,7 +133,7 @@ class Bench:
             flag.touch()
 
     def _wait_planned(self, run: str, width: int) -> None:
-        from flow.messages import client as wire
+        from flow.wire.messages import client as wire
 
         while True:
             shown = self.engine.client.ask(wire.ShowRun(0, run), wire.RunShown, timeout_s=60)
@@ -143,7 +143,7 @@ class Bench:
             time.sleep(0.2)
 
     def _cancel(self, run: str) -> None:
-        from flow.messages import client as wire
+        from flow.wire.messages import client as wire
 
         self.engine.client.ask(wire.Cancel(0, run), wire.Changed, timeout_s=60)
 

@@ -13,8 +13,8 @@ from types import TracebackType
 import psutil
 
 from flow.client import Client
-from flow.ids import new_uid
-from flow.messages import client as wire
+from flow.wire.ids import new_uid
+from flow.wire.messages import client as wire
 
 READY_S_MAX = 30.0
 REPO = Path(__file__).resolve().parents[2]

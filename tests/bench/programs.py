@@ -141,7 +141,7 @@ def memory() -> None:
 
 
 def _busy(engine: Engine) -> int:
-    from flow.messages import client as wire
+    from flow.wire.messages import client as wire
 
     workers = engine.client.ask(wire.ListWorkers(0), wire.Workers).workers
     return sum(worker.busy for worker in workers)

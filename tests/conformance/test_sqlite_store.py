@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from flow.errors import ConfigError, ExitCode, StoreError, StoreFull
-from flow.states import RunState
+from flow.wire.states import RunState
 from flow_coordinator.store import lock, migrate
 from flow_coordinator.store.base import Batch
 from flow_coordinator.store.check import CHECK_S_MAX, inspect

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from flow.errors import StoreFull
-from flow.states import RunState, TaskState
+from flow.wire.states import RunState, TaskState
 from flow_coordinator.store.base import Batch, Store
 from flow_coordinator.store.sqlite import open_store
 from tests.support.memory_store import MemoryStore

@@ -12,11 +12,11 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from flow.ids import new_uid
-from flow.messages import codec
-from flow.messages.client import About, Submit, SubmitOptions
-from flow.messages.worker import Heartbeat, Hello, Join, Results, Started
-from flow.transport import Dealer
+from flow.wire.ids import new_uid
+from flow.wire.messages import codec
+from flow.wire.messages.client import About, Submit, SubmitOptions
+from flow.wire.messages.worker import Heartbeat, Hello, Join, Results, Started
+from flow.wire.transport import Dealer
 from tests.support.cluster import Cluster, wait_until
 
 #: What a coordinator may grow by, whatever it is sent: far below one bomb that worked.
@@ -134,7 +134,7 @@ def test_messages_of_workers_from_a_stranger_change_nothing(
     wait_until(lambda: "Gated-stranger-0" in cluster.ledger.started(), "the task")
     token = cluster.ledger.lines("start", "Gated-stranger-0")[0].token
     (row,) = cluster.list_workers()
-    from flow.messages.shared import Outcome, Report
+    from flow.wire.messages.shared import Outcome, Report
 
     for session in ("1.77", "0.0", "x"):  # whoever knows a current one needs keys to be stopped
         for message in (

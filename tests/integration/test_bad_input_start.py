@@ -176,7 +176,7 @@ def test_state_directory_that_is_a_file_is_refused(cluster: Cluster) -> None:
 
 _OTHER_MAJOR = """
 import sys
-import flow.messages.shared as shared
+import flow.wire.messages.shared as shared
 shared.PROTOCOL = (99, 0)
 from flow_worker.cli import main
 sys.exit(main(sys.argv[1:]))

@@ -8,7 +8,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from flow.messages.shared import Outcome, Report
+from flow.wire.messages.shared import Outcome, Report
 from flow_worker import channel
 from tests.support.task_process import TaskProcess, pack, start, stub
 

@@ -15,8 +15,8 @@ from pathlib import Path
 import pytest
 
 from flow.cli import uploading
-from flow.messages.client import RootTask, Submit, SubmitOptions, Submitted
 from flow.shipping import Packed
+from flow.wire.messages.client import RootTask, Submit, SubmitOptions, Submitted
 from tests.support.cluster import Cluster, wait_until
 
 PIPELINE = """

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from flow.messages.client import GIVEN_BYTES_MAX
+from flow.wire.messages.client import GIVEN_BYTES_MAX
 from tests.support.cluster import Cluster, wait_until
 
 pytest.importorskip("luigi")

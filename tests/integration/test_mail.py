@@ -14,8 +14,8 @@ from typing import Any
 import pytest
 
 from flow.logs import Log
-from flow.messages.client import Failure
 from flow.settings import EmailSettings, Settings, SmtpSettings
+from flow.wire.messages.client import Failure
 from flow_coordinator import notify
 from flow_coordinator.core.effects import Alert
 from tests.support.mailbox import Mailbox, certificate

@@ -9,7 +9,7 @@ import msgspec
 import pytest
 
 from flow.completeness import THREADS_MAX
-from flow.messages.shared import PlanChunk, Policy, Spec, SpecStatus, Stub
+from flow.wire.messages.shared import PlanChunk, Policy, Spec, SpecStatus, Stub
 from flow_worker import channel
 from flow_worker.planner import walk
 from tests.support.task_process import TaskProcess, start, stub

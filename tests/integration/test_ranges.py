@@ -10,7 +10,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from flow.messages.shared import Outcome
+from flow.wire.messages.shared import Outcome
 from tests.support.task_process import start, stub
 
 TIMEOUT_S = 60.0

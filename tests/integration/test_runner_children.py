@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from flow.messages.shared import Outcome
+from flow.wire.messages.shared import Outcome
 from flow_worker import channel
 from flow_worker.guard import kill
 from tests.support.guarded import is_running

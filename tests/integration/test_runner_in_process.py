@@ -11,8 +11,8 @@ import threading
 
 import msgspec
 
-from flow.messages.shared import Grant, Outcome, PlanChunk, Stub
 from flow.task import Task
+from flow.wire.messages.shared import Grant, Outcome, PlanChunk, Stub
 from flow_worker import channel
 from flow_worker.process.serve import serve_in_process
 

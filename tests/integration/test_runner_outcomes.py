@@ -9,7 +9,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from flow.messages.shared import Outcome, Report
+from flow.wire.messages.shared import Outcome, Report
 from flow_worker import channel
 from flow_worker.process import output, slip
 from tests.support.task_process import TaskProcess, start, wait_until

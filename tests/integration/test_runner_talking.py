@@ -13,8 +13,8 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from flow.messages.shared import Grant, Outcome, Report
-from flow.messages.speech import Fate, Letter
+from flow.wire.messages.shared import Grant, Outcome, Report
+from flow.wire.messages.speech import Fate, Letter
 from flow_worker import channel
 from flow_worker.process.mailbox import UNREAD_MAX
 from flow_worker.process.serve import serve_in_process

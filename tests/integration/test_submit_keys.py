@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from flow.client import Client
-from flow.messages.client import (
+from flow.wire.messages.client import (
     Cancel,
     Changed,
     RootTask,

@@ -194,9 +194,9 @@ def test_parked_generator_finds_its_messages_when_it_goes_on(cluster: Cluster) -
 
 
 def test_hundred_thousand_messages_are_all_answered_and_bounded(cluster: Cluster) -> None:
-    from flow.messages.client import AttemptFound, FindAttempt, LetterSent, SendLetter
-    from flow.messages.codec import decode_at_client, encode
-    from flow.transport import Dealer, Poller
+    from flow.wire.messages.client import AttemptFound, FindAttempt, LetterSent, SendLetter
+    from flow.wire.messages.codec import decode_at_client, encode
+    from flow.wire.transport import Dealer, Poller
     from flow_worker.process.mailbox import UNREAD_MAX
 
     run = cluster.detach("NeverReads", "--key", "flood")

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from flow.messages.shared import Program
+from flow.wire.messages.shared import Program
 from flow_worker import channel
 from flow_worker.guard import birth
 from flow_worker.process import template

@@ -25,11 +25,11 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 
-from flow.ids import Token, WorkerUid, token_seq
-from flow.messages import client
-from flow.messages import worker as wire
-from flow.messages.shared import Grant, Outcome, Policy, Report, Verdict
-from flow.states import TERMINAL, RunState, TaskState
+from flow.wire.ids import Token, WorkerUid, token_seq
+from flow.wire.messages import client
+from flow.wire.messages import worker as wire
+from flow.wire.messages.shared import Grant, Outcome, Policy, Report, Verdict
+from flow.wire.states import TERMINAL, RunState, TaskState
 from flow_coordinator.core.config import CoreConfig
 from flow_coordinator.core.events import StoreResumed, StoreStalled, Unreachable
 from flow_coordinator.core.records import LeaseRecord, WorkerRecord

@@ -11,9 +11,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from flow.messages import client, codec
-from flow.messages import worker as wire
-from flow.messages.shared import (
+from flow.wire.messages import client, codec
+from flow.wire.messages import worker as wire
+from flow.wire.messages.shared import (
     Outcome,
     PlanChunk,
     PlanError,

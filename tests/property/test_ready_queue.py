@@ -22,7 +22,7 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 
-from flow.messages.client import SubmitOptions
+from flow.wire.messages.client import SubmitOptions
 from flow_coordinator.core.ready import AGING_EVERY, AGING_S, UNMET, Group, GroupKey, ReadyQueue
 from flow_coordinator.core.records import FamilyRecord, RunRecord, TaskRecord
 from tests.property.profiles import LONG_S_MAX, long, short

@@ -20,10 +20,10 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 
-from flow.messages import client
-from flow.messages import worker as wire
-from flow.messages.shared import Grant, Outcome, Policy
-from flow.states import TaskState
+from flow.wire.messages import client
+from flow.wire.messages import worker as wire
+from flow.wire.messages.shared import Grant, Outcome, Policy
+from flow.wire.states import TaskState
 from flow_coordinator.core.config import CoreConfig
 from flow_coordinator.core.records import Demand
 from flow_coordinator.core.resources import UNDECLARED_LIMIT, Resources

@@ -12,8 +12,8 @@ from random import Random
 
 import pytest
 
-from flow.messages.shared import Outcome, Program, Report, Verdict
-from flow.messages.worker import (
+from flow.wire.messages.shared import Outcome, Program, Report, Verdict
+from flow.wire.messages.worker import (
     Define,
     Dispatch,
     Heartbeat,

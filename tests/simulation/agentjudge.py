@@ -9,8 +9,8 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING
 
-from flow.messages.shared import Outcome
-from flow.messages.worker import (
+from flow.wire.messages.shared import Outcome
+from flow.wire.messages.worker import (
     Cleaned,
     Drain,
     Extend,

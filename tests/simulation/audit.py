@@ -33,7 +33,7 @@ from __future__ import annotations
 from collections import Counter
 from typing import TYPE_CHECKING
 
-from flow.states import TERMINAL
+from flow.wire.states import TERMINAL
 from flow_coordinator.core import dispatch, graph, invariants, leases, twins, workers
 from flow_worker.core import config as worker_config
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from flow.messages.client import (
+from flow.wire.messages.client import (
     Cancel,
     Changed,
     Failed,
@@ -24,8 +24,8 @@ from flow.messages.client import (
     Submitted,
     Watch,
 )
-from flow.messages.codec import decode_at_client, encode
-from flow.messages.worker import Message
+from flow.wire.messages.codec import decode_at_client, encode
+from flow.wire.messages.worker import Message
 from tests.simulation.graph import MODULE, Node
 
 if TYPE_CHECKING:

@@ -9,8 +9,8 @@ from __future__ import annotations
 import random
 from typing import TYPE_CHECKING, Any
 
-from flow.messages.codec import decode_at_coordinator
-from flow.messages.worker import (
+from flow.wire.messages.codec import decode_at_coordinator
+from flow.wire.messages.worker import (
     Challenge,
     Dispatch,
     Heard,

@@ -8,8 +8,8 @@ from __future__ import annotations
 from collections import Counter
 from typing import TYPE_CHECKING
 
-from flow.messages.shared import Verdict
-from flow.messages.worker import (
+from flow.wire.messages.shared import Verdict
+from flow.wire.messages.worker import (
     Dispatch,
     Drain,
     Drained,
@@ -30,7 +30,7 @@ from flow_coordinator.core.records import LeaseRecord
 from tests.simulation.kernel import Kernel
 
 if TYPE_CHECKING:
-    from flow.messages.worker import Message
+    from flow.wire.messages.worker import Message
     from tests.simulation.coordinator import SimCoordinator
 
 #: Two readings of the same moment may differ by this, seconds.

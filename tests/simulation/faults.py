@@ -8,7 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from flow.messages.shared import Timing
+from flow.wire.messages.shared import Timing
 from flow_worker.core import events as ev
 from tests.simulation.network import Weather
 from tests.simulation.processes import Process, Runner

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 
 import msgspec
 
-from flow.messages.shared import Policy, Stub, pack_params
+from flow.wire.messages.shared import Policy, Stub, pack_params
 
 MODULE = "sim"
 #: Another module with some of the same families: what is there may have the id of a task of ours.

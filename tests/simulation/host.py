@@ -11,8 +11,8 @@ from collections import Counter, deque
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from flow.messages.codec import decode_at_worker, encode
-from flow.messages.worker import Dispatch, Join, Recall, Results, Resume
+from flow.wire.messages.codec import decode_at_worker, encode
+from flow.wire.messages.worker import Dispatch, Join, Recall, Results, Resume
 from flow_worker import channel
 from flow_worker.core import effects as fx
 from flow_worker.core import events as ev

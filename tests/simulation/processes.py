@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from flow.messages.codec import encode_chunk
-from flow.messages.shared import (
+from flow.wire.messages.codec import encode_chunk
+from flow.wire.messages.shared import (
     Grant,
     Outcome,
     PlanChunk,
@@ -25,7 +25,7 @@ from flow.messages.shared import (
     SpecStatus,
     Stub,
 )
-from flow.messages.speech import Fate
+from flow.wire.messages.speech import Fate
 from flow_worker import channel
 from flow_worker.core.config import IMPORT_DEATHS_MAX
 from tests.simulation.graph import NEVER, Node, name_of

@@ -9,10 +9,17 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from flow.errors import ExitCode
-from flow.messages.client import AttemptFound, Failed, FindAttempt, LetterSent, Reply, SendLetter
-from flow.messages.codec import decode_at_client, encode
-from flow.messages.speech import Fate, Letter, Words
-from flow.messages.worker import Message
+from flow.wire.messages.client import (
+    AttemptFound,
+    Failed,
+    FindAttempt,
+    LetterSent,
+    Reply,
+    SendLetter,
+)
+from flow.wire.messages.codec import decode_at_client, encode
+from flow.wire.messages.speech import Fate, Letter, Words
+from flow.wire.messages.worker import Message
 from flow_worker import channel
 from tests.simulation.kernel import Violation
 

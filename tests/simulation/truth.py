@@ -11,8 +11,8 @@ from typing import Protocol
 
 import msgspec
 
-from flow.ids import Token
-from flow.messages.shared import Grant, Outcome, Program, Verdict
+from flow.wire.ids import Token
+from flow.wire.messages.shared import Grant, Outcome, Program, Verdict
 from flow_worker.channel import Expand
 from tests.simulation.graph import CAPACITY, LIMITS, Node, name_of
 from tests.simulation.kernel import Kernel, Violation

@@ -7,10 +7,10 @@ from collections import Counter
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from flow.messages.client import RunSummary, SubmitOptions
-from flow.messages.shared import Verdict, pack_params
-from flow.moves import IllegalMove
-from flow.states import TERMINAL, TaskState
+from flow.wire.messages.client import RunSummary, SubmitOptions
+from flow.wire.messages.shared import Verdict, pack_params
+from flow.wire.moves import IllegalMove
+from flow.wire.states import TERMINAL, TaskState
 from flow_coordinator.core.resources import EPSILON
 from tests.simulation import audit
 from tests.simulation.clients import Client
@@ -25,7 +25,7 @@ from tests.simulation.talk import TalkJudge
 from tests.simulation.truth import Truth
 
 if TYPE_CHECKING:
-    from flow.messages.worker import Welcome
+    from flow.wire.messages.worker import Welcome
     from flow_coordinator.core.machine import Coordinator
     from flow_coordinator.store.base import Batch
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from flow.messages.shared import Grant, Policy, unpack_params
+from flow.wire.messages.shared import Grant, Policy, unpack_params
 from tests.support.core_env import Env, FakeWorker, Graph
 
 

@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from flow.client import Client
-from flow.messages.client import About, AboutShown
+from flow.wire.messages.client import About, AboutShown
 from flow_worker.guard import marker
 from tests.support.ledger import Ledger
 
@@ -366,7 +366,7 @@ class Cluster:
 
     def summary(self, run: str) -> Any:
         """Return the summary of a run as it stands."""
-        from flow.messages.client import RunShown, ShowRun
+        from flow.wire.messages.client import RunShown, ShowRun
 
         with Client(self.address) as client:
             return client.ask(ShowRun(0, run), RunShown).summary

@@ -9,9 +9,9 @@ from typing import Any, TypeVar
 
 import msgspec
 
-from flow.messages import client, codec
-from flow.messages import worker as wire
-from flow.messages.shared import (
+from flow.wire.messages import client, codec
+from flow.wire.messages import worker as wire
+from flow.wire.messages.shared import (
     PROTOCOL,
     Grant,
     Outcome,
@@ -25,7 +25,7 @@ from flow.messages.shared import (
     pack_params,
     unpack_params,
 )
-from flow.states import TaskState
+from flow.wire.states import TaskState
 from flow_coordinator.core import invariants, twins
 from flow_coordinator.core.config import CoreConfig
 from flow_coordinator.core.effects import Alert, Note, PackageEffect, Send, SendNow

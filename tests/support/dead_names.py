@@ -91,7 +91,7 @@ def _is_told(source: Source, owner: str, name: str) -> bool:
     cls: Any = importlib.import_module(source.module)
     for each in owner.split("."):
         cls = getattr(cls, each, None)
-    if source.module.startswith("flow.messages."):
+    if source.module.startswith("flow.wire.messages."):
         return name in getattr(cls, "__struct_fields__", ())
     bases = getattr(cls, "__mro__", ())
     return any(

@@ -5,10 +5,10 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable
 
-from flow.messages.client import Failed, Request
-from flow.messages.codec import decode_at_coordinator, encode
-from flow.messages.worker import Message
-from flow.transport import Poller, Router
+from flow.wire.messages.client import Failed, Request
+from flow.wire.messages.codec import decode_at_coordinator, encode
+from flow.wire.messages.worker import Message
+from flow.wire.transport import Poller, Router
 
 Answer = Callable[[Request], list[Message]]
 

@@ -75,7 +75,7 @@ from flow_worker.guard import marker
 own_marker = marker.ensure_marked()
 import msgspec
 from flow.identity import task_id_str
-from flow.messages.shared import Grant
+from flow.wire.messages.shared import Grant
 from flow_worker import channel
 from flow_worker.guard import supervisor
 

@@ -21,8 +21,14 @@ CORE_STDLIB = {
 }
 #: All a core may know of flow besides itself.
 CORE_FLOW = {
-    *("flow.ids", "flow.states", "flow.errors", "flow.resources", "flow.messages"),
-    "flow.moves",
+    *(
+        "flow.wire.ids",
+        "flow.wire.states",
+        "flow.errors",
+        "flow.wire.resources",
+        "flow.wire.messages",
+    ),
+    "flow.wire.moves",
     # the vocabulary between an agent and its own task processes
     *("flow_worker.channel", "flow_worker"),
 }
@@ -38,7 +44,7 @@ AUTHORING = (
     "flow.completeness",
 )
 AUTHORING_PACKAGES = ("flow.artifacts", "flow.parameters", "flow.targets", "flow.patterns")
-NOT_FOR_AUTHORS = ("flow.messages", "flow.transport", "flow.client", "flow.cli")
+NOT_FOR_AUTHORS = ("flow.wire.messages", "flow.wire.transport", "flow.client", "flow.cli")
 PICKLES = {"pickle", "cPickle", "_pickle", "cloudpickle", "dill", "shelve", "marshal", "joblib"}
 #: What users do with pickle themselves; flow never does. And code, which is executed anyway.
 PICKLE_USERS = {
@@ -197,7 +203,12 @@ def _forbidden(source: Source) -> tuple[str, ...]:
     """Name what this module may not import when it is imported itself."""
     module = source.module
     if within(module, "flow_coordinator.store"):
-        return ("flow_worker", "flow.messages", "flow_coordinator.core", "flow_coordinator.shell")
+        return (
+            "flow_worker",
+            "flow.wire.messages",
+            "flow_coordinator.core",
+            "flow_coordinator.shell",
+        )
     if within(module, "flow_coordinator"):
         return ("flow_worker",)
     if within(module, "flow_worker"):
@@ -217,8 +228,8 @@ def check_import_table(source: Source) -> Iterator[str]:
     for name, line in imports(source, top_only=False):
         if within(name, *never):
             yield f"{source.path}:{line} imports {name}, even if late"
-        if within(name, "zmq") and source.module != "flow.transport":
-            yield f"{source.path}:{line} imports zmq outside flow.transport"
+        if within(name, "zmq") and source.module != "flow.wire.transport":
+            yield f"{source.path}:{line} imports zmq outside flow.wire.transport"
 
 
 def check_core_purity(source: Source) -> Iterator[str]:
@@ -239,7 +250,7 @@ def check_core_purity(source: Source) -> Iterator[str]:
             continue
         for name in names:
             allowed = name in CORE_STDLIB or name in CORE_FLOW
-            if not (allowed or within(name, "flow.messages", f"{side}.core")):
+            if not (allowed or within(name, "flow.wire.messages", f"{side}.core")):
                 yield f"{source.path}:{node.lineno} imports {name} into a core"
             if name == "random" and isinstance(node, ast.Import):
                 yield f"{source.path}:{node.lineno} imports random, not only its type"

@@ -11,8 +11,8 @@ from array import array
 import msgspec
 
 from flow.errors import StoreError, StoreFull
-from flow.ids import new_lineage
-from flow.states import RunState
+from flow.wire.ids import new_lineage
+from flow.wire.states import RunState
 from flow_coordinator.store.base import (
     Batch,
     FamilyRow,

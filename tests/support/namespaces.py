@@ -11,7 +11,7 @@ import subprocess
 from pathlib import Path
 from typing import Any
 
-from flow.messages.client import AboutShown, RunSummary
+from flow.wire.messages.client import AboutShown, RunSummary
 from tests.support.cluster import Cluster
 
 PORT = 5570

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import struct
 
-from flow.states import RunState, TaskState
+from flow.wire.states import RunState, TaskState
 from flow_coordinator.store.base import ProgressRow, RunRow, TaskRow
 
 SUBMITTED_AT = 1_700_000_000.0

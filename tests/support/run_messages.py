@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from flow.messages.client import (
+from flow.wire.messages.client import (
     Category,
     Example,
     Failure,

@@ -15,7 +15,7 @@ from pathlib import Path
 import msgspec
 
 from flow.identity import task_id_str
-from flow.messages.shared import Grant, PlanChunk, Report, Stub
+from flow.wire.messages.shared import Grant, PlanChunk, Report, Stub
 from flow_worker import channel
 
 DEADLINE_S = 20.0

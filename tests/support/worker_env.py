@@ -10,10 +10,10 @@ from __future__ import annotations
 from random import Random
 from typing import Any, TypeVar
 
-from flow.ids import token
-from flow.messages.codec import decode_at_coordinator, decode_at_worker, encode
-from flow.messages.shared import Grant, Outcome, Program, Report, Stub, Timing
-from flow.messages.worker import (
+from flow.wire.ids import token
+from flow.wire.messages.codec import decode_at_coordinator, decode_at_worker, encode
+from flow.wire.messages.shared import Grant, Outcome, Program, Report, Stub, Timing
+from flow.wire.messages.worker import (
     Challenge,
     Define,
     Dispatch,
@@ -259,7 +259,7 @@ class WorkerEnv:
 
     def rack(self, *tokens: str) -> None:
         """Receive acknowledgements of reports."""
-        from flow.messages.shared import Verdict
+        from flow.wire.messages.shared import Verdict
 
         self.turn(Rack(self.session, [(each, Verdict.COMMITTED) for each in tokens]))
 

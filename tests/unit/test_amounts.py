@@ -8,9 +8,9 @@ import re
 import pytest
 
 from flow.cli import main
-from flow.messages import client as m
-from flow.messages.shared import Policy
-from flow.resources import parse_amount, said_amount, said_bytes, typed_amount
+from flow.wire.messages import client as m
+from flow.wire.messages.shared import Policy
+from flow.wire.resources import parse_amount, said_amount, said_bytes, typed_amount
 from flow_coordinator.core import explain
 from flow_coordinator.core.config import CoreConfig
 from tests.support.core_env import Env, Graph
@@ -84,7 +84,7 @@ def test_no_other_place_spells_sizes() -> None:
         f"{source.path}:{node.lineno}"
         for source in read_all(*SOURCE_FOLDERS)
         for node in ast.walk(source.tree)
-        if isinstance(node, ast.JoinedStr) and source.module != "flow.resources"
+        if isinstance(node, ast.JoinedStr) and source.module != "flow.wire.resources"
         for part in node.values
         if isinstance(part, ast.Constant) and SIZE.search(str(part.value))
     ]

@@ -11,7 +11,7 @@ import msgspec
 import pytest
 
 from flow.cli import main
-from flow.messages import client as m
+from flow.wire.messages import client as m
 from tests.support.fake_coordinator import FakeCoordinator
 from tests.support.flow_command import InTerminal, run_flow
 from tests.support.run_messages import category, failure, summary

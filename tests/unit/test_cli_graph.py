@@ -9,7 +9,7 @@ from collections.abc import Iterator
 import pytest
 
 from flow.cli import main
-from flow.messages import client as m
+from flow.wire.messages import client as m
 from tests.support.fake_coordinator import FakeCoordinator
 
 Answer = m.Graph | m.Failed

@@ -9,9 +9,9 @@ import pytest
 
 from flow.cli import main
 from flow.errors import ExitCode
-from flow.messages import client as m
-from flow.messages.shared import PROTOCOL
-from flow.wirenames import TAKEN
+from flow.wire.messages import client as m
+from flow.wire.messages.shared import PROTOCOL
+from flow.wire.names import TAKEN
 from tests.support.fake_coordinator import FakeCoordinator
 from tests.support.flow_command import InTerminal, run_flow
 from tests.support.run_messages import category, failure, summary, update

@@ -11,10 +11,10 @@ import flow
 from flow.cli.options import RUN, SUBMIT, spell_given, submit_options
 from flow.cli.taskline import TaskLine, duration_s, parse
 from flow.errors import UsageError
-from flow.messages.client import GIVEN_BYTES_MAX
-from flow.messages.shared import unpack_params
 from flow.seam import NATIVE
-from flow.wirenames import BARE, TAKEN
+from flow.wire.messages.client import GIVEN_BYTES_MAX
+from flow.wire.messages.shared import unpack_params
+from flow.wire.names import BARE, TAKEN
 
 
 def line(*words: str) -> TaskLine:

@@ -12,8 +12,8 @@ import pytest
 from flow import shipping
 from flow.cli import main, uploading
 from flow.errors import UsageError
-from flow.messages import client as m
-from flow.messages.shared import PIECE_BYTES_MAX
+from flow.wire.messages import client as m
+from flow.wire.messages.shared import PIECE_BYTES_MAX
 from tests.support.fake_coordinator import FakeCoordinator
 from tests.support.run_messages import summary, update
 

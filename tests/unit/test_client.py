@@ -14,7 +14,7 @@ from flow.errors import (
     Unreachable,
     UsageError,
 )
-from flow.messages.client import (
+from flow.wire.messages.client import (
     About,
     AboutShown,
     Failed,
@@ -29,7 +29,7 @@ from flow.messages.client import (
     Unwatch,
     Watch,
 )
-from flow.messages.worker import Message
+from flow.wire.messages.worker import Message
 from tests.support.fake_coordinator import FakeCoordinator
 from tests.support.run_messages import failure, summary, update
 
@@ -198,7 +198,7 @@ def test_submit_of_large_roots_comes_in_parts_that_can_be_sent() -> None:
 
 
 def test_submit_of_too_many_roots_says_what_to_do(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("flow.messages.client.ROOTS_MAX", 3)
+    monkeypatch.setattr("flow.wire.messages.client.ROOTS_MAX", 3)
     with (
         FakeCoordinator() as fake,
         Client(fake.address) as client,

@@ -12,9 +12,9 @@ from flow import observing, summary
 from flow.cli import board
 from flow.errors import UsageError
 from flow.events import Event
-from flow.messages.client import Category, Failure
-from flow.messages.shared import PlanError
-from flow.states import FailureKind, PlanErrorKind, SummaryCategory
+from flow.wire.messages.client import Category, Failure
+from flow.wire.messages.shared import PlanError
+from flow.wire.states import FailureKind, PlanErrorKind, SummaryCategory
 from flow_coordinator import mailtext
 from flow_coordinator.core.queries import ended
 from flow_worker.process.failure import failure_of

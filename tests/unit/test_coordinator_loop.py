@@ -9,9 +9,9 @@ from typing import Any, cast
 import msgspec
 
 from flow.errors import ExitCode
-from flow.messages import client, codec
-from flow.messages import worker as wire
-from flow.messages.shared import Grant
+from flow.wire.messages import client, codec
+from flow.wire.messages import worker as wire
+from flow.wire.messages.shared import Grant
 from flow_coordinator.core.config import CoreConfig
 from flow_coordinator.core.effects import SendNow
 from flow_coordinator.shell import recovery

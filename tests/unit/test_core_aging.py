@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from flow.messages.shared import Grant, Policy
+from flow.wire.messages.shared import Grant, Policy
 from flow_coordinator.core import ready
 from flow_coordinator.core.config import CoreConfig
 from tests.support.core_env import Env, FakeWorker, Graph

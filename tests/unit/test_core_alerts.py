@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from flow.messages.shared import Outcome, Policy
+from flow.wire.messages.shared import Outcome, Policy
 from flow_coordinator.core.config import CoreConfig
 from tests.support.core_env import Env, Graph
 

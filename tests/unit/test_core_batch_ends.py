@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from flow.messages import client
-from flow.messages import worker as wire
-from flow.messages.shared import Grant, Outcome
-from flow.states import TaskState
+from flow.wire.messages import client
+from flow.wire.messages import worker as wire
+from flow.wire.messages.shared import Grant, Outcome
+from flow.wire.states import TaskState
 from flow_coordinator.core import batching
 from flow_coordinator.core.config import CoreConfig
 from flow_coordinator.core.events import Unreachable

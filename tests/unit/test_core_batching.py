@@ -7,10 +7,10 @@ from collections.abc import Callable
 import msgspec
 import pytest
 
-from flow.messages import client, codec
-from flow.messages import worker as wire
-from flow.messages.shared import PlanChunk, Policy
-from flow.states import TaskState
+from flow.wire.messages import client, codec
+from flow.wire.messages import worker as wire
+from flow.wire.messages.shared import PlanChunk, Policy
+from flow.wire.states import TaskState
 from flow_coordinator.core import batching
 from flow_coordinator.core.config import CoreConfig
 from tests.support.batches import batchable, granted, names, submit_open

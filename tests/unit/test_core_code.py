@@ -6,11 +6,11 @@ from typing import Any
 
 import pytest
 
-from flow.messages import client, codec
-from flow.messages import worker as wire
-from flow.messages.shared import Outcome, PlanChunk, PlanError, Program, ProgramSeen
-from flow.states import TaskState
 from flow.summary import render
+from flow.wire.messages import client, codec
+from flow.wire.messages import worker as wire
+from flow.wire.messages.shared import Outcome, PlanChunk, PlanError, Program, ProgramSeen
+from flow.wire.states import TaskState
 from tests.support.core_env import Env, FakeWorker
 
 ONE, TWO = "1111111111111111", "2222222222222222"

@@ -5,10 +5,10 @@ from __future__ import annotations
 import msgspec
 import pytest
 
-from flow.messages import client
-from flow.messages import worker as wire
-from flow.messages.shared import Policy, Stub, pack_params
-from flow.states import TaskState
+from flow.wire.messages import client
+from flow.wire.messages import worker as wire
+from flow.wire.messages.shared import Policy, Stub, pack_params
+from flow.wire.states import TaskState
 from flow_coordinator.core import tally
 from flow_coordinator.core.config import CoreConfig
 from flow_coordinator.core.queries import graphs

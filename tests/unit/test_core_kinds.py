@@ -8,7 +8,7 @@ import msgspec
 import pytest
 
 from flow.errors import ExitCode
-from flow.messages import client
+from flow.wire.messages import client
 from flow_coordinator.core import graph, machine, outcomes
 from flow_coordinator.core.doom import REPLACES, Doom
 from flow_coordinator.core.effects import Send, SendNow

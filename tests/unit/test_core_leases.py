@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from flow.messages import client
-from flow.messages import worker as wire
-from flow.messages.shared import PROTOCOL, Grant, Outcome, Policy, Timing, Verdict
-from flow.states import TaskState
+from flow.wire.messages import client
+from flow.wire.messages import worker as wire
+from flow.wire.messages.shared import PROTOCOL, Grant, Outcome, Policy, Timing, Verdict
+from flow.wire.states import TaskState
 from flow_coordinator.core.config import CoreConfig
 from flow_coordinator.core.effects import Send, SendNow
 from flow_coordinator.core.events import (

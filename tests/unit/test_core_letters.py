@@ -5,10 +5,10 @@ from __future__ import annotations
 import pytest
 
 from flow.errors import ExitCode
-from flow.messages import client
-from flow.messages import worker as wire
-from flow.messages.shared import Grant, Outcome, Policy
-from flow.messages.speech import LETTER_CHARACTERS_MAX, Fate
+from flow.wire.messages import client
+from flow.wire.messages import worker as wire
+from flow.wire.messages.shared import Grant, Outcome, Policy
+from flow.wire.messages.speech import LETTER_CHARACTERS_MAX, Fate
 from flow_coordinator.core import letters
 from tests.support.core_env import Env, FakeWorker, Graph
 

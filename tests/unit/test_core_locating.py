@@ -6,10 +6,10 @@ from typing import Any
 
 import pytest
 
-from flow.messages import codec
-from flow.messages import worker as wire
-from flow.messages.shared import Grant, Missing, Outcome, PlanChunk, PlanError, Policy, Report
-from flow.states import TaskState
+from flow.wire.messages import codec
+from flow.wire.messages import worker as wire
+from flow.wire.messages.shared import Grant, Missing, Outcome, PlanChunk, PlanError, Policy, Report
+from flow.wire.states import TaskState
 from flow_coordinator.core import locating
 from tests.support.core_env import Env, FakeWorker, Graph
 

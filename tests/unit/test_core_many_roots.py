@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from flow.messages import client, codec
-from flow.messages import worker as wire
-from flow.messages.shared import PlanChunk, PlanError, Policy
-from flow.states import RunState, TaskState
+from flow.wire.messages import client, codec
+from flow.wire.messages import worker as wire
+from flow.wire.messages.shared import PlanChunk, PlanError, Policy
+from flow.wire.states import RunState, TaskState
 from flow_coordinator.core import intake, planning, records, runs, state
 from flow_coordinator.shell import rows
 from tests.support.core_env import Env, FakeWorker, Graph, name_of

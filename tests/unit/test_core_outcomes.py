@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from flow.messages import client, codec
-from flow.messages import worker as wire
-from flow.messages.shared import Grant, Outcome, Policy
-from flow.states import TaskState
+from flow.wire.messages import client, codec
+from flow.wire.messages import worker as wire
+from flow.wire.messages.shared import Grant, Outcome, Policy
+from flow.wire.states import TaskState
 from flow_coordinator.core import outcomes
 from flow_coordinator.core.config import CoreConfig
 from tests.support.core_env import Env, FakeWorker, Graph

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from flow.messages import codec
-from flow.messages import worker as wire
-from flow.messages.shared import PlanChunk, PlanError
-from flow.states import TaskState
+from flow.wire.messages import codec
+from flow.wire.messages import worker as wire
+from flow.wire.messages.shared import PlanChunk, PlanError
+from flow.wire.states import TaskState
 from tests.support.core_env import Env, FakeWorker
 
 _DIED = codec.encode_chunk(PlanChunk(errors=[PlanError(0, "died", "killed by SIGSEGV")]))

@@ -7,10 +7,10 @@ from itertools import pairwise
 import msgspec
 import pytest
 
-from flow.messages import client, codec
-from flow.messages import worker as wire
-from flow.messages.shared import PlanChunk, PlanError, Policy, Spec, SpecStatus
-from flow.states import TaskState
+from flow.wire.messages import client, codec
+from flow.wire.messages import worker as wire
+from flow.wire.messages.shared import PlanChunk, PlanError, Policy, Spec, SpecStatus
+from flow.wire.states import TaskState
 from flow_coordinator.core import planning
 from flow_coordinator.core.config import CoreConfig
 from tests.support.core_env import Env, FakeWorker, Graph, stub

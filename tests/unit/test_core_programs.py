@@ -5,9 +5,9 @@ from __future__ import annotations
 import msgspec
 import pytest
 
-from flow.messages import client, codec
-from flow.messages import worker as wire
-from flow.messages.shared import Grant, Outcome, Policy, Program, ProgramSeen, pack_params
+from flow.wire.messages import client, codec
+from flow.wire.messages import worker as wire
+from flow.wire.messages.shared import Grant, Outcome, Policy, Program, ProgramSeen, pack_params
 from flow_coordinator.core import explain
 from tests.support.core_env import Env, FakeWorker, Graph
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 import msgspec
 import pytest
 
-from flow.messages import client, codec
-from flow.messages import worker as wire
-from flow.messages.shared import Grant, Outcome, Policy, Timing, Verdict
-from flow.states import RunState, TaskState
+from flow.wire.messages import client, codec
+from flow.wire.messages import worker as wire
+from flow.wire.messages.shared import Grant, Outcome, Policy, Timing, Verdict
+from flow.wire.states import RunState, TaskState
 from flow_coordinator.core.config import CoreConfig
 from flow_coordinator.core.events import Stopping
 from tests.support.core_env import Env, FakeWorker, Graph

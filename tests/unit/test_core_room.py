@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from flow.messages import client
-from flow.messages import worker as wire
-from flow.messages.shared import Outcome, Policy
-from flow.states import TaskState
+from flow.wire.messages import client
+from flow.wire.messages import worker as wire
+from flow.wire.messages.shared import Outcome, Policy
+from flow.wire.states import TaskState
 from flow_coordinator.core.config import CoreConfig
 from flow_coordinator.core.resources import Resources
 from tests.support.core_env import Env, Graph

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from flow.messages import client, codec
-from flow.messages import worker as wire
-from flow.messages.shared import PROTOCOL, Outcome, PlanChunk, Policy, Stub, pack_params
-from flow.states import RunState, TaskState
+from flow.wire.messages import client, codec
+from flow.wire.messages import worker as wire
+from flow.wire.messages.shared import PROTOCOL, Outcome, PlanChunk, Policy, Stub, pack_params
+from flow.wire.states import RunState, TaskState
 from flow_coordinator.core import graph, runs
 from flow_coordinator.core.config import CoreConfig
 from flow_coordinator.core.events import Unreachable

@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
-from flow.messages import client
-from flow.messages import worker as wire
-from flow.messages.shared import PACKAGE_BYTES_MAX
+from flow.wire.messages import client
+from flow.wire.messages import worker as wire
+from flow.wire.messages.shared import PACKAGE_BYTES_MAX
 from flow_coordinator.core import shipping
 from flow_coordinator.core.config import CoreConfig
 from flow_coordinator.core.effects import RemovePackage, SendPiece, TouchPackage, WritePackage

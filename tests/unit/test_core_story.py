@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from flow.errors import FlowError, UsageError
-from flow.messages.client import About
-from flow.moves import IllegalMove
+from flow.wire.messages.client import About
+from flow.wire.moves import IllegalMove
 from flow_coordinator.core import state, tally
 from flow_coordinator.core.events import Received
 from flow_coordinator.core.queries import answers

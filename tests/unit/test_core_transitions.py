@@ -6,8 +6,8 @@ import re
 
 import pytest
 
-from flow.moves import Go, IllegalMove, Refuse
-from flow.states import HELD, TERMINAL, TaskState
+from flow.wire.moves import Go, IllegalMove, Refuse
+from flow.wire.states import HELD, TERMINAL, TaskState
 from flow_coordinator.core import graph, tally
 from flow_coordinator.core.transitions import TABLE, TARGETS, TaskEvent
 from tests.support.core_env import Env, Graph, stub

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import pytest
 
-from flow.messages import client
-from flow.messages import worker as wire
-from flow.messages.shared import Grant, Outcome, Policy
-from flow.messages.speech import Words
-from flow.states import TaskState
+from flow.wire.messages import client
+from flow.wire.messages import worker as wire
+from flow.wire.messages.shared import Grant, Outcome, Policy
+from flow.wire.messages.speech import Words
+from flow.wire.states import TaskState
 from flow_coordinator.core.config import CoreConfig
 from flow_coordinator.core.effects import Send
 from flow_coordinator.core.events import Received, TurnEnded

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from flow.messages import worker as wire
-from flow.messages.shared import Grant, Outcome, Policy
-from flow.states import TaskState
+from flow.wire.messages import worker as wire
+from flow.wire.messages.shared import Grant, Outcome, Policy
+from flow.wire.states import TaskState
 from flow_coordinator.core import graph, yields
 from flow_coordinator.core.config import CoreConfig
 from tests.support.core_env import Env, FakeWorker, Graph, stub

@@ -15,8 +15,8 @@ import pytest
 
 from flow import held, seam, testing
 from flow.errors import UsageError
-from flow.messages.shared import display
 from flow.packing import unpack_params
+from flow.wire.messages.shared import display
 
 gokart = pytest.importorskip("gokart")
 

@@ -318,7 +318,7 @@ def test_build_of_more_roots_than_a_question_has_runs_all() -> None:
 def test_build_of_too_many_roots_says_so_in_a_sentence(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("flow.messages.client.ROOTS_MAX", 3)
+    monkeypatch.setattr("flow.wire.messages.client.ROOTS_MAX", 3)
     result = flow.build([Numbered(n=n) for n in range(4)])
     assert not result and result.exit_code == ExitCode.USAGE
     told = capsys.readouterr().err

@@ -6,10 +6,10 @@ import os
 
 import pytest
 
-from flow.messages import codec
-from flow.messages import worker as wire
-from flow.messages.shared import Outcome, PlanChunk, PlanError, Policy, Report, Stub
-from flow.messages.speech import Words
+from flow.wire.messages import codec
+from flow.wire.messages import worker as wire
+from flow.wire.messages.shared import Outcome, PlanChunk, PlanError, Policy, Report, Stub
+from flow.wire.messages.speech import Words
 from flow_worker import channel
 
 ODD = os.fsdecode(b"r\xe9sum\xe9")

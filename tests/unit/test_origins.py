@@ -15,9 +15,9 @@ import pytest
 from flow import loading, origins, places
 from flow.completeness import Checker
 from flow.exploring import explore
-from flow.messages.codec import decode_chunk
 from flow.packing import unpack_params
 from flow.seam import key_of, module_of, strings_of
+from flow.wire.messages.codec import decode_chunk
 from flow_worker.planner.walk import RequirementWalk
 from flow_worker.process.attempt import stub_of
 from flow_worker.process.failure import Terminated

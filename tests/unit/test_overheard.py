@@ -7,10 +7,10 @@ from pathlib import Path
 import pytest
 
 from flow.cli.board import printed_lines
-from flow.messages import codec
-from flow.messages import worker as wire
-from flow.messages.client import Printed, RunUpdate, Watch
-from flow.messages.shared import PlanChunk, PlanError
+from flow.wire.messages import codec
+from flow.wire.messages import worker as wire
+from flow.wire.messages.client import Printed, RunUpdate, Watch
+from flow.wire.messages.shared import PlanChunk, PlanError
 from flow_coordinator.core import overheard as at_coordinator
 from flow_worker.planner import overheard
 from flow_worker.planner.overheard import Overheard

@@ -6,7 +6,7 @@ import hashlib
 import os
 from pathlib import Path
 
-from flow.messages.shared import PIECE_BYTES_MAX
+from flow.wire.messages.shared import PIECE_BYTES_MAX
 from flow_coordinator.core.effects import WritePackage
 from flow_coordinator.core.events import PackageRefused, PackageWritten
 from flow_coordinator.shell.packages import PackageFiles

@@ -9,11 +9,11 @@ import pytest
 
 import tests.simulation.mutants  # noqa: F401 (registers them)
 from flow import settings
-from flow.messages.shared import Timing
+from flow.wire.messages.shared import Timing
 from tests.simulation.mutants.registry import MUTANTS
 from tests.support.house_rules import REPOSITORY, SOURCE_FOLDERS, read_all
 
-PAGE = REPOSITORY / "common/flow/messages/PROTOCOL.md"
+PAGE = REPOSITORY / "common/flow/wire/wire/messages/PROTOCOL.md"
 #: Rules that code keeps; promises that judges check.
 RULE = re.compile(r"\*\*([CWR]\d+)\b")
 PROMISE = re.compile(r"\*\*([SLP]\d+)\*\*")

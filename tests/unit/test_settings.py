@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from flow.errors import ConfigError, ExitCode
-from flow.messages.shared import Timing
 from flow.settings import ROOT_STATE_DIR, Settings, check_timing, load
+from flow.wire.messages.shared import Timing
 
 
 class Machine:

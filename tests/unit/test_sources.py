@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 import flow
-from flow.messages.shared import FILES_TOLD_MAX, differing
+from flow.wire.messages.shared import FILES_TOLD_MAX, differing
 from flow_worker.process import sources
 from flow_worker.process.compiled import LEFTOVER_S, CodeCache
 from flow_worker.process.places import Places, versions_of

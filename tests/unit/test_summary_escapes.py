@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from flow.messages.client import Category, Example, RunSummary
 from flow.summary import render
+from flow.wire.messages.client import Category, Example, RunSummary
 
 
 def test_control_characters_of_parameters_and_errors_are_escaped() -> None:

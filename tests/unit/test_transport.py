@@ -12,8 +12,8 @@ import pytest
 import zmq
 
 from flow.errors import ConfigError, ExitCode, Refused
-from flow.messages.codec import MESSAGE_BYTES_MAX
-from flow.transport import Dealer, Poller, Router, is_loopback
+from flow.wire.messages.codec import MESSAGE_BYTES_MAX
+from flow.wire.transport import Dealer, Poller, Router, is_loopback
 
 DEADLINE_S = 10.0
 

@@ -17,12 +17,12 @@ from hypothesis import strategies as st
 
 import flow
 from flow import typed
-from flow.messages.shared import display
-from flow.messages.shared import unpack_params as for_display
 from flow.packing import unpack_params
 from flow.parameters.container import FrozenOrderedDict
 from flow.parameters.errors import BadParameter
 from flow.seam import dialect_of
+from flow.wire.messages.shared import display
+from flow.wire.messages.shared import unpack_params as for_display
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*is not of type string")
 

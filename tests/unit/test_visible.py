@@ -7,10 +7,10 @@ import pytest
 import flow
 from flow.cli.board import failure_lines
 from flow.exploring import Node
-from flow.messages import client
-from flow.messages.client import Failure
-from flow.messages.shared import pack_params, shown, shown_with
 from flow.visible import escaped, printable
+from flow.wire.messages import client
+from flow.wire.messages.client import Failure
+from flow.wire.messages.shared import pack_params, shown, shown_with
 from tests.support.core_env import Env
 
 ODD = "line\nbreak \x1b[2J \x00 é 😀"

@@ -9,10 +9,10 @@ import pytest
 
 import flow
 from flow.loading import home_of
-from flow.messages.codec import decode_chunk
-from flow.messages.shared import PATH_CHARS_MAX, PlanError, Stub
 from flow.mock import MockTarget
 from flow.packing import packed_params
+from flow.wire.messages.codec import decode_chunk
+from flow.wire.messages.shared import PATH_CHARS_MAX, PlanError, Stub
 from flow_worker.planner.walk import RequirementWalk
 from flow_worker.process.failure import UserFailure
 from flow_worker.process.whereabouts import missing_requirement, with_the_requirement

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from flow.messages.worker import Dispatch
-from flow.states import TaskState
+from flow.wire.messages.worker import Dispatch
+from flow.wire.states import TaskState
 from flow_coordinator.core.invariants import Broken
 from tests.support.core_env import Env, Graph
 from tests.support.watched import judge

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from flow.messages.shared import Outcome
-from flow.messages.worker import Heartbeat
+from flow.wire.messages.shared import Outcome
+from flow.wire.messages.worker import Heartbeat
 from flow_worker.channel import Load, Loaded, Up
 from flow_worker.core.config import ADOPTED_PROCESS
 from tests.support.worker_env import PROGRAM, WorkerEnv, grant, tok

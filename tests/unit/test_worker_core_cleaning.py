@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from flow.messages.worker import Clean, Cleaned, Rejoin
+from flow.wire.messages.worker import Clean, Cleaned, Rejoin
 from flow_worker.channel import Remove, Removed
 from flow_worker.core.cleaning import CLEAN_MAX_S
 from tests.support.worker_env import WorkerEnv, stub

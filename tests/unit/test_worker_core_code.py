@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from flow.messages.shared import Outcome, Program, ProgramSeen
-from flow.messages.worker import Heartbeat, Plan, Planned, Results
+from flow.wire.messages.shared import Outcome, Program, ProgramSeen
+from flow.wire.messages.worker import Heartbeat, Plan, Planned, Results
 from flow_worker.channel import Chunk, Expand, Finished
 from flow_worker.core.config import STARTS_FAILED_MAX
 from tests.support.worker_env import PROGRAM, WorkerEnv, done, grant, stub, tok

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from flow.messages.shared import Program
-from flow.messages.worker import Dispatch
+from flow.wire.messages.shared import Program
+from flow.wire.messages.worker import Dispatch
 from flow_worker import channel
 from flow_worker.core.config import IMPORT_DEATHS_MAX, RESTART_MAX_S
 from flow_worker.core.transitions import Stand

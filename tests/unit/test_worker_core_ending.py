@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from flow.messages.shared import Outcome, Report
-from flow.messages.worker import Dispatch, Drain, Drained, Heartbeat, Hello, Kill
+from flow.wire.messages.shared import Outcome, Report
+from flow.wire.messages.worker import Dispatch, Drain, Drained, Heartbeat, Hello, Kill
 from flow_worker.channel import Abandon, Chunk, Finished, Parked, Up
 from flow_worker.core import events
 from flow_worker.core.events import StopKind
@@ -165,7 +165,7 @@ def attached() -> WorkerEnv:
 
 @pytest.mark.unread("Expand", "Yield")
 def test_attached_program_runs_and_plans_and_nothing_is_forked() -> None:
-    from flow.messages.worker import Plan, Planned
+    from flow.wire.messages.worker import Plan, Planned
 
     env = attached()
     env.turn(Plan("1.1", 0, [stub(1)], 10, 1))

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from flow.messages.shared import Outcome, Timing
-from flow.messages.worker import Extend, Extended, Heartbeat, HeartbeatAck, Rejoin
+from flow.wire.messages.shared import Outcome, Timing
+from flow.wire.messages.worker import Extend, Extended, Heartbeat, HeartbeatAck, Rejoin
 from flow_worker.channel import Parked
 from flow_worker.core import events
 from tests.support.worker_env import START_S, WorkerEnv, grant, stub, tok

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from flow.messages.shared import Outcome, Program
-from flow.messages.worker import Fetch, Heartbeat, Piece, Plan, Planned
+from flow.wire.messages.shared import Outcome, Program
+from flow.wire.messages.worker import Fetch, Heartbeat, Piece, Plan, Planned
 from flow_worker import channel
 from flow_worker.core.config import FETCH_RESEND_S
 from flow_worker.core.effects import KeepPiece, LetGo, SeekPackage
@@ -100,7 +100,7 @@ def test_fetch_is_said_again_in_the_next_session(env: WorkerEnv) -> None:
     use(env)
     env.turn(PackageAt(PACKAGE))
     env.of(Fetch)
-    from flow.messages.worker import Rejoin
+    from flow.wire.messages.worker import Rejoin
 
     env.turn(Rejoin(env.session))
     env.run_for(FETCH_RESEND_S * 3, acks=False)
@@ -159,7 +159,7 @@ def test_code_that_cannot_be_had_fails_the_program_with_a_sentence(
 
 @pytest.mark.unread("LetGo", "SeekPackage")
 def test_code_that_cannot_be_had_is_an_import_error_of_what_is_planned(env: WorkerEnv) -> None:
-    from flow.messages.codec import decode_chunk
+    from flow.wire.messages.codec import decode_chunk
     from tests.support.worker_env import stub
 
     env.define(SHIPPED)
@@ -205,7 +205,7 @@ def test_code_that_a_template_refuses_fails_the_program(env: WorkerEnv) -> None:
 
 @pytest.mark.unread("Fetch", "LetGo", "Results", "SeekPackage")
 def test_code_is_let_go_when_its_program_is_over(env: WorkerEnv) -> None:
-    from flow.messages.worker import HeartbeatAck, Recall
+    from flow.wire.messages.worker import HeartbeatAck, Recall
 
     use(env)
     env.turn(PackageAt(PACKAGE))

@@ -6,8 +6,8 @@ import itertools
 
 import pytest
 
-from flow.messages.shared import Outcome, Timing
-from flow.messages.worker import (
+from flow.wire.messages.shared import Outcome, Timing
+from flow.wire.messages.worker import (
     Challenge,
     Denied,
     Dispatch,

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from flow.messages.codec import decode_chunk
-from flow.messages.worker import Plan, PlanEnd, Planned, PlanNext, Rejoin
+from flow.wire.messages.codec import decode_chunk
+from flow.wire.messages.worker import Plan, PlanEnd, Planned, PlanNext, Rejoin
 from flow_worker.channel import Chunk, Expand, More, Stop
 from flow_worker.core import events
 from tests.support.worker_env import WorkerEnv, stub

@@ -5,8 +5,8 @@ from __future__ import annotations
 import msgspec
 import pytest
 
-from flow.messages.shared import Program
-from flow.messages.worker import Heartbeat, HeartbeatAck, Plan, PlanEnd
+from flow.wire.messages.shared import Program
+from flow.wire.messages.worker import Heartbeat, HeartbeatAck, Plan, PlanEnd
 from flow_worker import channel
 from tests.support.worker_env import WorkerEnv
 

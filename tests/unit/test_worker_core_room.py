@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from flow.messages.shared import Program
-from flow.messages.worker import (
+from flow.wire.messages.shared import Program
+from flow.wire.messages.worker import (
     Define,
     Dispatch,
     Heartbeat,

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from flow.messages.shared import Outcome, Report
-from flow.messages.speech import Fate, Letter, Words
-from flow.messages.worker import Heard, Letters, LettersAck, Rejoin, Results, Said
+from flow.wire.messages.shared import Outcome, Report
+from flow.wire.messages.speech import Fate, Letter, Words
+from flow.wire.messages.worker import Heard, Letters, LettersAck, Rejoin, Results, Said
 from flow_worker.channel import Deliver, Finished, Parked, Says, Taken
 from flow_worker.core import config
 from tests.support.worker_env import WorkerEnv, done, grant, stub, tok

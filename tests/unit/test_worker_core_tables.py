@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from flow.messages.shared import Outcome
-from flow.moves import Go, Ignore, IllegalMove, Moves, Refuse
+from flow.wire.messages.shared import Outcome
+from flow.wire.moves import Go, Ignore, IllegalMove, Moves, Refuse
 from flow_worker import channel
 from flow_worker.core.records import Holding
 from flow_worker.core.transitions import (

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from flow.messages.shared import Outcome, Report, Verdict
-from flow.messages.worker import Kill, Rack, Recall, Rejoin, Results, Started
+from flow.wire.messages.shared import Outcome, Report, Verdict
+from flow.wire.messages.worker import Kill, Rack, Recall, Rejoin, Results, Started
 from flow_worker.channel import Chunk, Execute, Finished, Leave, Load, Parked, Up
 from flow_worker.core import tokens as tokens_module
 from flow_worker.core.config import BATCH_TASKS_MAX

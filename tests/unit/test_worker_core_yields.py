@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from flow.messages.shared import Outcome, Report, Verdict
-from flow.messages.worker import Kill, Rack, Rejoin, Resume, Started, Yield
+from flow.wire.messages.shared import Outcome, Report, Verdict
+from flow.wire.messages.worker import Kill, Rack, Rejoin, Resume, Started, Yield
 from flow_worker.channel import Abandon, Continue, Finished, Parked
 from tests.support.worker_env import WorkerEnv, done, grant, stub, tok
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from flow.errors import ExitCode
-from flow.transport import Poller
+from flow.wire.transport import Poller
 from flow_worker import channel, cli
 from flow_worker.core import events
 from flow_worker.shell.pipes import Pipes

@@ -11,10 +11,10 @@ import struct
 
 import msgspec
 
-from flow.ids import Token
-from flow.messages import codec
-from flow.messages.shared import Grant, Program, Report, Stub
-from flow.messages.speech import Fate, Letter, Words
+from flow.wire.ids import Token
+from flow.wire.messages import codec
+from flow.wire.messages.shared import Grant, Program, Report, Stub
+from flow.wire.messages.speech import Fate, Letter, Words
 
 #: One frame between agent and task process.
 FRAME_BYTES_MAX = 64 << 20
@@ -48,7 +48,7 @@ class Abandon(Frame, frozen=True, tag=3):
 
 
 class Expand(Frame, frozen=True, tag=4):
-    """Plan these tasks; see ``flow.messages.shared.PlanChunk``."""
+    """Plan these tasks; see ``flow.wire.messages.shared.PlanChunk``."""
 
     request: int
     stubs: list[Stub]

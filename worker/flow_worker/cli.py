@@ -81,8 +81,8 @@ def _command(
     """
     from flow import tasklogs
     from flow.parameters import defaults
-    from flow.resources import parse_pairs
     from flow.settings import load
+    from flow.wire.resources import parse_pairs
 
     if attach < 0:
         from flow_worker.guard import marker
@@ -112,7 +112,7 @@ def _command(
 
 
 def _supervise(agent: AgentSettings, parent_fd: int, template: tuple[int, ...]) -> int:
-    from flow.ids import WorkerUid
+    from flow.wire.ids import WorkerUid
     from flow_worker.guard import supervisor
     from flow_worker.shell.nursery import Nursery
 

@@ -6,12 +6,12 @@ import time
 from typing import TYPE_CHECKING
 
 from flow.errors import ExitCode
-from flow.states import FailureKind
 from flow.summary import duration
 from flow.visible import printable
+from flow.wire.states import FailureKind
 
 if TYPE_CHECKING:
-    from flow.messages.client import Failure, Printed, RunUpdate
+    from flow.wire.messages.client import Failure, Printed, RunUpdate
 
 #: Lines of a failed attempt's output that are shown.
 TAIL_LINES_MAX = 15

@@ -39,7 +39,7 @@ def command(
 ) -> None:
     """Cancel runs or tasks: ids, names, or unambiguous pieces. What runs is killed, unless
     another run needs it."""
-    from flow.messages.client import Cancel, Changed
+    from flow.wire.messages.client import Cancel, Changed
 
     if not yes and sys.stdin.isatty() and not as_json:
         click.confirm(f"cancel {', '.join(targets)}?", abort=True, err=True)

@@ -6,10 +6,10 @@ from typing import TYPE_CHECKING
 
 from flow import summary as text
 from flow.errors import ExitCode
-from flow.states import SummaryCategory
+from flow.wire.states import SummaryCategory
 
 if TYPE_CHECKING:
-    from flow.messages.client import RunSummary
+    from flow.wire.messages.client import RunSummary
 
 
 def words(summary: RunSummary, size: str, *, hints: bool) -> str:

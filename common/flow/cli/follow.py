@@ -12,7 +12,7 @@ from flow.errors import ExitCode
 if TYPE_CHECKING:
     from flow.cli.interrupts import Interrupts
     from flow.cli.views import View
-    from flow.messages.client import Failure, RunSummary, RunUpdate
+    from flow.wire.messages.client import Failure, RunSummary, RunUpdate
 
 #: A run without any worker for this long deserves a sentence.
 NO_WORKERS_S = 5.0

@@ -153,7 +153,7 @@ def _can_import(module: str) -> bool:
 
 def _shown(client: Client, line: TaskLine) -> str:
     from flow.cli.rungraph import remark, write
-    from flow.messages.client import Graph, ShowGraph
+    from flow.wire.messages.client import Graph, ShowGraph
 
     options = line.options
     depth = options.get("depth")

@@ -62,7 +62,7 @@ def _embedded() -> Iterator[str]:
 
 def _ask(address: str, removals: list[Removal], timeout_s: float) -> None:
     from flow.client import CONNECT_TIMEOUT_S, Client
-    from flow.messages.client import ListTasks, Tasks
+    from flow.wire.messages.client import ListTasks, Tasks
 
     ids = {each.task_id: each.task for each in removals if each.task_id}
     families = {each.task.partition("(")[0]: not each.task_id for each in removals}

@@ -24,7 +24,7 @@ from flow.cli.board import (
 from flow.summary import duration
 
 if TYPE_CHECKING:
-    from flow.messages.client import RunSummary, RunUpdate
+    from flow.wire.messages.client import RunSummary, RunUpdate
 
 BAR_CHARS = 20
 FAMILIES_MAX = 12

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from flow.cli.taskline import Option, duration_s, one_of, whole_number
 
 if TYPE_CHECKING:
-    from flow.messages.client import SubmitOptions
+    from flow.wire.messages.client import SubmitOptions
 
 COMMON = (
     Option(("--name",), "name of the run, instead of a made-up one", str, "TEXT"),
@@ -74,7 +74,7 @@ def submit_options(
     options: dict[str, Any], qualified: dict[str, str], *, alone: bool = False, package: str = ""
 ) -> SubmitOptions:
     """Make what SUBMIT carries of the command line. ``alone``: no other worker will ever join."""
-    from flow.messages.client import SubmitOptions
+    from flow.wire.messages.client import SubmitOptions
 
     return SubmitOptions(
         name=options.get("name", ""),
@@ -97,8 +97,8 @@ def spell_given(qualified: dict[str, str]) -> bytes:
     """
     if not qualified:
         return b""
-    from flow.messages.client import GIVEN_BYTES_MAX
-    from flow.messages.shared import pack_params
+    from flow.wire.messages.client import GIVEN_BYTES_MAX
+    from flow.wire.messages.shared import pack_params
 
     kept: dict[str, str] = {}
     left_bytes = GIVEN_BYTES_MAX - _GIVEN_HEAD_BYTES

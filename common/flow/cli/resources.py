@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from flow.cli.asking import common, connected, show_changed
-from flow.resources import parse_amount, said_amount
 from flow.summary import plural
+from flow.wire.resources import parse_amount, said_amount
 
 if TYPE_CHECKING:
-    from flow.messages.client import WorkerRow
+    from flow.wire.messages.client import WorkerRow
 
 HEAD = ("RESOURCE", "USED", "LIMIT", "WAITING", "")
 
@@ -40,7 +40,7 @@ def list_(coordinator: str | None, as_json: bool) -> None:
 @common
 def set_(name: str, limit: str, coordinator: str | None, as_json: bool) -> None:
     """Set the limit of NAME, now and for later starts. What holds it already keeps it."""
-    from flow.messages.client import Changed, SetResource
+    from flow.wire.messages.client import Changed, SetResource
 
     amount = parse_amount(name, limit)
     with connected(coordinator) as client:

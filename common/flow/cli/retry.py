@@ -12,7 +12,7 @@ from flow.cli.asking import common, connected, show_changed
 @common
 def command(targets: tuple[str, ...], coordinator: str | None, as_json: bool) -> None:
     """Run the failed tasks of RUN, or one TASK, again now; forgives back-off and counts."""
-    from flow.messages.client import Changed, Retry
+    from flow.wire.messages.client import Changed, Retry
 
     with connected(coordinator) as client:
         for target in targets:

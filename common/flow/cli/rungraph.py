@@ -12,7 +12,7 @@ from flow.summary import duration
 from flow.visible import printable
 
 if TYPE_CHECKING:
-    from flow.messages.client import Graph, GraphNode
+    from flow.wire.messages.client import Graph, GraphNode
 
 
 class _Kind(NamedTuple):

@@ -10,7 +10,7 @@ from flow.cli.asking import common, connected
 
 if TYPE_CHECKING:
     from flow.client import Client
-    from flow.messages.client import RunRow, Runs, RunShown, WhyAnswer
+    from flow.wire.messages.client import RunRow, Runs, RunShown, WhyAnswer
 
 #: Width of a task's progress.
 BAR_CHARACTERS = 20
@@ -28,7 +28,7 @@ def command(
     """Show runs, newest first; or one RUN: its id, its name, a piece of them, or "last"; or one
     TASK: its id, or "Family(n=1)": where it is, and what it says about its progress."""
     from flow.cli.output import print_json
-    from flow.messages.client import ListRuns, Runs, RunShown, ShowRun
+    from flow.wire.messages.client import ListRuns, Runs, RunShown, ShowRun
 
     with connected(coordinator) as client:
         if follow:
@@ -48,7 +48,7 @@ def command(
 def _find(client: Client, piece: str) -> RunShown | WhyAnswer:
     """Ask for a run; where there is none, or a task is written out, for a task."""
     from flow.errors import UsageError
-    from flow.messages.client import RunShown, ShowRun, Why, WhyShown
+    from flow.wire.messages.client import RunShown, ShowRun, Why, WhyShown
 
     def run() -> RunShown:
         return client.ask(ShowRun(0, piece), RunShown)

@@ -16,7 +16,7 @@ from flow.errors import ExitCode, Unreachable, UsageError
 if TYPE_CHECKING:
     from flow.cli.views import View
     from flow.client import Client
-    from flow.messages.client import Failure
+    from flow.wire.messages.client import Failure
 
 HELP = """\
 Run TASK of MODULE on the workers of a coordinator, and show how it goes. This machine needs
@@ -63,8 +63,8 @@ def _typed(line: TaskLine) -> str:
 
 def _submit(client: Client, line: TaskLine, address: Address) -> int:
     from flow.cli.views import choose
-    from flow.ids import new_uid
-    from flow.messages.client import About, AboutShown, RootTask, Submit
+    from flow.wire.ids import new_uid
+    from flow.wire.messages.client import About, AboutShown, RootTask, Submit
 
     options = {"strict_code": address.strict_code, **line.options}
     quiet = options.get("quiet", False)
@@ -169,7 +169,7 @@ class Detaching:
         return f"No worker has joined: flow-worker --coordinator {self._client.address}"
 
     def _cancel(self, reason: str) -> None:
-        from flow.messages.client import Cancel, Changed
+        from flow.wire.messages.client import Cancel, Changed
 
         changed = self._client.ask(Cancel(0, self._run, reason), Changed)
         self._view.say(changed.text)

@@ -20,8 +20,8 @@ def command(
 ) -> None:
     """List tasks whose id or display contains MATCH."""
     from flow.cli.output import print_json, print_table
-    from flow.messages.client import ListTasks, Tasks
     from flow.summary import duration
+    from flow.wire.messages.client import ListTasks, Tasks
 
     states = [each.strip() for each in state.split(",") if each.strip()]
     with connected(coordinator) as client:

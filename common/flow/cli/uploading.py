@@ -54,8 +54,8 @@ def pack(folder: str) -> Packed:
 
 def upload(client: Client, packed: Packed, *, quiet: bool) -> None:
     """Have the coordinator keep packed code; whatever it has already is not sent again."""
-    from flow.messages.client import Upload, Uploaded
-    from flow.messages.shared import PIECE_BYTES_MAX
+    from flow.wire.messages.client import Upload, Uploaded
+    from flow.wire.messages.shared import PIECE_BYTES_MAX
 
     body = packed.body
     size_bytes = len(body)
@@ -85,7 +85,7 @@ class _Progress:
         # In a file or a pipe one line is enough.
         self._show_at = time.monotonic() + SHOW_EVERY_S if self._in_place else float("inf")
         self._shown = True
-        from flow.resources import said_bytes
+        from flow.wire.resources import said_bytes
 
         text = f"Sending code: {said_bytes(have_bytes)} of {said_bytes(self._size_bytes)}"
         print(f"\r{text}" if self._in_place else text, end="", file=sys.stderr, flush=True)

@@ -14,7 +14,7 @@ from flow.cli.board import RUNNING, Board, failure_lines, note_line, printed_lin
 from flow.cli.output import plain, print_json, say
 
 if TYPE_CHECKING:
-    from flow.messages.client import RunSummary, RunUpdate
+    from flow.wire.messages.client import RunSummary, RunUpdate
 
 #: Between two progress lines where no terminal shows a live block.
 LINE_EVERY_S = 10.0

@@ -14,9 +14,9 @@ from flow.cli.asking import common, connected
 def command(task: str, run: str, coordinator: str | None, as_json: bool) -> None:
     """Say why TASK (its id, or an unambiguous piece) is in its state."""
     from flow.cli.output import print_json
-    from flow.messages.client import Why, WhyShown
     from flow.summary import duration
     from flow.visible import printable
+    from flow.wire.messages.client import Why, WhyShown
 
     with connected(coordinator) as client:
         answer = client.ask(Why(0, task, run), WhyShown).answer

@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING
 import click
 
 from flow.cli.asking import common, connected, show_changed
-from flow.resources import said_amount, said_bytes
+from flow.wire.resources import said_amount, said_bytes
 
 if TYPE_CHECKING:
-    from flow.messages.client import WorkerRow
+    from flow.wire.messages.client import WorkerRow
 
 HEAD = (
     "WORKER", "HOST", "STATE", "SLOTS", "CPU", "MEMORY", "RESOURCES", "SINCE", "SILENT", "TASKS",
@@ -66,7 +66,7 @@ def declare_dead(worker: str, yes: bool, coordinator: str | None, as_json: bool)
 
 
 def _tell(worker: str, what: str, coordinator: str | None, as_json: bool) -> None:
-    from flow.messages.client import Changed, WorkerCommand
+    from flow.wire.messages.client import Changed, WorkerCommand
 
     with connected(coordinator) as client:
         changed = client.ask(WorkerCommand(0, worker, what), Changed)

@@ -19,7 +19,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any, Final
 
 from flow.errors import UsageError
-from flow.states import PlanErrorKind
+from flow.wire.states import PlanErrorKind
 
 #: A rejected value is shown with at most this many characters.
 SHOWN_CHARS_MAX: Final = 80

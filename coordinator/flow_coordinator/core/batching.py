@@ -15,7 +15,7 @@ from heapq import heappop, heappush
 
 import msgspec
 
-from flow.states import RunState
+from flow.wire.states import RunState
 from flow_coordinator.core.records import Entry, LeaseRecord, RunRecord, TaskRecord
 
 #: A task that may run as one with others waits this long at most for its run to be planned to the

@@ -10,9 +10,9 @@ stay until its next run.
 
 from __future__ import annotations
 
-from flow.messages.shared import Stub
-from flow.messages.worker import Clean, Cleaned
-from flow.states import SATISFIED, TERMINAL, RunState
+from flow.wire.messages.shared import Stub
+from flow.wire.messages.worker import Clean, Cleaned
+from flow.wire.states import SATISFIED, TERMINAL, RunState
 from flow_coordinator.core import programs, tally, twins
 from flow_coordinator.core.records import Instant, RunRecord, TaskRecord, WorkerRecord
 from flow_coordinator.core.state import State

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import msgspec
 
-from flow.messages.shared import Timing
+from flow.wire.messages.shared import Timing
 
 
 class CoreConfig(msgspec.Struct, frozen=True):

@@ -12,10 +12,10 @@ from __future__ import annotations
 from collections.abc import Collection
 from heapq import heapify, heappop, heappush
 
-from flow.ids import WorkerUid
-from flow.messages.shared import Grant
-from flow.messages.worker import Dispatch, Kill, Recall, Resume
-from flow.states import FailureKind, TaskState
+from flow.wire.ids import WorkerUid
+from flow.wire.messages.shared import Grant
+from flow.wire.messages.worker import Dispatch, Kill, Recall, Resume
+from flow.wire.states import FailureKind, TaskState
 from flow_coordinator.core import leases, outcomes, programs, tally
 from flow_coordinator.core.ready import UNMET, Group
 from flow_coordinator.core.records import (

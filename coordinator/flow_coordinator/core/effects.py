@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import msgspec
 
-from flow.messages.client import Failure
-from flow.messages.worker import Piece
+from flow.wire.messages.client import Failure
+from flow.wire.messages.worker import Piece
 from flow_coordinator.core.events import Peer
 
 

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from flow.messages.client import Request
-from flow.messages.worker import ToCoordinator
+from flow.wire.messages.client import Request
+from flow.wire.messages.worker import ToCoordinator
 
 if TYPE_CHECKING:
     from flow_coordinator.core.records import RunRecord

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable
 from itertools import islice
 
-from flow.messages.client import WhyAnswer
-from flow.messages.shared import unpack_params
-from flow.resources import said_amount, typed_amount
-from flow.states import SATISFIED, TERMINAL, TaskState
+from flow.wire.messages.client import WhyAnswer
+from flow.wire.messages.shared import unpack_params
+from flow.wire.resources import said_amount, typed_amount
+from flow.wire.states import SATISFIED, TERMINAL, TaskState
 from flow_coordinator.core import (
     batching,
     dispatch,

@@ -11,9 +11,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from flow.messages.client import RootTask
-from flow.messages.shared import Stub, pack_params, shown
-from flow.states import SATISFIED, TERMINAL, RunState, TaskState
+from flow.wire.messages.client import RootTask
+from flow.wire.messages.shared import Stub, pack_params, shown
+from flow.wire.states import SATISFIED, TERMINAL, RunState, TaskState
 from flow_coordinator.core import batching, programs, tally, twins
 from flow_coordinator.core.doom import REPLACES, Doom
 from flow_coordinator.core.ready import UNMET, GroupKey

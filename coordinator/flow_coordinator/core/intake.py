@@ -7,7 +7,7 @@ for example, goes on from there. What is left half-said is dropped, and never st
 
 from __future__ import annotations
 
-from flow.messages.client import RootTask, Submit, SubmitTaken
+from flow.wire.messages.client import RootTask, Submit, SubmitTaken
 from flow_coordinator.core.events import Peer
 from flow_coordinator.core.state import State
 from flow_coordinator.core.timers import Timer

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 
-from flow.states import HELD, SATISFIED, TERMINAL, RunState, TaskState
+from flow.wire.states import HELD, SATISFIED, TERMINAL, RunState, TaskState
 from flow_coordinator.core import batching, leases, letters, tally, twins
 from flow_coordinator.core.records import TaskRecord
 from flow_coordinator.core.resources import EPSILON

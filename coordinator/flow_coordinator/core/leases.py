@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 
-from flow.ids import WorkerUid
-from flow.messages.shared import Grant
+from flow.wire.ids import WorkerUid
+from flow.wire.messages.shared import Grant
 from flow_coordinator.core import batching, graph, tally
 from flow_coordinator.core.records import Demand, LeaseRecord, TaskRecord, WorkerRecord
 from flow_coordinator.core.resources import could_fit, fits

@@ -11,17 +11,17 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from flow.errors import ExitCode
-from flow.ids import Token
-from flow.messages.client import Failed, LetterSent, SendLetter
-from flow.messages.speech import (
+from flow.wire.ids import Token
+from flow.wire.messages.client import Failed, LetterSent, SendLetter
+from flow.wire.messages.speech import (
     LETTER_CHARACTERS_MAX,
     LETTER_ID_CHARACTERS_MAX,
     REPLY_CHARACTERS_MAX,
     Fate,
     Letter,
 )
-from flow.messages.worker import Letters, LettersAck
-from flow.states import TaskState
+from flow.wire.messages.worker import Letters, LettersAck
+from flow.wire.states import TaskState
 from flow_coordinator.core.events import Peer
 from flow_coordinator.core.records import WorkerRecord
 from flow_coordinator.core.refusal import Refusal

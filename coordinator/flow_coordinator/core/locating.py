@@ -15,10 +15,10 @@ from __future__ import annotations
 
 import msgspec
 
-from flow.ids import Token
-from flow.messages.shared import Missing, PlanChunk, Report, Stub
-from flow.messages.worker import Plan, PlanEnd, Planned
-from flow.states import PlanErrorKind
+from flow.wire.ids import Token
+from flow.wire.messages.shared import Missing, PlanChunk, Report, Stub
+from flow.wire.messages.worker import Plan, PlanEnd, Planned
+from flow.wire.states import PlanErrorKind
 from flow_coordinator.core import bounds, programs
 from flow_coordinator.core.records import LeaseRecord, RunRecord, WorkerRecord
 from flow_coordinator.core.state import State

@@ -13,9 +13,9 @@ from random import Random
 from typing import Any
 
 from flow.errors import FlowError, ProtocolError
-from flow.messages import worker as wire
-from flow.messages.codec import decode_chunk
-from flow.messages.shared import PlanChunk
+from flow.wire.messages import worker as wire
+from flow.wire.messages.codec import decode_chunk
+from flow.wire.messages.shared import PlanChunk
 from flow_coordinator.core import (
     cleaning,
     dispatch,

@@ -12,9 +12,9 @@ from typing import NamedTuple
 
 import msgspec
 
-from flow.messages.client import Failure
-from flow.messages.shared import Outcome, Report, unpack_params
-from flow.states import SATISFIED, TERMINAL, FailureKind, TaskState
+from flow.wire.messages.client import Failure
+from flow.wire.messages.shared import Outcome, Report, unpack_params
+from flow.wire.states import SATISFIED, TERMINAL, FailureKind, TaskState
 from flow_coordinator.core import batching, graph, leases, programs, tally
 from flow_coordinator.core.doom import OF_A_BATCH, Doom
 from flow_coordinator.core.ready import GroupKey

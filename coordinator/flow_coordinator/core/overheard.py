@@ -6,7 +6,7 @@ whichever planners say it again. It is not stored: what explains a failure is in
 
 from __future__ import annotations
 
-from flow.messages.client import Printed
+from flow.wire.messages.client import Printed
 from flow_coordinator.core.records import PlanRecord
 from flow_coordinator.core.state import State
 

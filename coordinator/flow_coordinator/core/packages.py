@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from flow.ids import Session, WorkerUid
+from flow.wire.ids import Session, WorkerUid
 from flow_coordinator.core.events import Peer
 
 

@@ -14,16 +14,10 @@ when it is imported have one value then.
 from __future__ import annotations
 
 from flow.errors import ExitCode
-from flow.ids import WorkerUid
-from flow.messages.shared import (
-    PlanChunk,
-    PlanError,
-    Spec,
-    SpecStatus,
-    Stub,
-)
-from flow.messages.worker import Plan, PlanEnd, Planned, PlanNext
-from flow.states import FailureKind, PlanErrorKind, RunState, TaskState
+from flow.wire.ids import WorkerUid
+from flow.wire.messages.shared import PlanChunk, PlanError, Spec, SpecStatus, Stub
+from flow.wire.messages.worker import Plan, PlanEnd, Planned, PlanNext
+from flow.wire.states import FailureKind, PlanErrorKind, RunState, TaskState
 from flow_coordinator.core import (
     cleaning,
     dispatch,

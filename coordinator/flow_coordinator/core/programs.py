@@ -17,10 +17,10 @@ from collections.abc import Iterable
 
 import msgspec
 
-from flow.ids import WorkerUid
-from flow.messages.shared import Program, ProgramSeen, differing
-from flow.messages.worker import Define, Heartbeat
-from flow.states import RunState
+from flow.wire.ids import WorkerUid
+from flow.wire.messages.shared import Program, ProgramSeen, differing
+from flow.wire.messages.worker import Define, Heartbeat
+from flow.wire.states import RunState
 from flow_coordinator.core.records import OtherCode, RunRecord, TaskRecord, WorkerRecord
 from flow_coordinator.core.state import State
 

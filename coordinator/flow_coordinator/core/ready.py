@@ -21,7 +21,7 @@ from collections import deque
 from heapq import heapify, heappop, heappush
 from math import inf
 
-from flow.ids import WorkerUid
+from flow.wire.ids import WorkerUid
 from flow_coordinator.core.batching import Kindred, is_batchable
 from flow_coordinator.core.records import Demand, Entry, Instant, RunRecord, TaskRecord
 

@@ -11,12 +11,12 @@ from typing import NamedTuple
 
 import msgspec
 
-from flow.ids import Session, Token, WorkerUid
-from flow.messages.client import Failure, Printed, RootTask, RunSummary, SubmitOptions
-from flow.messages.shared import Policy, ProgramSeen, Stub, shown
-from flow.messages.speech import Words
-from flow.messages.worker import Join
-from flow.states import HELD, RunState, TaskState
+from flow.wire.ids import Session, Token, WorkerUid
+from flow.wire.messages.client import Failure, Printed, RootTask, RunSummary, SubmitOptions
+from flow.wire.messages.shared import Policy, ProgramSeen, Stub, shown
+from flow.wire.messages.speech import Words
+from flow.wire.messages.worker import Join
+from flow.wire.states import HELD, RunState, TaskState
 from flow_coordinator.core.doom import Doom
 from flow_coordinator.core.events import Peer
 

@@ -8,7 +8,7 @@ wait for such a worker, they do not start on another.
 
 from __future__ import annotations
 
-from flow.resources import AMOUNT_MAX
+from flow.wire.resources import AMOUNT_MAX
 from flow_coordinator.core.records import Demand, WorkerRecord
 
 #: Limit of a resource that nobody declares. Source: Luigi.

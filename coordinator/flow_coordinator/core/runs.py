@@ -5,8 +5,8 @@ from __future__ import annotations
 from itertools import islice
 
 from flow.errors import ExitCode
-from flow.messages.client import Cancel, FamilyCounts, RunUpdate, Submit, Submitted, Watch
-from flow.states import TERMINAL, FailureKind, RunState, TaskState
+from flow.wire.messages.client import Cancel, FamilyCounts, RunUpdate, Submit, Submitted, Watch
+from flow.wire.states import TERMINAL, FailureKind, RunState, TaskState
 from flow_coordinator.core import (
     bounds,
     cleaning,

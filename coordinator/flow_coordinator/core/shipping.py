@@ -8,9 +8,9 @@ is left to do: code is the only bulk on their connections, and heartbeats and le
 from __future__ import annotations
 
 from flow.errors import ExitCode
-from flow.messages.client import Failed, Upload, Uploaded
-from flow.messages.shared import PACKAGE_BYTES_MAX, is_package
-from flow.messages.worker import Fetch, Piece
+from flow.wire.messages.client import Failed, Upload, Uploaded
+from flow.wire.messages.shared import PACKAGE_BYTES_MAX, is_package
+from flow.wire.messages.worker import Fetch, Piece
 from flow_coordinator.core.effects import RemovePackage, SendPiece, TouchPackage, WritePackage
 from flow_coordinator.core.events import PackageRefused, PackageWritten, Peer
 from flow_coordinator.core.packages import FetchRecord, PackageRecord, UploadRecord

@@ -12,10 +12,10 @@ from random import Random
 
 import msgspec
 
-from flow.ids import Token, WorkerUid, session, token
-from flow.messages.client import Failure
-from flow.messages.shared import Policy
-from flow.states import TaskState
+from flow.wire.ids import Token, WorkerUid, session, token
+from flow.wire.messages.client import Failure
+from flow.wire.messages.shared import Policy
+from flow.wire.states import TaskState
 from flow_coordinator.core.config import CoreConfig
 from flow_coordinator.core.effects import Alert, Effect, Note, Send, SendNow
 from flow_coordinator.core.events import Peer

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from itertools import islice
 
-from flow.moves import IllegalMove
+from flow.wire.moves import IllegalMove
 from flow_coordinator.core.events import Event, Received, Unreachable
 from flow_coordinator.core.state import State
 

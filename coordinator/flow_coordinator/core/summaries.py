@@ -6,9 +6,9 @@ from collections import Counter
 
 import msgspec
 
-from flow.messages.client import Category, Example, RunSummary
-from flow.messages.shared import unpack_params
-from flow.states import RunState, SummaryCategory, TaskState
+from flow.wire.messages.client import Category, Example, RunSummary
+from flow.wire.messages.shared import unpack_params
+from flow.wire.states import RunState, SummaryCategory, TaskState
 from flow_coordinator.core import bounds, graph, telling
 from flow_coordinator.core.records import RunRecord, TaskRecord
 from flow_coordinator.core.state import State

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from flow.states import HELD, TERMINAL, TaskState
+from flow.wire.states import HELD, TERMINAL, TaskState
 from flow_coordinator.core.records import RunRecord, TaskRecord
 from flow_coordinator.core.state import State
 from flow_coordinator.core.transitions import TABLE, TARGETS, TaskEvent

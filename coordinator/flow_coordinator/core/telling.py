@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from itertools import islice
 
-from flow.messages.client import WorkerProgram
-from flow.messages.shared import ProgramSeen
+from flow.wire.messages.client import WorkerProgram
+from flow.wire.messages.shared import ProgramSeen
 from flow_coordinator.core import programs
 from flow_coordinator.core.ready import Group
 from flow_coordinator.core.records import LeaseRecord, RunRecord, TaskRecord, WorkerRecord

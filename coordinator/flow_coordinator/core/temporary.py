@@ -7,7 +7,7 @@ is not believed to be complete any more: whoever names it has it planned again.
 
 from __future__ import annotations
 
-from flow.states import SATISFIED, RunState
+from flow.wire.states import SATISFIED, RunState
 from flow_coordinator.core.records import Instant, RunRecord, TaskRecord
 
 

@@ -1,7 +1,7 @@
 """The legal moves of a task: a table that covers every (state, event) pair.
 
 The machine (``tally.move``) and its tests read this same table; what its cells mean is said in
-``flow.moves``. Every event is the coordinator's own decision, so each refusal is a bug of the
+``flow.wire.moves``. Every event is the coordinator's own decision, so each refusal is a bug of the
 caller: the coordinator stops rather than continue wrong.
 
 Drawn in the protocol page, "A task's life".
@@ -11,8 +11,8 @@ from __future__ import annotations
 
 import enum
 
-from flow.moves import Go, Ignore, Move, Moves, Refuse
-from flow.states import HELD, TERMINAL, TaskState
+from flow.wire.moves import Go, Ignore, Move, Moves, Refuse
+from flow.wire.states import HELD, TERMINAL, TaskState
 
 S = TaskState
 

@@ -17,7 +17,7 @@ from collections.abc import Iterator, Sequence
 from itertools import islice
 from typing import TYPE_CHECKING
 
-from flow.states import TERMINAL, TaskState
+from flow.wire.states import TERMINAL, TaskState
 from flow_coordinator.core.records import Instant, LeaseRecord, TaskRecord
 from flow_coordinator.core.timers import Timer
 

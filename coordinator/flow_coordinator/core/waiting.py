@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from flow.messages.client import RootTask
-from flow.messages.shared import Missing
+from flow.wire.messages.client import RootTask
+from flow.wire.messages.shared import Missing
 from flow_coordinator.core.events import Peer
 from flow_coordinator.core.records import Instant, WorkerRecord
 

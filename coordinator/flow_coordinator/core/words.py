@@ -11,9 +11,9 @@ import math
 
 import msgspec
 
-from flow.ids import Token
-from flow.messages.client import WhyAnswer
-from flow.messages.speech import (
+from flow.wire.ids import Token
+from flow.wire.messages.client import WhyAnswer
+from flow.wire.messages.speech import (
     DECREASED_NAMES_MAX,
     STATISTIC_CHARACTERS_MAX,
     STATISTICS_MAX,
@@ -21,8 +21,8 @@ from flow.messages.speech import (
     URL_CHARACTERS_MAX,
     Words,
 )
-from flow.messages.worker import Heard, Said
-from flow.resources import said_amount
+from flow.wire.messages.worker import Heard, Said
+from flow.wire.resources import said_amount
 from flow_coordinator.core import leases, letters
 from flow_coordinator.core.records import LeaseRecord, RunRecord, TaskRecord, WorkerRecord
 from flow_coordinator.core.state import State

@@ -5,9 +5,9 @@ Rules C2, C5, C6 and C7. Silence is judged only when everything that had arrived
 
 from __future__ import annotations
 
-from flow.ids import WorkerUid
-from flow.messages.shared import PROTOCOL, Verdict
-from flow.messages.worker import (
+from flow.wire.ids import WorkerUid
+from flow.wire.messages.shared import PROTOCOL, Verdict
+from flow.wire.messages.worker import (
     Challenge,
     Denied,
     Drain,
@@ -24,7 +24,7 @@ from flow.messages.worker import (
     Started,
     Welcome,
 )
-from flow.states import TaskState
+from flow.wire.states import TaskState
 from flow_coordinator.core import (
     cleaning,
     dispatch,

@@ -6,9 +6,9 @@ its task is suspended: it keeps its lease, and gives back its slot.
 
 from __future__ import annotations
 
-from flow.messages.shared import Verdict
-from flow.messages.worker import Rack, Yield
-from flow.states import TaskState
+from flow.wire.messages.shared import Verdict
+from flow.wire.messages.worker import Rack, Yield
+from flow.wire.states import TaskState
 from flow_coordinator.core import batching, graph, leases, tally
 from flow_coordinator.core.doom import Doom
 from flow_coordinator.core.records import LeaseRecord, TaskRecord, WorkerRecord

@@ -13,9 +13,9 @@ from random import Random
 import msgspec
 
 from flow.logs import Log
-from flow.messages.client import Request
-from flow.messages.worker import ToCoordinator
 from flow.settings import Settings
+from flow.wire.messages.client import Request
+from flow.wire.messages.worker import ToCoordinator
 from flow_coordinator.core.effects import Alert, Effect, Send, SendNow
 from flow_coordinator.core.events import Peer, Received, TurnEnded
 from flow_coordinator.core.machine import Coordinator

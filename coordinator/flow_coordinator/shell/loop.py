@@ -20,10 +20,10 @@ import msgspec
 
 from flow.errors import ExitCode, ProtocolError, StoreFull
 from flow.logs import Log
-from flow.messages import codec
-from flow.messages.client import Failed, Reply, Submit
-from flow.messages.worker import Dispatch
-from flow.transport import Poller, Router
+from flow.wire.messages import codec
+from flow.wire.messages.client import Failed, Reply, Submit
+from flow.wire.messages.worker import Dispatch
+from flow.wire.transport import Poller, Router
 from flow_coordinator.core.effects import (
     Alert,
     Effect,

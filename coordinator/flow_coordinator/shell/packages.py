@@ -12,7 +12,7 @@ import os
 import time
 from pathlib import Path
 
-from flow.messages.shared import PIECE_BYTES_MAX, is_package
+from flow.wire.messages.shared import PIECE_BYTES_MAX, is_package
 from flow_coordinator.core.effects import WritePackage
 from flow_coordinator.core.events import PackageRefused, PackageWritten
 

@@ -7,8 +7,8 @@ from random import Random
 
 import msgspec
 
-from flow.messages.client import Failure
-from flow.states import HELD, SATISFIED, TERMINAL, RunState, TaskState
+from flow.wire.messages.client import Failure
+from flow.wire.states import HELD, SATISFIED, TERMINAL, RunState, TaskState
 from flow_coordinator.core import (
     cleaning,
     dispatch,

@@ -8,10 +8,10 @@ from collections.abc import Iterable
 
 import msgspec
 
-from flow.messages.client import Failure, RootTask, RunSummary, SubmitOptions
-from flow.messages.shared import Policy
-from flow.messages.speech import Words
-from flow.states import TaskState
+from flow.wire.messages.client import Failure, RootTask, RunSummary, SubmitOptions
+from flow.wire.messages.shared import Policy
+from flow.wire.messages.speech import Words
+from flow.wire.states import TaskState
 from flow_coordinator.core import programs
 from flow_coordinator.core.doom import Doom
 from flow_coordinator.core.records import ROOTS_A_ROW, Instant, OtherCode, RunRecord, TaskRecord

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sqlite3
 from typing import cast
 
-from flow.states import RunState
+from flow.wire.states import RunState
 from flow_coordinator.store.base import ProgressRow, RunRow, TaskRow
 from flow_coordinator.store.closure import NUMBERS_A_QUERY, Walk, roots_of_active
 

@@ -12,8 +12,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from flow.errors import ConfigError, StoreError, StoreFull
-from flow.ids import new_lineage
-from flow.states import RunState
+from flow.wire.ids import new_lineage
+from flow.wire.states import RunState
 from flow_coordinator.store.base import Batch, ProgressRow, RunRow, Snapshot, TaskRow
 from flow_coordinator.store.check import inspect
 from flow_coordinator.store.closure import (

@@ -6,7 +6,7 @@ from typing import Any
 
 from pytest import MonkeyPatch
 
-from flow.messages.shared import Outcome
+from flow.wire.messages.shared import Outcome
 from flow_coordinator.core import batching, leases, outcomes
 from flow_coordinator.core.ready import Group, ReadyQueue
 from flow_coordinator.core.records import ALONE, LeaseRecord, TaskRecord, WorkerRecord

@@ -7,9 +7,9 @@ from typing import Any
 import msgspec
 from pytest import MonkeyPatch
 
-from flow.messages.client import RootTask, Submit
-from flow.messages.shared import Verdict
-from flow.messages.worker import (
+from flow.wire.messages.client import RootTask, Submit
+from flow.wire.messages.shared import Verdict
+from flow.wire.messages.worker import (
     Dispatch,
     Heartbeat,
     HeartbeatAck,

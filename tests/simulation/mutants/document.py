@@ -7,8 +7,8 @@ from typing import Any
 
 from pytest import MonkeyPatch
 
-from flow.messages.shared import Grant, Timing
-from flow.messages.worker import Heartbeat, Join, Results
+from flow.wire.messages.shared import Grant, Timing
+from flow.wire.messages.worker import Heartbeat, Join, Results
 from flow_coordinator.core import leases, machine, outcomes, workers
 from flow_coordinator.core.effects import Send
 from flow_coordinator.core.records import LeaseRecord, TaskRecord, WorkerRecord

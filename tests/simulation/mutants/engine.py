@@ -7,10 +7,10 @@ from typing import Any
 import msgspec
 from pytest import MonkeyPatch
 
-from flow.messages.client import Submit
-from flow.messages.shared import Outcome
-from flow.messages.worker import Planned, Yield
-from flow.states import TaskState
+from flow.wire.messages.client import Submit
+from flow.wire.messages.shared import Outcome
+from flow.wire.messages.worker import Planned, Yield
+from flow.wire.states import TaskState
 from flow_coordinator.core import (
     dispatch,
     graph,

@@ -7,7 +7,7 @@ from typing import Any
 import msgspec
 from pytest import MonkeyPatch
 
-from flow.messages.shared import Program as Definition
+from flow.wire.messages.shared import Program as Definition
 from flow_coordinator.core import graph, planning, programs
 from flow_coordinator.core.records import PlanRecord, RunRecord, TaskRecord, WorkerRecord
 from flow_coordinator.core.state import State

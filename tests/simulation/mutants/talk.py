@@ -7,7 +7,7 @@ from typing import Any
 import msgspec
 from pytest import MonkeyPatch
 
-from flow.messages.client import LetterSent, SendLetter
+from flow.wire.messages.client import LetterSent, SendLetter
 from flow_coordinator.core import leases, letters, machine, words
 from flow_coordinator.core.effects import Send, SendNow
 from flow_coordinator.core.queries import answers

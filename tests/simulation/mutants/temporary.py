@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from pytest import MonkeyPatch
 
-from flow.messages.worker import Clean
+from flow.wire.messages.worker import Clean
 from flow_coordinator.core import cleaning
 from flow_coordinator.core import temporary as needs
 from flow_coordinator.core.records import TaskRecord

@@ -10,7 +10,7 @@ from typing import Any
 
 from pytest import MonkeyPatch
 
-from flow.messages.shared import Outcome, Report, Timing
+from flow.wire.messages.shared import Outcome, Report, Timing
 from flow_worker.core import events as ev
 from flow_worker.core import placement
 from flow_worker.core import tokens as tokens_module

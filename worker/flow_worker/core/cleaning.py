@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 
-from flow.messages.worker import Clean, Cleaned, ToCoordinator
+from flow.wire.messages.worker import Clean, Cleaned, ToCoordinator
 from flow_worker.channel import Remove, Removed
 from flow_worker.core.effects import Effect, Tell
 from flow_worker.core.processes import Processes

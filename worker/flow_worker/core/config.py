@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import msgspec
 
-from flow.ids import WorkerUid
-from flow.messages.shared import PROTOCOL
+from flow.wire.ids import WorkerUid
+from flow.wire.messages.shared import PROTOCOL
 
 
 class WorkerConfig(msgspec.Struct, frozen=True, kw_only=True):

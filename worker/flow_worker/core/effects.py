@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import msgspec
 
-from flow.messages.worker import ToCoordinator
+from flow.wire.messages.worker import ToCoordinator
 from flow_worker.channel import ToProcess
 
 

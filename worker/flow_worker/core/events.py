@@ -6,7 +6,7 @@ import enum
 
 import msgspec
 
-from flow.messages.worker import ToWorker
+from flow.wire.messages.worker import ToWorker
 from flow_worker.channel import FromProcess
 
 

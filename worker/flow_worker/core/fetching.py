@@ -12,9 +12,9 @@ import enum
 import math
 from collections.abc import Callable, Iterable
 
-from flow.ids import Session
-from flow.messages.shared import PACKAGE_BYTES_MAX, is_package
-from flow.messages.worker import Fetch, Piece, ToCoordinator
+from flow.wire.ids import Session
+from flow.wire.messages.shared import PACKAGE_BYTES_MAX, is_package
+from flow.wire.messages.worker import Fetch, Piece, ToCoordinator
 from flow_worker.core.config import FETCH_RESEND_MAX_S, FETCH_RESEND_S
 from flow_worker.core.effects import Effect, KeepPiece, LetGo, SeekPackage
 from flow_worker.core.events import PackageAt

@@ -10,9 +10,9 @@ import math
 from collections.abc import Callable
 from random import Random
 
-from flow.ids import Session, Token
-from flow.messages.shared import ProgramSeen, Timing
-from flow.messages.worker import (
+from flow.wire.ids import Session, Token
+from flow.wire.messages.shared import ProgramSeen, Timing
+from flow.wire.messages.worker import (
     Challenge,
     Denied,
     Heartbeat,
@@ -22,7 +22,7 @@ from flow.messages.worker import (
     ToCoordinator,
     Welcome,
 )
-from flow.moves import Go
+from flow.wire.moves import Go
 from flow_worker.core.config import HELLO_RETRY_MAX_S, HELLO_RETRY_S, JITTER, WorkerConfig
 from flow_worker.core.effects import Effect, Note
 from flow_worker.core.lease import Lease

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 
-from flow.messages.shared import Timing
+from flow.wire.messages.shared import Timing
 from flow_worker.core.config import HEARTBEATS_MAX
 
 #: A fence found later than this share of the kill budget leaves no time for SIGTERM.

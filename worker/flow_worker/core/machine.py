@@ -12,9 +12,9 @@ from collections.abc import Callable
 from random import Random
 from typing import Any
 
-from flow.ids import Token
-from flow.messages.shared import Outcome, Verdict
-from flow.messages.worker import (
+from flow.wire.ids import Token
+from flow.wire.messages.shared import Outcome, Verdict
+from flow.wire.messages.worker import (
     Challenge,
     Clean,
     Define,

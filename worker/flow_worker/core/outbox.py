@@ -12,9 +12,9 @@ from collections.abc import Callable
 
 import msgspec
 
-from flow.ids import Session, Token
-from flow.messages.shared import PATH_CHARS_MAX, Report, Stub
-from flow.messages.worker import Results, Started, ToCoordinator, Yield
+from flow.wire.ids import Session, Token
+from flow.wire.messages.shared import PATH_CHARS_MAX, Report, Stub
+from flow.wire.messages.worker import Results, Started, ToCoordinator, Yield
 from flow_worker.core.config import (
     MESSAGE_FILL_BYTES,
     MESSAGE_ITEMS_MAX,

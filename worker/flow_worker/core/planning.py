@@ -10,11 +10,11 @@ import math
 from collections import deque
 from collections.abc import Callable
 
-from flow.ids import Session
-from flow.messages.codec import encode_chunk
-from flow.messages.shared import PlanChunk, PlanError
-from flow.messages.worker import Plan, Planned, PlanNext, ToCoordinator
-from flow.states import PlanErrorKind
+from flow.wire.ids import Session
+from flow.wire.messages.codec import encode_chunk
+from flow.wire.messages.shared import PlanChunk, PlanError
+from flow.wire.messages.worker import Plan, Planned, PlanNext, ToCoordinator
+from flow.wire.states import PlanErrorKind
 from flow_worker.channel import Chunk, Expand, More, Stop
 from flow_worker.core.config import (
     MESSAGE_FILL_BYTES,

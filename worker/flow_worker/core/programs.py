@@ -11,8 +11,8 @@ from __future__ import annotations
 
 import math
 
-from flow.messages import shared
-from flow.messages.shared import ProgramSeen
+from flow.wire.messages import shared
+from flow.wire.messages.shared import ProgramSeen
 from flow_worker.core.config import WorkerConfig
 from flow_worker.core.processes import Processes
 from flow_worker.core.records import LocalProgram

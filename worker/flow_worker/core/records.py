@@ -6,9 +6,9 @@ import enum
 import math
 from collections import deque
 
-from flow.ids import Token
-from flow.messages import shared
-from flow.messages.shared import Grant, Outcome, Stub
+from flow.wire.ids import Token
+from flow.wire.messages import shared
+from flow.wire.messages.shared import Grant, Outcome, Stub
 from flow_worker.channel import Chunk
 from flow_worker.core.transitions import Hold, Stand
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from flow.moves import EventT, Moves, StateT
+from flow.wire.moves import EventT, Moves, StateT
 from flow_worker.core.effects import Effect, Note
 
 

@@ -13,9 +13,9 @@ from collections.abc import Callable
 
 import msgspec
 
-from flow.ids import Session, Token
-from flow.messages.speech import Fate, Letter, Words
-from flow.messages.worker import Heard, LettersAck, Said, ToCoordinator
+from flow.wire.ids import Session, Token
+from flow.wire.messages.speech import Fate, Letter, Words
+from flow.wire.messages.worker import Heard, LettersAck, Said, ToCoordinator
 from flow_worker.channel import Deliver, Says, Taken
 from flow_worker.core.config import (
     LETTERS_MAX,

@@ -15,8 +15,8 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 
-from flow.messages.shared import Program as Definition
-from flow.moves import Go
+from flow.wire.messages.shared import Program as Definition
+from flow.wire.moves import Go
 from flow_worker.channel import Load, LoadAgain, Loaded
 from flow_worker.core.config import (
     ADOPTED_PROCESS,

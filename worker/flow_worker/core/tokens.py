@@ -12,9 +12,9 @@ import math
 from collections import deque
 from collections.abc import Callable
 
-from flow.ids import Token, token_seq
-from flow.messages.shared import Grant, Outcome, Report, Timing
-from flow.moves import Go, Refuse
+from flow.wire.ids import Token, token_seq
+from flow.wire.messages.shared import Grant, Outcome, Report, Timing
+from flow.wire.moves import Go, Refuse
 from flow_worker.channel import Abandon, Dirty, Parked
 from flow_worker.core.config import BATCH_FILL_S, SEEN_TOKENS_MAX, WorkerConfig
 from flow_worker.core.durations import Durations

@@ -1,15 +1,15 @@
 """Legal moves of the link, of a token and of a program at the worker, as data.
 
-The machine and its tests read the same tables; what their cells mean is said in ``flow.moves``.
-Each table lists the events that others cause by what they say: there a refusal is their fault, and
-everywhere else it is a bug of this agent.
+The machine and its tests read the same tables; what their cells mean is said in
+``flow.wire.moves``. Each table lists the events that others cause by what they say: there a refusal
+is their fault, and everywhere else it is a bug of this agent.
 """
 
 from __future__ import annotations
 
 import enum
 
-from flow.moves import Go, Ignore, Move, Moves, Refuse
+from flow.wire.moves import Go, Ignore, Move, Moves, Refuse
 
 # ---------------------------------------------------------------- the link
 

@@ -13,7 +13,7 @@ import ctypes
 import os
 import sys
 
-from flow.ids import new_uid
+from flow.wire.ids import new_uid
 from flow_worker.guard import kill
 
 VARIABLE = "FLOW_WORKER"

@@ -29,7 +29,7 @@ from pathlib import Path
 import msgspec
 
 from flow.errors import ConfigError, ExitCode
-from flow.ids import WorkerUid, new_uid
+from flow.wire.ids import WorkerUid, new_uid
 from flow_worker.capacity import oom_kills
 from flow_worker.core.config import ADOPTED_PROCESS
 from flow_worker.guard import birth, control, kill, marker

@@ -12,10 +12,10 @@ import msgspec
 from flow import blame
 from flow.artifacts.marks import has_temporary
 from flow.errors import UsageError
-from flow.messages.shared import Policy
-from flow.resources import parse_demand
 from flow.seam import dialect_of
 from flow.task import Task
+from flow.wire.messages.shared import Policy
+from flow.wire.resources import parse_demand
 from flow_worker.process.failure import Complaint, Terminated
 
 _NO_BULK = Task.__dict__["bulk_complete"].__func__

@@ -5,8 +5,8 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 
-from flow.messages.shared import Stub
 from flow.task import Task
+from flow.wire.messages.shared import Stub
 from flow_worker.channel import Remove, Removed
 from flow_worker.process.failure import Terminated, failure_of
 

@@ -18,12 +18,12 @@ from flow.completeness import Answer, Checker
 from flow.errors import UsageError
 from flow.events import Event
 from flow.loading import load_task_class, make_task
-from flow.messages.codec import encode_chunk
-from flow.messages.shared import PlanChunk, PlanError, Policy, Spec, SpecStatus, Stub, sendable
 from flow.packing import unpack_params
 from flow.seam import dialect_of, is_task, key_of
-from flow.states import PlanErrorKind
 from flow.task import Task, is_external
+from flow.wire.messages.codec import encode_chunk
+from flow.wire.messages.shared import PlanChunk, PlanError, Policy, Spec, SpecStatus, Stub, sendable
+from flow.wire.states import PlanErrorKind
 from flow_worker.planner.overheard import Overheard
 from flow_worker.planner.policies import Policies
 from flow_worker.process.attempt import Passing, stub_of

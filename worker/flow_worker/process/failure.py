@@ -9,8 +9,8 @@ import msgspec
 
 from flow import blame
 from flow.errors import FlowError
-from flow.messages.shared import Missing
-from flow.states import PlanErrorKind
+from flow.wire.messages.shared import Missing
+from flow.wire.states import PlanErrorKind
 
 #: Characters of an output that is named in an error.
 NAMED_CHARS_MAX = 300

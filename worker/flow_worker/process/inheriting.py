@@ -20,8 +20,8 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from flow import loading, places, seam, tasklogs
-from flow.messages.shared import Program
 from flow.parameters.defaults import settings
+from flow.wire.messages.shared import Program
 from flow_worker import channel
 from flow_worker.guard import birth, kill, marker
 from flow_worker.process import program, streams, template

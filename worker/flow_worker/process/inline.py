@@ -13,10 +13,10 @@ import socket
 from bdb import BdbQuit
 from collections import deque
 
-from flow import ids
-from flow.messages import codec
-from flow.messages import worker as wire
-from flow.messages.shared import PROTOCOL, Grant, Outcome, Report
+from flow.wire import ids
+from flow.wire.messages import codec
+from flow.wire.messages import worker as wire
+from flow.wire.messages.shared import PROTOCOL, Grant, Outcome, Report
 from flow_worker import channel
 from flow_worker.planner.planner import Planner
 from flow_worker.process.failure import Terminated

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
-from flow.messages.shared import Stub
+from flow.wire.messages.shared import Stub
 from flow_worker.process.attempt import stub_of
 
 Key = tuple[str, str, bytes]

@@ -9,9 +9,9 @@ from __future__ import annotations
 import queue
 from collections.abc import Callable
 
-from flow.ids import Token
-from flow.messages.speech import Fate, Letter
 from flow.speech import SchedulerMessage
+from flow.wire.ids import Token
+from flow.wire.messages.speech import Fate, Letter
 from flow_worker.channel import Deliver, Frame, Taken
 from flow_worker.process.voice import AttemptVoice
 

@@ -22,8 +22,8 @@ import msgspec
 
 from flow import given, layers, loading, luigi_files
 from flow.errors import FlowError
-from flow.messages.shared import Program
 from flow.parameters import defaults
+from flow.wire.messages.shared import Program
 from flow_worker.channel import Loaded
 from flow_worker.process import packages
 from flow_worker.process.failure import Terminated

@@ -12,12 +12,12 @@ import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 
-from flow.ids import Token, token_seq
 from flow.loading import load_task_class, make_task
-from flow.messages.shared import Grant, Outcome, Report, Stub
 from flow.packing import unpack_params
 from flow.seam import NATIVE, dialect_of
 from flow.task import Task
+from flow.wire.ids import Token, token_seq
+from flow.wire.messages.shared import Grant, Outcome, Report, Stub
 from flow_worker.channel import Abandon, Continue, Deliver, Dirty, Execute, Finished, Frame, Parked
 from flow_worker.process import output
 from flow_worker.process.attempt import Attempt, Ending, Passing

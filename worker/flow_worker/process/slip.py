@@ -20,8 +20,8 @@ from typing import NamedTuple
 
 import msgspec
 
-from flow.messages import codec
-from flow.messages.shared import Report
+from flow.wire.messages import codec
+from flow.wire.messages.shared import Report
 from flow_worker.guard.kill import own_pid
 
 SLIP_BYTES = 64 << 10

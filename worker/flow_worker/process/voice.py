@@ -12,9 +12,9 @@ import threading
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from flow.ids import Token
-from flow.messages.shared import unicode
-from flow.messages.speech import (
+from flow.wire.ids import Token
+from flow.wire.messages.shared import unicode
+from flow.wire.messages.speech import (
     DECREASED_NAMES_MAX,
     REPLY_CHARACTERS_MAX,
     STATISTIC_CHARACTERS_MAX,

@@ -13,8 +13,8 @@ from typing import Any
 
 import msgspec
 
-from flow.messages.shared import Missing, sendable
 from flow.task import Task, flatten
+from flow.wire.messages.shared import Missing, sendable
 from flow_worker.process.failure import UserFailure
 
 #: What is said where nobody can tell where it was made.

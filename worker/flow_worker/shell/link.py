@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from flow.errors import ProtocolError
-from flow.messages.codec import decode_at_worker, encode
-from flow.messages.worker import ToCoordinator
-from flow.transport import Dealer
+from flow.wire.messages.codec import decode_at_worker, encode
+from flow.wire.messages.worker import ToCoordinator
+from flow.wire.transport import Dealer
 from flow_worker.core.effects import Send
 from flow_worker.core.events import Received
 

@@ -17,10 +17,10 @@ from typing import Protocol
 import msgspec
 
 from flow.errors import ExitCode, FlowError
-from flow.ids import WorkerUid, new_uid
 from flow.logs import Log
 from flow.room import has_room
-from flow.transport import Poller
+from flow.wire.ids import WorkerUid, new_uid
+from flow.wire.transport import Poller
 from flow_worker.core import effects, events
 from flow_worker.core.config import ADOPTED_PROCESS
 from flow_worker.core.events import StopKind

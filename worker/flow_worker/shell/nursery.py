@@ -20,7 +20,7 @@ from pathlib import Path
 
 import msgspec
 
-from flow.ids import WorkerUid
+from flow.wire.ids import WorkerUid
 from flow_worker.channel import Finished
 from flow_worker.core.config import ADOPTED_PROCESS
 from flow_worker.core.events import Event, GuardLost, ProcessExited, ProcessSaid, ProcessStuck

@@ -7,7 +7,7 @@ from typing import Any
 
 import msgspec
 
-from flow.transport import Poller
+from flow.wire.transport import Poller
 from flow_worker import channel
 from flow_worker.core.events import ProcessSaid
 

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import msgspec
 
-from flow.ids import WorkerUid
-from flow.messages.shared import sendable
+from flow.wire.ids import WorkerUid
+from flow.wire.messages.shared import sendable
 from flow_worker.core.config import WorkerConfig
 
 

@@ -11,9 +11,9 @@ from itertools import islice
 from typing import Any, TypeVar
 
 from flow.errors import ExitCode
-from flow.messages import client
-from flow.messages.client import Failed
-from flow.states import FAILED_CATEGORIES, RunState, SummaryCategory, TaskState
+from flow.wire.messages import client
+from flow.wire.messages.client import Failed
+from flow.wire.states import FAILED_CATEGORIES, RunState, SummaryCategory, TaskState
 from flow_coordinator.core import (
     bounds,
     explain,

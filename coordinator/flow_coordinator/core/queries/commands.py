@@ -5,11 +5,11 @@ from __future__ import annotations
 import msgspec
 
 from flow.errors import ExitCode
-from flow.messages import client
-from flow.messages.client import Changed
-from flow.messages.shared import PROTOCOL, unpack_params
-from flow.resources import said_amount
-from flow.states import RunState
+from flow.wire.messages import client
+from flow.wire.messages.client import Changed
+from flow.wire.messages.shared import PROTOCOL, unpack_params
+from flow.wire.resources import said_amount
+from flow.wire.states import RunState
 from flow_coordinator.core import intake, outcomes, runs, shipping, twins, workers
 from flow_coordinator.core.events import Peer
 from flow_coordinator.core.queries.finding import find_runs, only_task

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from flow.messages.client import WhyAnswer
-from flow.states import FAILED_CATEGORIES, SummaryCategory
+from flow.wire.messages.client import WhyAnswer
+from flow.wire.states import FAILED_CATEGORIES, SummaryCategory
 from flow_coordinator.core import telling, words
 from flow_coordinator.core.queries.finding import EndedTask
 from flow_coordinator.core.state import State

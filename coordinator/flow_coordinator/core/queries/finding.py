@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from flow.messages.client import Failure
-from flow.messages.shared import display, shown_with
-from flow.states import SummaryCategory
+from flow.wire.messages.client import Failure
+from flow.wire.messages.shared import display, shown_with
+from flow.wire.states import SummaryCategory
 from flow_coordinator.core import summaries, twins
 from flow_coordinator.core.records import RunRecord, TaskRecord
 from flow_coordinator.core.refusal import Refusal

@@ -9,8 +9,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from itertools import islice
 
-from flow.messages.client import Graph, GraphNode, ShowGraph
-from flow.states import RunState, TaskState
+from flow.wire.messages.client import Graph, GraphNode, ShowGraph
+from flow.wire.states import RunState, TaskState
 from flow_coordinator.core import explain, runs, tally, twins
 from flow_coordinator.core.events import Peer
 from flow_coordinator.core.records import RunRecord, TaskRecord

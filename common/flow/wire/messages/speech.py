@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import enum
 
-from flow.ids import Token
-from flow.messages.shared import Value
+from flow.wire.ids import Token
+from flow.wire.messages.shared import Value
 
 #: Bounds of one attempt's words; longer texts are cut where they are said.
 STATUS_CHARACTERS_MAX = 2_000

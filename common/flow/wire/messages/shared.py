@@ -7,10 +7,10 @@ from collections.abc import Mapping
 
 import msgspec
 
-from flow.ids import Token
-from flow.states import PlanErrorKind
 from flow.visible import escaped
-from flow.wirenames import BARE, TAKEN, TYPED, brief
+from flow.wire.ids import Token
+from flow.wire.names import BARE, TAKEN, TYPED, brief
+from flow.wire.states import PlanErrorKind
 
 #: Of packed code; ``flow.shipping`` makes none that is larger.
 PACKAGE_BYTES_MAX = 64 << 20

@@ -20,7 +20,7 @@ from urllib.parse import urlsplit
 import zmq
 
 from flow.errors import ConfigError, Refused
-from flow.messages.codec import MESSAGE_BYTES_MAX
+from flow.wire.messages.codec import MESSAGE_BYTES_MAX
 
 #: Messages queued per peer, each way, before ``send`` says False.
 QUEUE_MESSAGES_MAX = 1000

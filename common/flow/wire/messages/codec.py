@@ -13,9 +13,9 @@ import msgpack  # type: ignore[import-untyped]
 import msgspec
 
 from flow.errors import ProtocolError
-from flow.messages.client import Reply, Request
-from flow.messages.shared import PlanChunk, unicode
-from flow.messages.worker import ToCoordinator, ToWorker
+from flow.wire.messages.client import Reply, Request
+from flow.wire.messages.shared import PlanChunk, unicode
+from flow.wire.messages.worker import ToCoordinator, ToWorker
 
 #: One frame on the wire; the sockets refuse more.
 MESSAGE_BYTES_MAX = 1 << 20

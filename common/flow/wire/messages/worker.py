@@ -11,9 +11,9 @@ from __future__ import annotations
 
 import msgspec
 
-from flow.ids import Session, Token, WorkerUid
-from flow.messages.shared import Grant, Program, ProgramSeen, Report, Stub, Timing, Verdict
-from flow.messages.speech import Fate, Letter, Words
+from flow.wire.ids import Session, Token, WorkerUid
+from flow.wire.messages.shared import Grant, Program, ProgramSeen, Report, Stub, Timing, Verdict
+from flow.wire.messages.speech import Fate, Letter, Words
 
 
 class Message(msgspec.Struct, frozen=True, array_like=True, tag=0):

@@ -8,10 +8,10 @@ one run; they end with ``RunUpdate.ended``.
 from __future__ import annotations
 
 from flow.errors import UsageError
-from flow.ids import RunId, Token, WorkerUid
-from flow.messages.shared import PROTOCOL, Value
-from flow.messages.worker import Message
-from flow.states import FailureKind, SummaryCategory
+from flow.wire.ids import RunId, Token, WorkerUid
+from flow.wire.messages.shared import PROTOCOL, Value
+from flow.wire.messages.worker import Message
+from flow.wire.states import FailureKind, SummaryCategory
 
 #: What one command line may give to tasks besides its root, packed: it travels with each grant.
 GIVEN_BYTES_MAX = 16 << 10
