@@ -23,8 +23,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from flow import luigi_sections
 from flow.errors import ConfigError, ExitCode, FlowError
+from flow.settings import luigi_sections
 
 if TYPE_CHECKING:
     from flow.forking import CallersTemplate

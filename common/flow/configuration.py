@@ -1,6 +1,6 @@
 """Luigi's configuration files under the names they have in Luigi."""
 
-from flow.luigi_files import (
+from flow.settings.luigi_files import (
     InterpolationMissingEnvvarError,
     LuigiConfigParser,
     LuigiTomlParser,

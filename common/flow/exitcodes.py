@@ -29,7 +29,7 @@ def exit_code(code: int, summary: RunSummary | None) -> int:
     Raises:
         ConfigError: The settings cannot be read.
     """
-    from flow.settings import load
+    from flow.settings.sections import load
 
     configured: Any = load().retcode
     if code == ExitCode.INTERNAL and configured.unhandled_exception is not None:

@@ -61,7 +61,7 @@ class _Engine:
 
     def __init__(self, view: View, tasks: Iterable[Any]) -> None:
         from flow.observing import Observer
-        from flow.settings import load
+        from flow.settings.sections import load
 
         settings = load()
         instances = importlib.import_module(_INSTANCES).Instances(tasks)

@@ -1,7 +1,8 @@
 """What programs and command lines written for Luigi pass to ``build`` and ``run``.
 
 Everything runs on this machine and no lock file is taken, so much of it means nothing here; it is
-accepted, so that such a program runs as it is. What the flags mean is in ``flow.luigi_flags``.
+accepted, so that such a program runs as it is. What the flags mean is in
+``flow.settings.luigi_flags``.
 """
 
 from __future__ import annotations
@@ -14,12 +15,12 @@ import warnings
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from typing import Any, Final
 
-from flow.cli.taskline import Option, one_of
 from flow.errors import UsageError
-from flow.layers import PREFIX, SEPARATOR
-from flow.luigi_flags import CORE, flags
 from flow.parameters import defaults
 from flow.parameters.errors import suggestion
+from flow.settings.layers import PREFIX, SEPARATOR
+from flow.settings.luigi_flags import CORE, flags
+from flow.settings.taskline import Option, one_of
 
 #: Keywords of Luigi's that have no effect, besides the flags of its that have none.
 _WITHOUT_EFFECT: Final = (

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Final
 from flow.addresses import one_line
 
 if TYPE_CHECKING:
-    from flow.settings import SmtpSettings
+    from flow.settings.sections import SmtpSettings
 
 #: What a server says from here on will not change by itself. Source: RFC 5321, section 4.2.1.
 PERMANENT_CODE_MIN = 500

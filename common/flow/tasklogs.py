@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any, Final
 from flow.errors import ConfigError, FlowError
 
 if TYPE_CHECKING:
-    from flow.settings import LogsSettings
+    from flow.settings.sections import LogsSettings
 
 #: Source: what Luigi writes by default.
 PLAIN: Final = "%(levelname)s: %(message)s"

@@ -72,7 +72,7 @@ def view_of(work: Work, *, live: bool = True) -> View:
 def submission(work: Work) -> Submit:
     """Make the message that asks for a run, in an engine that is this run's alone."""
     from flow.cli.options import submit_options
-    from flow.settings import load
+    from flow.settings.sections import load
     from flow.wire.ids import new_uid
     from flow.wire.messages.client import RootTask, Submit
 

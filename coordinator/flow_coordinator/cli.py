@@ -65,8 +65,8 @@ def serve(
     """
     from random import Random
 
-    from flow import settings as settings_module
     from flow.logs import Log
+    from flow.settings import sections as settings_module
     from flow.wire.transport import Router
     from flow_coordinator.notify import notifier
     from flow_coordinator.shell.loop import Loop

@@ -14,7 +14,7 @@ from flow.wire.states import FailureKind
 if TYPE_CHECKING:
     from email.message import EmailMessage
 
-    from flow.settings import EmailSettings
+    from flow.settings.sections import EmailSettings
     from flow.wire.messages.client import Failure
 
 #: Of the last lines that an attempt printed.

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 
 from flow.addresses import addresses
 from flow.logs import Log
-from flow.settings import EmailSettings, Settings, SmtpSettings
+from flow.settings.sections import EmailSettings, Settings, SmtpSettings
 from flow.wire.messages.client import Failure
 from flow_coordinator.core.effects import Alert
 

@@ -12,7 +12,7 @@ import luigi
 import luigi.cmdline
 import pytest
 
-from flow import luigi_flags
+from flow.settings import luigi_flags
 
 TIMEOUT_S = 60.0
 PIPELINE = """

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from flow.logs import Log
-from flow.settings import EmailSettings, Settings, SmtpSettings
+from flow.settings.sections import EmailSettings, Settings, SmtpSettings
 from flow.wire.messages.client import Failure
 from flow_coordinator import notify
 from flow_coordinator.core.effects import Alert

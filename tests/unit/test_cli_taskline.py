@@ -9,9 +9,9 @@ import pytest
 
 import flow
 from flow.cli.options import RUN, SUBMIT, spell_given, submit_options
-from flow.cli.taskline import TaskLine, duration_s, parse
 from flow.errors import UsageError
 from flow.seam import NATIVE
+from flow.settings.taskline import TaskLine, duration_s, parse
 from flow.wire.messages.client import GIVEN_BYTES_MAX
 from flow.wire.messages.shared import unpack_params
 from flow.wire.names import BARE, TAKEN

@@ -27,7 +27,7 @@ FOR_PACKAGES: list[Rule] = [
 #: Rules for the tests as well.
 FOR_ALL: list[Rule] = [rules.check_size, rules.check_pickle]
 SETTINGS_FILES = (
-    "common/flow/settings.py",
+    "common/flow/settings/sections.py",
     "coordinator/flow_coordinator/core/config.py",
     "worker/flow_worker/core/config.py",
 )
@@ -134,7 +134,11 @@ LONG_FUNCTION = "def f():\n" + "    a = 1\n" * 70
         (rules.check_core_purity, CORE, "from random import choice"),
         (rules.check_core_purity, CORE, "from flow_coordinator.store import base"),
         (rules.check_core_purity, "worker/flow_worker/core/x.py", "import logging"),
-        (rules.check_core_purity, "worker/flow_worker/core/x.py", "from flow.settings import load"),
+        (
+            rules.check_core_purity,
+            "worker/flow_worker/core/x.py",
+            "from flow.settings.sections import load",
+        ),
         (
             rules.check_core_purity,
             "worker/flow_worker/core/x.py",
@@ -173,8 +177,16 @@ LONG_FUNCTION = "def f():\n" + "    a = 1\n" * 70
         (rules.check_number_names, CLI, "_TIMEOUT: float = 5.0"),
         (rules.check_number_names, CLI, "WAIT_MAX = 0.5"),
         (rules.check_number_names, CLI, "SIZE = 64 << 20"),
-        (rules.check_settings_names, "common/flow/settings.py", "class A:\n    lease: Seconds = 1"),
-        (rules.check_settings_names, "common/flow/settings.py", "class A:\n    size: int = 1"),
+        (
+            rules.check_settings_names,
+            "common/flow/settings/sections.py",
+            "class A:\n    lease: Seconds = 1",
+        ),
+        (
+            rules.check_settings_names,
+            "common/flow/settings/sections.py",
+            "class A:\n    size: int = 1",
+        ),
         (rules.check_docstrings, CLI, "a = 1"),
         (rules.check_docstrings, CLI, '"""Doc."""\ndef f(): ...'),
         (rules.check_docstrings, CLI, '"""Doc."""\nclass A(B): ...'),
@@ -214,7 +226,7 @@ def test_rule_finds_what_it_forbids(rule: Rule, path: str, text: str) -> None:
         (rules.check_number_names, CLI, "VERBOSE = True\nNAME = 'x'\ntotal = 5"),
         (
             rules.check_settings_names,
-            "common/flow/settings.py",
+            "common/flow/settings/sections.py",
             "class A:\n    lease_s: Seconds = 1",
         ),
         (rules.check_docstrings, CLI, '"""Doc."""\nclass A(B):\n    "a"\n    def f(self): ...'),

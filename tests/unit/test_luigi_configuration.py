@@ -13,10 +13,11 @@ from typing import Any
 import pytest
 
 import flow
-from flow import configuration, luigi_files, testing
+from flow import configuration, testing
 from flow.errors import ConfigError
 from flow.parameters import BadParameter, UnconsumedParameterWarning, defaults
 from flow.registry import Register
+from flow.settings import luigi_files
 
 
 @pytest.fixture(autouse=True)

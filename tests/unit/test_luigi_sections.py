@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from flow.errors import ConfigError
-from flow.settings import Settings, load
+from flow.settings.sections import Settings, load
 
 CFG = """
 [email]

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import pytest
 
 import tests.simulation.mutants  # noqa: F401 (registers them)
-from flow import settings
+from flow.settings import sections as settings
 from flow.wire.messages.shared import Timing
 from tests.simulation.mutants.registry import MUTANTS
 from tests.support.house_rules import REPOSITORY, SOURCE_FOLDERS, read_all

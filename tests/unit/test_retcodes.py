@@ -6,8 +6,8 @@ import pytest
 
 from flow.errors import ExitCode
 from flow.exitcodes import exit_code
-from flow.luigi_flags import RETCODES
-from flow.settings import RetcodeSettings
+from flow.settings.luigi_flags import RETCODES
+from flow.settings.sections import RetcodeSettings
 from tests.support.run_messages import category, summary
 
 NOTHING = summary(category("ran", Load=1))

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from flow.errors import ConfigError, ExitCode
-from flow.settings import ROOT_STATE_DIR, Settings, check_timing, load
+from flow.settings.sections import ROOT_STATE_DIR, Settings, check_timing, load
 from flow.wire.messages.shared import Timing
 
 

@@ -9,7 +9,7 @@ import pytest
 import flow
 from flow.errors import ConfigError
 from flow.parameters import defaults
-from flow.settings import Settings, WorkerSettings
+from flow.settings.sections import Settings, WorkerSettings
 from flow.speech import NAMES, SchedulerMessage, bind, unbind
 from flow_worker.process.context import TaskProcess, configured
 from flow_worker.process.voice import AttemptVoice, ProcessSpeech

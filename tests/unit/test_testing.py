@@ -89,7 +89,7 @@ def test_instances_made_before_keep_their_attributes_out_of_a_test() -> None:
 
 
 def test_settings_of_several_values_are_written_as_the_environment_has_them() -> None:
-    from flow.settings import load
+    from flow.settings.sections import load
 
     values = {"worker.path": ["/a", "/b"], "worker.resources": {"gpu": 2}, "resources.db": 3}
     with testing.settings(values):

@@ -17,7 +17,7 @@ from flow.errors import ConfigError, FlowError, UsageError
 from flow.stdio import make_writable
 
 if TYPE_CHECKING:
-    from flow.settings import Settings
+    from flow.settings.sections import Settings
     from flow_worker.shell.settings import AgentSettings
 
 #: Planner processes unless set: planning is mostly waiting for file systems.
@@ -81,7 +81,7 @@ def _command(
     """
     from flow import tasklogs
     from flow.parameters import defaults
-    from flow.settings import load
+    from flow.settings.sections import load
     from flow.wire.resources import parse_pairs
 
     if attach < 0:

@@ -14,7 +14,7 @@ from typing import Final, NamedTuple
 
 from flow.artifacts.errors import BadArtifactName
 from flow.errors import ConfigError
-from flow.layers import project_folder
+from flow.settings.layers import project_folder
 
 #: Of one part of an artifact's name; file systems hold 255, temporary names are longer.
 NAME_BYTES_MAX: Final = 200

@@ -19,7 +19,7 @@ class Address(NamedTuple):
 
 def find(flag: str | None = None) -> Address:
     """Choose the address: flag, environment, ``flow.toml``, default."""
-    from flow.settings import load
+    from flow.settings.sections import load
 
     settings = load({"core.coordinator": _complete(flag) if flag else None})
     address = _complete(settings.core.coordinator)

@@ -7,7 +7,7 @@ import sys
 import click
 
 from flow.cli.asking import common, connected, show_changed
-from flow.cli.taskline import duration_s
+from flow.settings.taskline import duration_s
 
 
 def _seconds(_ctx: click.Context, _param: click.Parameter, text: str) -> float:

@@ -6,8 +6,8 @@ import sys
 from typing import TYPE_CHECKING, Any
 
 from flow.cli.options import describe, spell_given
-from flow.cli.taskline import Option, TaskLine, parse
 from flow.errors import ExitCode, FlowError, SchedulingError, UsageError
+from flow.settings.taskline import Option, TaskLine, parse
 
 if TYPE_CHECKING:
     from flow.artifacts.cleaning import Plan, Removal

@@ -7,8 +7,8 @@ import sys
 from typing import TYPE_CHECKING
 
 from flow.cli.options import describe, spell_given
-from flow.cli.taskline import Option, TaskLine, one_of, parse, whole_number
 from flow.errors import ExitCode, Unreachable, UsageError
+from flow.settings.taskline import Option, TaskLine, one_of, parse, whole_number
 
 if TYPE_CHECKING:
     from flow.client import Client

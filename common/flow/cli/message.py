@@ -5,7 +5,7 @@ from __future__ import annotations
 import click
 
 from flow.cli.asking import common, connected
-from flow.cli.taskline import duration_s
+from flow.settings.taskline import duration_s
 
 
 def _seconds(_ctx: click.Context, _param: click.Parameter, text: str) -> float:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from flow.cli.taskline import Option, duration_s, one_of, whole_number
+from flow.settings.taskline import Option, duration_s, one_of, whole_number
 
 if TYPE_CHECKING:
     from flow.wire.messages.client import SubmitOptions

@@ -5,8 +5,8 @@ from __future__ import annotations
 import os
 
 from flow.cli.options import RUN, describe
-from flow.cli.taskline import parse
 from flow.errors import ExitCode, UsageError
+from flow.settings.taskline import parse
 
 HELP = """\
 Run TASK of MODULE (or of a file: pipeline.py) in this process tree. Everything spelled --x-y VALUE

@@ -8,8 +8,8 @@ import sys
 from collections.abc import Collection, Iterator
 from typing import TYPE_CHECKING, Any
 
-from flow.cli.taskline import Option, TaskLine, parse
 from flow.errors import ExitCode, UsageError
+from flow.settings.taskline import Option, TaskLine, parse
 
 if TYPE_CHECKING:
     from flow.results import RunResult
@@ -109,7 +109,7 @@ def _parsed(words: list[str], main_task_cls: type[Task] | None) -> TaskLine:
 
 def _no_task(line: TaskLine) -> UsageError:
     """Make the error for a command line without a task, as where an option took it for its own."""
-    from flow.luigi_flags import shortened
+    from flow.settings.luigi_flags import shortened
 
     for name in line.params:
         whole = shortened(name)

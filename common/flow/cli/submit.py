@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 from flow.cli import uploading
 from flow.cli.address import Address, explain_unreachable, find
 from flow.cli.options import SUBMIT, describe, submit_options
-from flow.cli.taskline import TaskLine, parse
 from flow.errors import ExitCode, Unreachable, UsageError
+from flow.settings.taskline import TaskLine, parse
 
 if TYPE_CHECKING:
     from flow.cli.views import View

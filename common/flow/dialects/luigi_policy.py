@@ -4,14 +4,14 @@ Of luigi's options these count, and only where a file sets them: ``[scheduler] r
 ``retry_delay``, ``disable_window``, ``disable_hard_timeout``; ``[worker] timeout``,
 ``check_complete_on_run`` (``false`` also turns flow's own look at the outputs off),
 ``task_process_context``; what luigi's logging reads.
-``[resources]`` is for ``flow.luigi_sections``, a task's own section for luigi itself.
+``[resources]`` is for ``flow.settings.luigi_sections``, a task's own section for luigi itself.
 
 The rest of ``[core]``, ``[worker]`` and ``[scheduler]`` is about processes that do not exist here:
 ``keep_alive``, ``wait_interval``, ``max_reschedules``, ``check_unfulfilled_deps`` (no task starts
 before what it requires has ended), ``cache_task_completion``, ``parallel_scheduling`` (always),
 ``retry_external_tasks``, ``task_limit``, ``remove_delay``, ``disable_persist``, and the default of
 ``retry_count``, 999999999: one attempt unless something says more. ``[retcode]`` and ``[email]``
-are read by ``flow.luigi_sections``.
+are read by ``flow.settings.luigi_sections``.
 """
 
 from __future__ import annotations

@@ -20,7 +20,6 @@ from flow import blame, held, origins, places, registry
 from flow.dialects import gokart_tasks, luigi_markers
 from flow.dialects.luigi_policy import WORKER_MARK, Policy, as_bool, configured, set_up_logging
 from flow.errors import FlowError
-from flow.luigi_files import ADDED
 from flow.packing import pack_params
 from flow.parameters import errors
 from flow.parameters.base import NO_VALUE
@@ -29,6 +28,7 @@ from flow.parts import Made, Parts
 from flow.places import MAIN, wire_name
 from flow.registry import newest_of_each
 from flow.seam import Dialect
+from flow.settings.luigi_files import ADDED
 
 #: Packages whose task classes every module may name without importing them.
 _LIBRARIES: Final = frozenset({"luigi", "gokart"})

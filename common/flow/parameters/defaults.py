@@ -18,7 +18,7 @@ from flow.parameters.base import NO_VALUE, Parameter
 from flow.parameters.errors import UnconsumedParameterWarning, plain
 
 if TYPE_CHECKING:
-    from flow.settings import Settings
+    from flow.settings.sections import Settings
 
 #: (family, parameter) -> text to parse, a value to check, or ``NO_VALUE``.
 Resolver = Callable[[str, str], Any]
@@ -86,8 +86,8 @@ def settings() -> Settings:
         ConfigError: They cannot be read.
     """
     # not at import: most programs only define tasks
-    from flow import luigi_files
-    from flow.settings import load
+    from flow.settings import luigi_files
+    from flow.settings.sections import load
 
     if settings.cache_clear not in luigi_files.listeners:
         luigi_files.listeners.append(settings.cache_clear)
@@ -108,7 +108,7 @@ def forget() -> None:
     """Have everything read again when it is next asked for."""
     settings.cache_clear()
     if _luigi.cache_info().currsize:
-        from flow import luigi_files
+        from flow.settings import luigi_files
 
         luigi_files.forget()
     _luigi.cache_clear()
@@ -134,7 +134,7 @@ def warn_of_unconsumed(family: str, names: Iterable[str], ignored: Iterable[str]
 
 @functools.cache
 def _luigi() -> Any:
-    from flow import luigi_files  # not at import: most programs only define tasks
+    from flow.settings import luigi_files  # not at import: most programs only define tasks
 
     return luigi_files.get_config()
 

@@ -112,7 +112,7 @@ def missing(family: str, name: str, what: str, type_name: str) -> MissingParamet
 
 def unknown(family: str, name: str, names: Sequence[str]) -> UnknownParameter:
     """Make the error for a name that is no parameter of the family."""
-    from flow.luigi_flags import explain  # only errors need it
+    from flow.settings.luigi_flags import explain  # only errors need it
 
     listed = ", ".join(names[:LISTED_NAMES_MAX]) or "none"
     return UnknownParameter(

@@ -13,7 +13,7 @@ from random import Random
 import msgspec
 
 from flow.logs import Log
-from flow.settings import Settings
+from flow.settings.sections import Settings
 from flow.wire.messages.client import Request
 from flow.wire.messages.worker import ToCoordinator
 from flow_coordinator.core.effects import Alert, Effect, Send, SendNow

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from flow.settings import Settings
+from flow.settings.sections import Settings
 from flow_coordinator.core.config import CoreConfig
 
 

@@ -20,9 +20,10 @@ from typing import NamedTuple
 
 import msgspec
 
-from flow import given, layers, loading, luigi_files
+from flow import given, loading
 from flow.errors import FlowError
 from flow.parameters import defaults
+from flow.settings import layers, luigi_files
 from flow.wire.messages.shared import Program
 from flow_worker.channel import Loaded
 from flow_worker.process import packages

@@ -280,9 +280,9 @@ def preload() -> None:
     import subprocess  # noqa: F401
     import traceback  # noqa: F401
 
-    import flow.luigi_files
     import flow.parameters.optional
     import flow.parameters.scalar
+    import flow.settings.luigi_files
     import flow.targets.local  # noqa: F401
     import flow_worker.process.template  # noqa: F401  and with it what imports programs
     from flow_worker.process import sources

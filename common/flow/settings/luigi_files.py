@@ -5,7 +5,7 @@
 A section named like a task family gives that task's parameters their defaults, behind
 ``[task.Family]`` of flow's settings; ``[resources]`` holds limits for ``flow run``. Of the sections
 that configure luigi itself (``[core]``, ``[worker]``, ``[scheduler]``, ``[retcode]``, ...) counts
-what flow has a setting for: see ``flow.luigi_sections``.
+what flow has a setting for: see ``flow.settings.luigi_sections``.
 """
 
 from __future__ import annotations

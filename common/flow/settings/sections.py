@@ -17,8 +17,8 @@ import msgspec
 from msgspec import Meta, Struct
 
 from flow.errors import ConfigError, UsageError
-from flow.layers import SYSTEM_FILE, Layer, environment, from_environment, from_files
-from flow.luigi_sections import luigi_layer
+from flow.settings.layers import SYSTEM_FILE, Layer, environment, from_environment, from_files
+from flow.settings.luigi_sections import luigi_layer
 
 if TYPE_CHECKING:
     from flow.wire.messages.shared import Timing

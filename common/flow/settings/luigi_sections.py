@@ -2,7 +2,7 @@
 
 Only what has a counterpart counts: limits of resources, retries, mail, logging, exit codes, the
 marks of databases.
-Parameters of tasks in them are read by ``flow.luigi_files``, the rest by luigi itself.
+Parameters of tasks in them are read by ``flow.settings.luigi_files``, the rest by luigi itself.
 """
 
 from __future__ import annotations
@@ -13,10 +13,16 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
 
-from flow import luigi_files
-from flow.layers import Layer
-from flow.luigi_files import ADDED, PARSER_VARIABLE, PATH_VARIABLE, handed_on, standard_paths
-from flow.luigi_flags import RETCODES
+from flow.settings import luigi_files
+from flow.settings.layers import Layer
+from flow.settings.luigi_files import (
+    ADDED,
+    PARSER_VARIABLE,
+    PATH_VARIABLE,
+    handed_on,
+    standard_paths,
+)
+from flow.settings.luigi_flags import RETCODES
 
 #: (section, option) of luigi -> (section, key) of flow. Of several for one key the first counts.
 _COUNTERPARTS: Final = {
