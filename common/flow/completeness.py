@@ -14,8 +14,8 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from flow import blame
 from flow.errors import UsageError
+from flow.modules import blame
 from flow.seam import dialect_of, key_of
 from flow.task import Task, flatten, is_external
 

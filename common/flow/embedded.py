@@ -65,8 +65,9 @@ def build(
             named that is not here.
         KeyboardInterrupt: Ctrl-C; what ran has finished, or was killed at the second press.
     """
-    from flow import luigi_options, origins
+    from flow import luigi_options
     from flow.execution import execute
+    from flow.modules import origins
     from flow.seam import module_of, others, strings_of
     from flow.wire.messages.client import ROOTS_MAX
     from flow.work import Root, Work
@@ -159,9 +160,9 @@ def run(
 
 def enter(name: str) -> None:
     """Get ready to run tasks of this program; a task process that imports it must not do so."""
-    from flow import scripts
+    from flow.modules import scripts
 
-    loading = sys.modules.get("flow.loading")
+    loading = sys.modules.get("flow.modules.loading")
     if loading is not None and loading.is_loading():
         raise loading.refusal(f"flow.{name}()")
     scripts.alias_main()

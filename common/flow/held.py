@@ -55,9 +55,9 @@ def read(text: str) -> list[Any]:
     """Make the tasks that ``write`` spelled.
 
     Raises:
-        UsageError: The text is damaged; or as ``flow.loading.load_task``.
+        UsageError: The text is damaged; or as ``flow.modules.loading.load_task``.
     """
-    from flow.loading import load_task  # loading asks dialects
+    from flow.modules.loading import load_task  # loading asks dialects
 
     made: list[Any] = []
     written = _understood(text)

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 from flow import events, registry
 from flow.errors import FlowError
 from flow.events import Event
-from flow.loading import classes_of
+from flow.modules.loading import classes_of
 from flow.seam import NATIVE, dialect_of, others
 from flow.wire.states import FailureKind, SummaryCategory
 

@@ -1,7 +1,7 @@
 """Every task class there is, by family; and the metaclass that reads a class body once.
 
 Called at each ``class X(Task)`` and each ``X(...)``. Imports nothing by name: that is
-``flow.loading``.
+``flow.modules.loading``.
 """
 
 from __future__ import annotations
@@ -11,8 +11,8 @@ from abc import ABCMeta
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Final, NamedTuple, TypeVar
 
-from flow import origins, places
 from flow.errors import UsageError
+from flow.modules import origins, places
 from flow.parameters.base import Parameter
 from flow.parameters.defaults import warn_of_unconsumed
 from flow.parameters.errors import shown, suggestion

@@ -14,8 +14,9 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from typing import Any, Final
 
-from flow import events, origins, registry
+from flow import events, registry
 from flow.dynamic import DynamicRequirements
+from flow.modules import origins
 from flow.packing import packed_params
 from flow.parameters import errors
 from flow.parameters.base import NO_VALUE
@@ -312,7 +313,8 @@ def strings_of(task: Any) -> dict[str, str]:
 
 
 def module_of(task: Any) -> str:
-    """Return what another process imports to make this task: its origin, see ``flow.origins``."""
+    """Return what another process imports to make this task: its origin, see
+    ``flow.modules.origins``."""
     return origin_in(dialect_of(type(task)).home(task), task)
 
 

@@ -1,6 +1,6 @@
 """Every task class there is, under the names it has in Luigi."""
 
-from flow.loading import load_task
+from flow.modules.loading import load_task
 from flow.registry import AmbiguousTask as TaskClassAmbigiousException
 from flow.registry import Register
 from flow.registry import UnknownTask as TaskClassNotFoundException

@@ -36,7 +36,7 @@ CORE_FLOW = {
 AUTHORING = (
     "flow.task",
     "flow.registry",
-    "flow.places",
+    "flow.modules.places",
     "flow.speech",
     "flow.identity",
     "flow.events",
@@ -55,7 +55,7 @@ PICKLE_USERS = {
 }
 #: Where ``except Exception`` (or wider) may swallow, and why. Elsewhere it must raise again.
 BROAD_HANDLERS = {
-    "flow.blame": "texts of user errors are built by user code",
+    "flow.modules.blame": "texts of user errors are built by user code",
     "flow.children": "what a child did wrong must not hide what the parent does",
     "flow.cli.clean": "requires(), output() and remove() are user code",
     "flow.cli.errors": "the last place: every error becomes a sentence and an exit code",

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 import flow
-from flow import blame
-from flow.blame import bounded_trace, describe, own_frame
+from flow.modules import blame
+from flow.modules.blame import bounded_trace, describe, own_frame
 
 
 def raised(function):

@@ -8,7 +8,7 @@ import textwrap
 
 import pytest
 
-from flow.loading import ImportFailed, is_loading, load_module, load_task, load_task_class
+from flow.modules.loading import ImportFailed, is_loading, load_module, load_task, load_task_class
 from flow.parameters import BadParameter, UnknownParameter
 from flow.registry import AmbiguousTask, UnknownTask
 
@@ -159,7 +159,7 @@ def test_module_that_raises_tells_what_and_where(place, source, line, text):
 
 INTERRUPTED = """
 import sys
-from flow.loading import ImportFailed, enter_task_process, load_module
+from flow.modules.loading import ImportFailed, enter_task_process, load_module
 if sys.argv[1:]:
     enter_task_process()
 try:
@@ -204,7 +204,7 @@ SCRIPT = """
 
     if __name__ == "__main__":
         print(Scripted().task_module)
-        from flow.loading import load_task
+        from flow.modules.loading import load_task
         print(load_task("file:" + os.path.abspath(__file__), "Scripted", {}) is Scripted())
 """
 
@@ -243,7 +243,9 @@ def test_code_without_a_file_reports_main():
 
 
 def test_main_without_a_file_cannot_be_loaded_elsewhere(place):
-    path = place("elsewhere.py", "from flow.loading import load_module\nload_module('__main__')\n")
+    path = place(
+        "elsewhere.py", "from flow.modules.loading import load_module\nload_module('__main__')\n"
+    )
     found = subprocess.run([sys.executable, path], capture_output=True, text=True, check=False)
     assert found.returncode == 1
     assert "ImportFailed: tasks of a notebook, a shell or python -c exist only" in found.stderr
@@ -264,7 +266,7 @@ def test_script_that_raises_tells_where_and_can_be_repaired(place):
 
 
 def test_loading_is_visible_to_what_is_loaded(place):
-    place("curious.py", "from flow.loading import is_loading\nSEEN = is_loading()\n")
+    place("curious.py", "from flow.modules.loading import is_loading\nSEEN = is_loading()\n")
     assert load_module("curious").SEEN is True
     assert is_loading() is False
     assert os.path.basename(load_module("curious").__file__) == "curious.py"

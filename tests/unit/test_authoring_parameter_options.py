@@ -69,7 +69,7 @@ def test_task_as_value_reaches_a_process_that_knows_only_the_outer_one(tmp_path:
     )
     one = "import inside, outside; t = outside.Out(inside.In(7)); print(t.to_str_params()['of'])"
     two = (
-        "import sys; from flow.loading import load_task;"
+        "import sys; from flow.modules.loading import load_task;"
         "print(load_task('outside', 'Out', {'of': sys.argv[1]}).of.n)"
     )
 

@@ -10,7 +10,7 @@ import pytest
 
 import flow
 from flow import given
-from flow.loading import load_module
+from flow.modules.loading import load_module
 from flow.packing import pack_params
 from flow.parameters import defaults
 from flow.seam import others

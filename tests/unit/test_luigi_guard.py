@@ -46,7 +46,7 @@ main()
 LOAD = """
 import sys
 {before}
-from flow.loading import ImportFailed, load_module
+from flow.modules.loading import ImportFailed, load_module
 try:
     load_module("unguarded")
 except ImportFailed as error:
@@ -93,7 +93,7 @@ def test_guarded_call_does_not_run_and_luigi_is_what_it_was(tmp_path: Path) -> N
     import luigi.interface as interface
     parser = interface.CmdlineParser
     before = interface._schedule_and_run, vars(parser)["global_instance"]
-    from flow.loading import load_module
+    from flow.modules.loading import load_module
     load_module("guarded_well")
     assert before == (interface._schedule_and_run, vars(parser)["global_instance"])
     """

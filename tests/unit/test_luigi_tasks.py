@@ -15,7 +15,7 @@ import pytest
 
 import flow
 from flow import seam
-from flow.loading import load_module, load_task, load_task_class
+from flow.modules.loading import load_module, load_task, load_task_class
 from flow.packing import unpack_params
 from flow.parameters.errors import BadParameter, MissingParameter
 from flow.registry import UnknownTask
@@ -57,7 +57,7 @@ def module(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
 def test_flow_without_luigi_never_imports_it() -> None:
     code = (
         "import sys, flow, flow.seam as d\n"
-        "import flow.loading, flow.completeness, flow_worker.process.serve\n"
+        "import flow.modules.loading, flow.completeness, flow_worker.process.serve\n"
         "class A(flow.Task): pass\n"
         "assert not d.is_task(3) and d.is_task(A()) and not d.others()\n"
         "assert not [name for name in sys.modules if name.startswith('luigi')]\n"

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from flow.errors import UsageError
-from flow.loading import load_task
+from flow.modules.loading import load_task
 from flow.wire.messages.shared import Stub, pack_params
 from flow_worker.planner.walk import RequirementWalk
 from tests.support.house_rules import SOURCE_FOLDERS, read_all
@@ -25,7 +25,7 @@ class Forgetful(flow.Task):
 """
 #: Where else a dialect makes a task, and of what.
 ELSEWHERE = {
-    "flow.loading": "make_task itself",
+    "flow.modules.loading": "make_task itself",
     "flow.observing": "of what a coordinator says of a task that was made before",
     "flow_worker.process.joining": "of the members of a batch, and of what they are together",
 }

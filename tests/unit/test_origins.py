@@ -12,9 +12,9 @@ from typing import Any
 
 import pytest
 
-from flow import loading, origins, places
 from flow.completeness import Checker
 from flow.exploring import explore
+from flow.modules import loading, origins, places
 from flow.packing import unpack_params
 from flow.seam import key_of, module_of, strings_of
 from flow.wire.messages.codec import decode_chunk

@@ -12,8 +12,9 @@ from types import ModuleType
 
 import pytest
 
-from flow import places, seam
-from flow.loading import OtherClass, families_of, home_of, load_module, load_task_class
+from flow import seam
+from flow.modules import places
+from flow.modules.loading import OtherClass, families_of, home_of, load_module, load_task_class
 
 Write = Callable[[str, str], None]
 LIBRARIES = ("flow", "luigi")
@@ -94,7 +95,7 @@ def test_another_process_finds_the_class_at_its_home(
 ) -> None:
     name = f"elsewhere_{library}"
     program(place, library, name)
-    code = "from flow.loading import load_task_class as find\n"
+    code = "from flow.modules.loading import load_task_class as find\n"
     code += f"print(find({name!r}, 'Typed_{name}').of, find({name!r}, 'Closed').of)\n"
     done = subprocess.run(
         [sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=True
@@ -182,7 +183,7 @@ def test_class_whose_name_means_its_subclass_is_refused(
 def test_parameter_names_the_newest_of_classes_defined_twice(place: Write) -> None:
     text = "    class Holder(lib.Task):\n        of = lib.TaskParameter()\n"
     place("named_twice", TWICE.format("luigi") + text)
-    from flow.loading import load_task
+    from flow.modules.loading import load_task
 
     task = load_task("named_twice", "Holder", {"of": "Twice"})
     assert task.of is sys.modules["named_twice"].Twice

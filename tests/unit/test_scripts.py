@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from flow import scripts
-from flow.loading import ImportFailed, load_module, load_task
+from flow.modules import scripts
+from flow.modules.loading import ImportFailed, load_module, load_task
 
 Write = Callable[[str, str], Path]
 
@@ -51,7 +51,7 @@ CARRIER = """
 #: The same in a process that is there for tasks.
 IN_TASK_PROCESS = """
 import sys
-from flow.loading import enter_task_process, load_module
+from flow.modules.loading import enter_task_process, load_module
 enter_task_process()
 script, do, path = sys.argv[1:]
 getattr(load_module("file:" + script), do)(path)
@@ -150,7 +150,7 @@ def test_first_script_of_a_task_process_is_its_main(place: Write, tmp_path: Path
     place("broken.py", "import __main__\nassert __main__.__name__ == 'broken'\n1 / 0\n")
     code = """
 import os, sys
-from flow.loading import ImportFailed, enter_task_process, load_module
+from flow.modules.loading import ImportFailed, enter_task_process, load_module
 enter_task_process()
 main, argv, here = sys.modules["__main__"], list(sys.argv), os.getcwd()
 try:

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 import flow
-from flow.loading import home_of
 from flow.mock import MockTarget
+from flow.modules.loading import home_of
 from flow.packing import packed_params
 from flow.wire.messages.codec import decode_chunk
 from flow.wire.messages.shared import PATH_CHARS_MAX, PlanError, Stub

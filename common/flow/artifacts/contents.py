@@ -113,7 +113,7 @@ def _dump_pkl(value: Any, stream: IO[bytes], **options: Any) -> None:
 def _load_pkl(stream: IO[bytes], **options: Any) -> Any:
     import pickle  # the user chose it by the suffix
 
-    from flow.scripts import alias_main  # few programs read pickles
+    from flow.modules.scripts import alias_main  # few programs read pickles
 
     alias_main()  # a task may have written classes of the script that runs here
     return pickle.load(stream, **options)

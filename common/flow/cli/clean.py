@@ -81,10 +81,10 @@ def main(argv: list[str]) -> int:
 def _plan(line: TaskLine) -> Plan:
     from flow import given
     from flow.artifacts import cleaning
-    from flow.blame import describe as said
-    from flow.blame import own_frame
     from flow.cli.listing import add_path
-    from flow.loading import load_task, load_task_class
+    from flow.modules.blame import describe as said
+    from flow.modules.blame import own_frame
+    from flow.modules.loading import load_task, load_task_class
 
     add_path()
     given.use(spell_given(line.qualified))
@@ -150,7 +150,7 @@ def _confirmed(plan: Plan) -> bool:
 
 def _remove(plan: Plan) -> tuple[list[str], list[str]]:
     """Remove in order; return the paths that went and the errors of the others."""
-    from flow.blame import describe as said
+    from flow.modules.blame import describe as said
 
     removed, failed = [], []
     for removal in plan.removals:

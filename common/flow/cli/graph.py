@@ -181,7 +181,7 @@ def _found(line: TaskLine) -> tuple[str, ExitCode]:
     from flow.cli.graphtext import Shown, write
     from flow.cli.listing import add_path
     from flow.exploring import BROKEN, explore
-    from flow.loading import load_task
+    from flow.modules.loading import load_task
 
     options = line.options
     if "limit" in options:

@@ -13,7 +13,7 @@ _INDENT = "    "
 
 def load(module: str) -> list[str]:
     """Import a module here, as a task process would; return the families it defines."""
-    from flow.loading import families_of, load_module
+    from flow.modules.loading import families_of, load_module
 
     add_path()
     load_module(module)
@@ -22,7 +22,7 @@ def load(module: str) -> list[str]:
 
 def module_text(module: str) -> str:
     """List the tasks of a module, with the first line of what each says it does."""
-    from flow.loading import load_task_class
+    from flow.modules.loading import load_task_class
 
     shown = module.removeprefix("file:")
     families = load(module)
@@ -39,7 +39,7 @@ def module_text(module: str) -> str:
 
 def task_text(module: str, family: str) -> str:
     """Describe one task of a module."""
-    from flow.loading import load_task_class
+    from flow.modules.loading import load_task_class
 
     add_path()
     cls = load_task_class(module, family)

@@ -81,7 +81,7 @@ def named_task(words: list[str]) -> Iterator[Any]:
     Raises:
         FlowError: There is no such task, or a parameter does not fit.
     """
-    from flow.loading import load_task
+    from flow.modules.loading import load_task
     from flow.work import told
 
     line = _parsed(words, None)
@@ -94,8 +94,8 @@ def named_task(words: list[str]) -> Iterator[Any]:
 
 def _parsed(words: list[str], main_task_cls: type[Task] | None) -> TaskLine:
     """Read the command line. Flags of Luigi's that the task has as parameters are the task's."""
-    from flow.loading import named_classes
     from flow.luigi_options import sections_given
+    from flow.modules.loading import named_classes
 
     line = parse(words, _options(), named=1)
     given = sections_given(line.options)
@@ -136,7 +136,7 @@ def _options(without: Collection[str] = ()) -> tuple[Option, ...]:
 
 
 def _class(family: str) -> Any:
-    from flow.loading import all_families, named_classes
+    from flow.modules.loading import all_families, named_classes
     from flow.registry import choose, unknown_task
 
     classes = named_classes(family)
@@ -146,7 +146,7 @@ def _class(family: str) -> Any:
 
 
 def _module_of(family: str) -> str:
-    from flow.places import wire_name
+    from flow.modules.places import wire_name
     from flow.results import MAIN
     from flow.seam import dialect_of
 
@@ -159,7 +159,7 @@ def _module_of(family: str) -> str:
 def _help(family: str) -> str:
     """Describe the tasks of this script."""
     from flow.cli.listing import describe_task
-    from flow.loading import all_families
+    from flow.modules.loading import all_families
 
     script = os.path.basename(sys.argv[0])
     if family:

@@ -8,7 +8,7 @@ import time
 from typing import TYPE_CHECKING
 
 from flow.errors import UsageError
-from flow.places import FILE_PREFIX
+from flow.modules.places import FILE_PREFIX
 
 if TYPE_CHECKING:
     from flow.client import Client

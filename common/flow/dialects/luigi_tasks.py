@@ -16,16 +16,17 @@ import luigi.parameter
 import luigi.task
 import luigi.task_register
 
-from flow import blame, held, origins, places, registry
+from flow import held, registry
 from flow.dialects import gokart_tasks, luigi_markers
 from flow.dialects.luigi_policy import WORKER_MARK, Policy, as_bool, configured, set_up_logging
 from flow.errors import FlowError
+from flow.modules import blame, origins, places
+from flow.modules.places import MAIN, wire_name
 from flow.packing import pack_params
 from flow.parameters import errors
 from flow.parameters.base import NO_VALUE
 from flow.parameters.defaults import given
 from flow.parts import Made, Parts
-from flow.places import MAIN, wire_name
 from flow.registry import newest_of_each
 from flow.seam import Dialect
 from flow.settings.luigi_files import ADDED
@@ -164,7 +165,7 @@ class LuigiDialect(Dialect):
 
     def _among_its_own(self, cls: Any, texts: Mapping[str, Any], values: Mapping[str, Any]) -> Any:
         """Make a task while only those classes are registered that its module can know."""
-        from flow.loading import load_module, reachable_from  # loading asks dialects
+        from flow.modules.loading import load_module, reachable_from  # loading asks dialects
 
         everything = Register._reg
         home = self.module(cls)

@@ -71,7 +71,7 @@ class TaskInstanceParameter(Parameter[TaskT]):
 
     def parse(self, text: str) -> Any:
         from flow import held
-        from flow.loading import load_task  # most programs never read a task from text
+        from flow.modules.loading import load_task  # most programs never read a task from text
 
         if held.is_written(text):
             return held.read(text)[0]

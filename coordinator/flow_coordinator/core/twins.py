@@ -1,9 +1,9 @@
 """Twins: tasks of one project that have one id and are different, because different code is behind.
 
 A task is (project, origin, id). The origin is the module of its family, as task processes name it
-(``flow.origins``). Ids are what people see and what paths use, so twins may write the same files:
-**they never hold leases at the same time**, suspended ones included. Who could be granted while a
-twin holds one waits (pending, in ``waiting``) and is looked at again when that lease ends.
+(``flow.modules.origins``). Ids are what people see and what paths use, so twins may write the same
+files: **they never hold leases at the same time**, suspended ones included. Who could be granted
+while a twin holds one waits (pending, in ``waiting``) and is looked at again when that lease ends.
 
 Memory keeps tasks by id, since nearly every id has one origin; only where there are more, all of
 them are listed here as well. A generator that waits, directly or through others, for its own twin

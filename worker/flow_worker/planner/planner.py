@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from flow import places
+from flow.modules import places
 from flow.seam import NATIVE, others
 from flow_worker.channel import Chunk, Expand, Frame, More, Remove, Stop
 from flow_worker.planner.overheard import Overheard

@@ -9,9 +9,9 @@ from typing import Any
 
 import msgspec
 
-from flow import blame
 from flow.artifacts.marks import has_temporary
 from flow.errors import UsageError
+from flow.modules import blame
 from flow.seam import dialect_of
 from flow.task import Task
 from flow.wire.messages.shared import Policy

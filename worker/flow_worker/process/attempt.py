@@ -16,11 +16,11 @@ from typing import Any
 
 import msgspec
 
-from flow import blame
 from flow.artifacts.marks import has_temporary
 from flow.completeness import Checker, ask, is_finished, is_plain_wrapper
 from flow.events import Event
-from flow.loading import home_of
+from flow.modules import blame
+from flow.modules.loading import home_of
 from flow.parameters import defaults
 from flow.seam import Dialect, dialect_of, is_dynamic, is_task, key_of
 from flow.speech import bind, unbind

@@ -7,8 +7,8 @@ from typing import Any
 
 import msgspec
 
-from flow import blame
 from flow.errors import FlowError
+from flow.modules import blame
 from flow.wire.messages.shared import Missing
 from flow.wire.states import PlanErrorKind
 

@@ -19,7 +19,8 @@ import sys
 from pathlib import Path
 from typing import Any, NoReturn
 
-from flow import loading, places, seam, tasklogs
+from flow import seam, tasklogs
+from flow.modules import loading, places
 from flow.parameters.defaults import settings
 from flow.wire.messages.shared import Program
 from flow_worker import channel

@@ -13,8 +13,9 @@ import hashlib
 import os
 import sys
 
-from flow import places, shipping
+from flow import shipping
 from flow.errors import ConfigError, ProtocolError
+from flow.modules import places
 from flow.parameters import defaults
 from flow_worker.process import requirements, shelf
 

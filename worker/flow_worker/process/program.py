@@ -20,8 +20,9 @@ from typing import NamedTuple
 
 import msgspec
 
-from flow import given, loading
+from flow import given
 from flow.errors import FlowError
+from flow.modules import loading
 from flow.parameters import defaults
 from flow.settings import layers, luigi_files
 from flow.wire.messages.shared import Program

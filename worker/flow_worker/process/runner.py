@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 
-from flow.loading import load_task_class, make_task
+from flow.modules.loading import load_task_class, make_task
 from flow.packing import unpack_params
 from flow.seam import NATIVE, dialect_of
 from flow.task import Task

@@ -18,7 +18,7 @@ from pathlib import Path
 from types import FrameType
 
 from flow import tasklogs
-from flow.loading import enter_task_process
+from flow.modules.loading import enter_task_process
 from flow.parameters.defaults import settings
 from flow_worker import channel
 from flow_worker.guard import kill

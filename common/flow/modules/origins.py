@@ -2,11 +2,11 @@
 
 An id has the family and the parameters as text; two modules may have the same family, and a
 parameter that holds a task class has only its family as text. So a task is (origin, id). The origin
-is the module that the class is found in (``flow.loading.home_of``), and for a task whose parameters
-hold classes or tasks of other modules those too, in their order: ``loops//sales.tasks`` is a task
-of ``loops`` that was given one of ``sales.tasks``. Two programs that give tasks of their own to one
-class of a library do not meet in this way, nor do two tasks of one program; programs that give the
-same do, and share it.
+is the module that the class is found in (``flow.modules.loading.home_of``), and for a task whose
+parameters hold classes or tasks of other modules those too, in their order: ``loops//sales.tasks``
+is a task of ``loops`` that was given one of ``sales.tasks``. Two programs that give tasks of their
+own to one class of a library do not meet in this way, nor do two tasks of one program; programs
+that give the same do, and share it.
 
 Whoever makes the task from its origin imports all these modules, and finds what the texts of
 parameters name in the latter.

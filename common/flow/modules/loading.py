@@ -14,11 +14,12 @@ from collections.abc import Iterator, Mapping
 from types import FunctionType, ModuleType
 from typing import Any, Final
 
-from flow import blame, given, origins, places, registry, scripts, seam
+from flow import given, registry, seam
 from flow.errors import SchedulingError, UsageError
 from flow.extras import DISTRIBUTION
+from flow.modules import blame, origins, places, scripts
+from flow.modules.places import FILE_PREFIX
 from flow.parameters import errors
-from flow.places import FILE_PREFIX
 from flow.wire.states import PlanErrorKind
 
 #: Top-level packages in which no task of a user is looked for.
@@ -115,10 +116,10 @@ def refusal(call: str) -> UsageError:
 def load_module(name: str) -> ModuleType:
     """Import a module by name, or a script by ``file:/abs/path.py``; once per process.
 
-    A script is known by its stem (see ``flow.scripts``), and its ``if __name__ == "__main__"`` part
-    does not run. The script that this process itself runs is not loaded a second time. What would
-    start a run while it is imported is refused. Of an origin with several modules all are imported,
-    and the first is returned.
+    A script is known by its stem (see ``flow.modules.scripts``), and its ``if __name__ ==
+    "__main__"`` part does not run. The script that this process itself runs is not loaded a second
+    time. What would start a run while it is imported is refused. Of an origin with several modules
+    all are imported, and the first is returned.
 
     Raises:
         ImportFailed: It does not exist or raised; the message has the user's own frame.
@@ -147,7 +148,7 @@ def load_module(name: str) -> ModuleType:
 def home_of(task: Any) -> str:
     """Return the origin of a task: the module from which another process gets its class.
 
-    See ``flow.origins``.
+    See ``flow.modules.origins``.
 
     Raises:
         OtherClass: There is none, or another class has that name there; only in task processes,

@@ -18,8 +18,8 @@ from importlib.machinery import ModuleSpec, PathFinder, SourceFileLoader
 from types import ModuleType
 from typing import Final
 
-from flow import places
-from flow.places import MAIN
+from flow.modules import places
+from flow.modules.places import MAIN
 
 #: Children of multiprocessing are told to run what is below it, see there.
 _AS_MAIN: Final = "flow.as_main."
