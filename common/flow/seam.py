@@ -17,12 +17,12 @@ from typing import Any, Final
 from flow import events, registry
 from flow.dynamic import DynamicRequirements
 from flow.modules import origins
-from flow.packing import packed_params
 from flow.parameters import errors
 from flow.parameters.base import NO_VALUE
 from flow.parameters.defaults import given, resolve_default
+from flow.parameters.packing import packed_params
+from flow.parameters.parts import Parts
 from flow.parameters.scalar import BoolParameter
-from flow.parts import Parts
 from flow.wire.names import BARE, TAKEN
 
 #: (loaded in every process that has imported the library, defined last there, its dialect)
@@ -201,7 +201,7 @@ class Dialect:
         self.forget()
 
     def given_changed(self) -> None:
-        """Be told that what command lines give to tasks (``flow.given``) is not what it was."""
+        """Be told that what command lines give to tasks (``parameters.given``) has changed."""
         # Tasks remember what they made, with the values of before.
         self.forget()
 

@@ -45,11 +45,11 @@ def told(qualified: dict[str, str]) -> Iterator[None]:
     Task processes get it with what they are asked. A run inside a task of another run does not take
     over what that one was told, and that one has it again afterwards.
     """
-    if not {"flow.given", "flow.task", "luigi.task"} & set(sys.modules):
+    if not {"flow.parameters.given", "flow.task", "luigi.task"} & set(sys.modules):
         yield  # nothing here makes tasks
         return
-    from flow import given
     from flow.cli.options import spell_given
+    from flow.parameters import given
 
     with given.using(spell_given(qualified)):
         yield

@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 import flow
 from flow.errors import UsageError
 from flow.identity import task_id_str
-from flow.packing import packed_params, unpack_params
 from flow.parameters import BadParameter, ParameterVisibility
+from flow.parameters.packing import packed_params, unpack_params
 
 
 def spelled_by_definition(family: str, params: dict[str, str]) -> str:

@@ -9,10 +9,9 @@ from pathlib import Path
 import pytest
 
 import flow
-from flow import given
 from flow.modules.loading import load_module
-from flow.packing import pack_params
-from flow.parameters import defaults
+from flow.parameters import defaults, given
+from flow.parameters.packing import pack_params
 from flow.seam import others
 
 

@@ -13,9 +13,10 @@ from typing import Any
 
 import pytest
 
-from flow import held, seam, testing
+from flow import seam, testing
 from flow.errors import UsageError
-from flow.packing import unpack_params
+from flow.parameters import held
+from flow.parameters.packing import unpack_params
 from flow.wire.messages.shared import display
 
 gokart = pytest.importorskip("gokart")

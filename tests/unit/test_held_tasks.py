@@ -8,9 +8,10 @@ from typing import Any
 import pytest
 
 import flow
-from flow import held, testing
+from flow import testing
 from flow.errors import UsageError
-from flow.packing import packed_params, unpack_params
+from flow.parameters import held
+from flow.parameters.packing import packed_params, unpack_params
 from flow.registry import Register
 from flow.seam import dialect_of, key_of, module_of
 

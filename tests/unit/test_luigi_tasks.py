@@ -16,8 +16,8 @@ import pytest
 import flow
 from flow import seam
 from flow.modules.loading import load_module, load_task, load_task_class
-from flow.packing import unpack_params
 from flow.parameters.errors import BadParameter, MissingParameter
+from flow.parameters.packing import unpack_params
 from flow.registry import UnknownTask
 from flow.settings import luigi_sections
 from flow.settings.sections import load
@@ -295,7 +295,8 @@ def test_script_is_known_by_its_path_and_its_classes_as_main(tmp_path: Path) -> 
 
 def test_import_of_luigi_is_silent_in_a_task_process() -> None:
     code = (
-        "from flow.settings import sections as settings; from flow import tasklogs; tasklogs.configure(settings.load().logs)\n"
+        "from flow.settings import sections\nfrom flow import tasklogs\n"
+        "tasklogs.configure(sections.load().logs)\n"
         "import luigi, luigi.configuration, logging\n"
         "luigi.configuration.get_config().reload()\n"
         "logging.getLogger('luigi-interface').info('a word of a task')\n"

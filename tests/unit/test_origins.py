@@ -15,7 +15,7 @@ import pytest
 from flow.completeness import Checker
 from flow.exploring import explore
 from flow.modules import loading, origins, places
-from flow.packing import unpack_params
+from flow.parameters.packing import unpack_params
 from flow.seam import key_of, module_of, strings_of
 from flow.wire.messages.codec import decode_chunk
 from flow_worker.planner.walk import RequirementWalk

@@ -13,7 +13,7 @@ from flow.wire.messages.shared import Timing
 from tests.simulation.mutants.registry import MUTANTS
 from tests.support.house_rules import REPOSITORY, SOURCE_FOLDERS, read_all
 
-PAGE = REPOSITORY / "common/flow/wire/wire/messages/PROTOCOL.md"
+PAGE = REPOSITORY / "common/flow/wire/messages/PROTOCOL.md"
 #: Rules that code keeps; promises that judges check.
 RULE = re.compile(r"\*\*([CWR]\d+)\b")
 PROMISE = re.compile(r"\*\*([SLP]\d+)\*\*")

@@ -16,10 +16,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import flow
-from flow import typed
-from flow.packing import unpack_params
+from flow.parameters import typed
 from flow.parameters.container import FrozenOrderedDict
 from flow.parameters.errors import BadParameter
+from flow.parameters.packing import unpack_params
 from flow.seam import dialect_of
 from flow.wire.messages.shared import display
 from flow.wire.messages.shared import unpack_params as for_display

@@ -10,7 +10,7 @@ import pytest
 import flow
 from flow.mock import MockTarget
 from flow.modules.loading import home_of
-from flow.packing import packed_params
+from flow.parameters.packing import packed_params
 from flow.wire.messages.codec import decode_chunk
 from flow.wire.messages.shared import PATH_CHARS_MAX, PlanError, Stub
 from flow_worker.planner.walk import RequirementWalk

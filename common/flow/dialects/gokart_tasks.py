@@ -3,8 +3,8 @@
 gokart is looked up, never imported. Two things of it live in instances that luigi hands from the
 planning process to its forks, and that other processes do not get: insignificant parameters of
 tasks that are parameters (``TaskInstanceParameter`` serialises only significant ones, so a given
-``workspace_directory`` or ``rerun`` of theirs would be lost; ``flow.held`` has all), and whether
-``rerun=True`` was obeyed already.
+``workspace_directory`` or ``rerun`` of theirs would be lost; ``flow.parameters.held`` has all), and
+whether ``rerun=True`` was obeyed already.
 
 What cannot leave a process: ``InMemoryTarget`` (nobody but the task that made it finds its content,
 unless the run is ``in_process``).

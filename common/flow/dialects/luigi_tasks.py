@@ -16,17 +16,17 @@ import luigi.parameter
 import luigi.task
 import luigi.task_register
 
-from flow import held, registry
+from flow import registry
 from flow.dialects import gokart_tasks, luigi_markers
 from flow.dialects.luigi_policy import WORKER_MARK, Policy, as_bool, configured, set_up_logging
 from flow.errors import FlowError
 from flow.modules import blame, origins, places
 from flow.modules.places import MAIN, wire_name
-from flow.packing import pack_params
-from flow.parameters import errors
+from flow.parameters import errors, held
 from flow.parameters.base import NO_VALUE
 from flow.parameters.defaults import given
-from flow.parts import Made, Parts
+from flow.parameters.packing import pack_params
+from flow.parameters.parts import Made, Parts
 from flow.registry import newest_of_each
 from flow.seam import Dialect
 from flow.settings.luigi_files import ADDED

@@ -14,12 +14,12 @@ from collections.abc import Iterator, Mapping
 from types import FunctionType, ModuleType
 from typing import Any, Final
 
-from flow import given, registry, seam
+from flow import registry, seam
 from flow.errors import SchedulingError, UsageError
 from flow.extras import DISTRIBUTION
 from flow.modules import blame, origins, places, scripts
 from flow.modules.places import FILE_PREFIX
-from flow.parameters import errors
+from flow.parameters import errors, given
 from flow.wire.states import PlanErrorKind
 
 #: Top-level packages in which no task of a user is looked for.

@@ -73,7 +73,7 @@ def given() -> Mapping[str, str]:
 
 
 def give(values: Mapping[str, str]) -> None:
-    """Replace ``given``. Called by ``flow.given`` alone, which drops what was made with others."""
+    """Replace ``given``. Called by ``parameters.given`` alone, which drops what others made."""
     global _given
     _given = values
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from flow import registry
 from flow.parameters.base import Parameter, T
 from flow.parameters.errors import not_initialized, shown
-from flow.parts import Made
+from flow.parameters.parts import Made
 
 if TYPE_CHECKING:
     from typing_extensions import TypeVar
@@ -53,7 +53,7 @@ class TaskInstanceParameter(Parameter[TaskT]):
 
     The identity of that task counts for the identity of this one. As text it is JSON with
     ``module``, ``family`` and ``params``, so that any process can make it again; of one that holds
-    tasks itself, a list with each of them once (``flow.held``).
+    tasks itself, a list with each of them once (``flow.parameters.held``).
     """
 
     what = 'a task, expected JSON with "module", "family" and "params"'
@@ -70,8 +70,8 @@ class TaskInstanceParameter(Parameter[TaskT]):
         return super().read(text)
 
     def parse(self, text: str) -> Any:
-        from flow import held
         from flow.modules.loading import load_task  # most programs never read a task from text
+        from flow.parameters import held
 
         if held.is_written(text):
             return held.read(text)[0]
@@ -90,7 +90,7 @@ class TaskInstanceParameter(Parameter[TaskT]):
     def serialize(self, value: Any) -> str:
         if value is None:
             return str(None)
-        from flow import held
+        from flow.parameters import held
         from flow.seam import dialect_of, module_of
 
         if dialect_of(type(value)).parts(value).held:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-#: Values that are no text, with their types, as one text. See ``flow.typed``.
+#: Values that are no text, with their types, as one text. See ``flow.parameters.typed``.
 TYPED = ""
 #: Of a root: names that a command line had for options of the command, behind TASK; between spaces.
 TAKEN = "-"
@@ -10,7 +10,7 @@ TAKEN = "-"
 BARE = "?"
 
 #: How the text of a parameter begins that holds tasks; what people are shown of it comes next, up
-#: to the quotation mark. See ``flow.held``.
+#: to the quotation mark. See ``flow.parameters.held``.
 HELD = '{"held": "'
 
 

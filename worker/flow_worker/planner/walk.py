@@ -13,12 +13,12 @@ from typing import Any
 
 from msgspec import structs
 
-from flow import typed
 from flow.completeness import Answer, Checker
 from flow.errors import UsageError
 from flow.events import Event
 from flow.modules.loading import load_task_class, make_task
-from flow.packing import unpack_params
+from flow.parameters import typed
+from flow.parameters.packing import unpack_params
 from flow.seam import dialect_of, is_task, key_of
 from flow.task import Task, is_external
 from flow.wire.messages.codec import encode_chunk

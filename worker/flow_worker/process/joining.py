@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from flow.packing import unpack_params
+from flow.parameters.packing import unpack_params
 from flow.seam import dialect_of
 from flow.task import Task
 from flow_worker.process.failure import Complaint

@@ -20,10 +20,9 @@ from typing import NamedTuple
 
 import msgspec
 
-from flow import given
 from flow.errors import FlowError
 from flow.modules import loading
-from flow.parameters import defaults
+from flow.parameters import defaults, given
 from flow.settings import layers, luigi_files
 from flow.wire.messages.shared import Program
 from flow_worker.channel import Loaded

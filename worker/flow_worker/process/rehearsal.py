@@ -9,8 +9,8 @@ see: settings and instances are forgotten, and no user's code and no other libra
 from __future__ import annotations
 
 from flow import registry
-from flow.packing import pack_params
 from flow.parameters import defaults
+from flow.parameters.packing import pack_params
 from flow.seam import NATIVE
 from flow.wire.messages.shared import Stub
 from flow_worker.planner.walk import RequirementWalk

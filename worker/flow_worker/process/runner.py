@@ -13,7 +13,7 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 
 from flow.modules.loading import load_task_class, make_task
-from flow.packing import unpack_params
+from flow.parameters.packing import unpack_params
 from flow.seam import NATIVE, dialect_of
 from flow.task import Task
 from flow.wire.ids import Token, token_seq

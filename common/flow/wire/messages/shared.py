@@ -84,7 +84,8 @@ class Stub(Value, frozen=True):
     task_id: str  #: ``Family_summary_hash`` as in Luigi
     module: str  #: importable name, or ``file:/abs/path.py`` for a script
     family: str
-    params: bytes  #: msgpack map of str to str, all but private parameters; see ``flow.packing``
+    #: msgpack map of str to str, all but private parameters; see ``flow.parameters.packing``
+    params: bytes
 
 
 def pack_params(params: dict[str, str]) -> bytes:

@@ -11,9 +11,8 @@ from typing import Any, Final
 
 import msgspec
 
-from flow import typed
 from flow.errors import UsageError
-from flow.parameters import errors
+from flow.parameters import errors, typed
 from flow.visible import is_unicode
 from flow.wire.names import TYPED
 

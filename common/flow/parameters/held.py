@@ -17,7 +17,7 @@ import msgspec
 
 from flow import seam
 from flow.errors import UsageError
-from flow.parts import Made
+from flow.parameters.parts import Made
 from flow.wire.names import HELD
 
 #: How much of an id tells a task from others, for people.

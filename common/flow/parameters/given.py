@@ -10,8 +10,8 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Iterator
 
-from flow.packing import unpack_params
 from flow.parameters import defaults
+from flow.parameters.packing import unpack_params
 from flow.seam import NATIVE, others
 
 _packed = b""
