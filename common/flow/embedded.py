@@ -65,7 +65,7 @@ def build(
             named that is not here.
         KeyboardInterrupt: Ctrl-C; what ran has finished, or was killed at the second press.
     """
-    from flow import luigi_options
+    from flow.dialects import luigi_options
     from flow.execution import execute
     from flow.modules import origins
     from flow.seam import module_of, others, strings_of
@@ -136,8 +136,8 @@ def run(
         UsageError: ``log_level`` is no level.
         TypeError: ``cmdline_args`` is neither a list nor a tuple, or a keyword is unknown.
     """
-    from flow import luigi_options
     from flow.cli.script import run_command, run_line
+    from flow.dialects import luigi_options
 
     enter("run")
     luigi_options.check("flow.run", keywords, (), local=local_scheduler)

@@ -41,8 +41,8 @@ def run_command(
 
 def run_line(words: list[str], main_task_cls: type[Task] | None) -> RunResult:
     """Run the task that a command line names. Raises ``FlowError``."""
-    from flow import luigi_options
     from flow.cli.listing import task_text
+    from flow.dialects import luigi_options
     from flow.execution import execute
     from flow.exitcodes import exit_code
     from flow.results import MAIN, RunResult, search_path
@@ -94,7 +94,7 @@ def named_task(words: list[str]) -> Iterator[Any]:
 
 def _parsed(words: list[str], main_task_cls: type[Task] | None) -> TaskLine:
     """Read the command line. Flags of Luigi's that the task has as parameters are the task's."""
-    from flow.luigi_options import sections_given
+    from flow.dialects.luigi_options import sections_given
     from flow.modules.loading import named_classes
 
     line = parse(words, _options(), named=1)
@@ -129,8 +129,8 @@ def _set_up_logging(work: Work) -> None:
 
 def _options(without: Collection[str] = ()) -> tuple[Option, ...]:
     """flow run's options, and those that command lines written for Luigi have."""
-    from flow import luigi_options
     from flow.cli.options import RUN
+    from flow.dialects import luigi_options
 
     return (*luigi_options.options(without), *RUN)
 
