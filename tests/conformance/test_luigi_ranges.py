@@ -14,7 +14,7 @@ import pytest
 import flow
 import flow.parameters.errors
 import flow.tools.range
-from flow.completeness import Checker
+from flow.usercode.completeness import Checker
 
 #: 2026-03-10T15:20:00Z
 NOW = 1773156000

@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from flow.cli import uploading
-from flow.shipping import Packed
+from flow.usercode.shipping import Packed
 from flow.wire.messages.client import RootTask, Submit, SubmitOptions, Submitted
 from tests.support.cluster import Cluster, wait_until
 

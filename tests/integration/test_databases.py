@@ -17,7 +17,6 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
-from flow.completeness import Checker
 from flow.errors import UsageError
 from flow.extras import MissingExtra
 from flow.parameters.scalar import IntParameter
@@ -26,6 +25,7 @@ from flow.targets.mock import MockTarget
 from flow.targets.redis import RedisTarget
 from flow.targets.sql import CopyToTable, SQLTarget
 from flow.task import ExternalTask
+from flow.usercode.completeness import Checker
 from tests.support.servers import PASSWORD
 
 TIMEOUT_S = 60.0

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from flow.gathering import gather
+from flow.usercode.gathering import gather
 
 NAMES = ["a", "b", "ab", "a.py", "b.log", "foo", "bar", "a b", "[x]", "foo.d"]
 PIECES = [

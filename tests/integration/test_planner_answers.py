@@ -8,7 +8,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from flow.completeness import THREADS_MAX
+from flow.usercode.completeness import THREADS_MAX
 from flow.wire.messages.shared import PlanChunk, Policy, Spec, SpecStatus, Stub
 from flow_worker import channel
 from flow_worker.planner import walk

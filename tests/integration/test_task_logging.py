@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from flow import tasklogs
+from flow.usercode import tasklogs
 
 TIMEOUT_S = 60.0
 

@@ -41,7 +41,7 @@ AUTHORING = (
     "flow.identity",
     "flow.events",
     "flow.dynamic",
-    "flow.completeness",
+    "flow.usercode.completeness",
 )
 AUTHORING_PACKAGES = ("flow.artifacts", "flow.parameters", "flow.targets", "flow.patterns")
 NOT_FOR_AUTHORS = ("flow.wire.messages", "flow.wire.transport", "flow.client", "flow.cli")
@@ -60,10 +60,10 @@ BROAD_HANDLERS = {
     "flow.cli.clean": "requires(), output() and remove() are user code",
     "flow.cli.errors": "the last place: every error becomes a sentence and an exit code",
     "flow.cli.listing": "serialize() may be a user's",
-    "flow.completeness": "complete() is user code",
+    "flow.usercode.completeness": "complete() is user code",
     "flow.events": "a handler is user code",
     "flow.execution": "run() is user code; the error is handed to the calling thread",
-    "flow.exploring": "requires() and output() are user code",
+    "flow.usercode.exploring": "requires() and output() are user code",
     "flow.observing": "parameters and constructors are user code",
     "flow.dialects.luigi_markers": "drivers of databases raise what they like",
     "flow.dialects.luigi_tasks": "parse(), normalize() and serialize() may be a user's",
@@ -72,7 +72,7 @@ BROAD_HANDLERS = {
     "flow.targets.remote_files": "drivers raise what they like about a directory that is there",
     "flow.targets.atomic": "a format's close() may be a user's, and must not hide the first error",
     "flow.targets.pipes": "what a program writes goes to a stream that may be of any kind",
-    "flow.tasklogs": "what is logged, and handlers in a config, are user code",
+    "flow.usercode.tasklogs": "what is logged, and handlers in a config, are user code",
     "flow_worker.process.attempt": "run(), complete() and output() are user code",
     "flow_worker.guard.birth": "the top of a forked child: it must never return",
     "flow_worker.process.failure": "texts of user errors are built by user code",

@@ -12,7 +12,6 @@ import pytest
 
 import flow
 from flow import registry
-from flow.completeness import ask
 from flow.dynamic import DynamicRequirements
 from flow.parameters import DuplicateParameter, MissingParameter, UnknownParameter
 from flow.parameters.defaults import NO_VALUE, add_resolver
@@ -24,6 +23,7 @@ from flow.task import (
     flatten_output,
     is_external,
 )
+from flow.usercode.completeness import ask
 
 
 class Base(flow.Task):

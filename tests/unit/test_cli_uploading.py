@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from flow import shipping
 from flow.cli import main, uploading
 from flow.errors import UsageError
+from flow.usercode import shipping
 from flow.wire.messages import client as m
 from flow.wire.messages.shared import PIECE_BYTES_MAX
 from tests.support.fake_coordinator import FakeCoordinator

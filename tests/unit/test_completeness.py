@@ -9,7 +9,7 @@ from collections import Counter
 import pytest
 
 import flow
-from flow.completeness import Checker, ask
+from flow.usercode.completeness import Checker, ask
 
 ASKED: Counter[tuple[str, bool]] = Counter()
 

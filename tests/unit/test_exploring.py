@@ -6,7 +6,7 @@ import time
 from typing import Any
 
 import flow
-from flow.exploring import BROKEN, COMPLETE, MISSING, PENDING, Graph, explore
+from flow.usercode.exploring import BROKEN, COMPLETE, MISSING, PENDING, Graph, explore
 
 
 class Number(flow.Task):

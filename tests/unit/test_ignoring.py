@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from flow import ignoring
-from flow.ignoring import Patterns
+from flow.usercode import ignoring
+from flow.usercode.ignoring import Patterns
 
 
 @pytest.mark.parametrize(

@@ -57,7 +57,7 @@ def module(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
 def test_flow_without_luigi_never_imports_it() -> None:
     code = (
         "import sys, flow, flow.seam as d\n"
-        "import flow.modules.loading, flow.completeness, flow_worker.process.serve\n"
+        "import flow.modules.loading, flow.usercode.completeness, flow_worker.process.serve\n"
         "class A(flow.Task): pass\n"
         "assert not d.is_task(3) and d.is_task(A()) and not d.others()\n"
         "assert not [name for name in sys.modules if name.startswith('luigi')]\n"
@@ -295,7 +295,7 @@ def test_script_is_known_by_its_path_and_its_classes_as_main(tmp_path: Path) -> 
 
 def test_import_of_luigi_is_silent_in_a_task_process() -> None:
     code = (
-        "from flow.settings import sections\nfrom flow import tasklogs\n"
+        "from flow.settings import sections\nfrom flow.usercode import tasklogs\n"
         "tasklogs.configure(sections.load().logs)\n"
         "import luigi, luigi.configuration, logging\n"
         "luigi.configuration.get_config().reload()\n"

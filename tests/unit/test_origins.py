@@ -12,11 +12,11 @@ from typing import Any
 
 import pytest
 
-from flow.completeness import Checker
-from flow.exploring import explore
 from flow.modules import loading, origins, places
 from flow.parameters.packing import unpack_params
 from flow.seam import key_of, module_of, strings_of
+from flow.usercode.completeness import Checker
+from flow.usercode.exploring import explore
 from flow.wire.messages.codec import decode_chunk
 from flow_worker.planner.walk import RequirementWalk
 from flow_worker.process.attempt import stub_of

@@ -16,9 +16,9 @@ from pathlib import Path
 
 import pytest
 
-from flow import gathering, shipping
 from flow.errors import ConfigError, ProtocolError, UsageError
-from flow.shipping import Packed, pack, unpack
+from flow.usercode import gathering, shipping
+from flow.usercode.shipping import Packed, pack, unpack
 
 
 @pytest.fixture

@@ -6,7 +6,7 @@ import pytest
 
 import flow
 from flow.cli.board import failure_lines
-from flow.exploring import Node
+from flow.usercode.exploring import Node
 from flow.visible import escaped, printable
 from flow.wire.messages import client
 from flow.wire.messages.client import Failure

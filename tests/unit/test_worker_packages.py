@@ -12,9 +12,9 @@ from pathlib import Path
 
 import pytest
 
-from flow import shipping
 from flow.errors import ConfigError, FlowError, ProtocolError, UsageError
 from flow.modules import places
+from flow.usercode import shipping
 from flow_worker.process import packages, requirements, shelf
 
 WHEEL = "tinyflowdep-1.0-py3-none-any.whl"

@@ -79,9 +79,9 @@ def _command(
     The first SIGTERM or Ctrl-C drains: running tasks finish, nothing new starts. The second kills
     what runs and reports it.
     """
-    from flow import tasklogs
     from flow.parameters import defaults
     from flow.settings.sections import load
+    from flow.usercode import tasklogs
     from flow.wire.resources import parse_pairs
 
     if attach < 0:

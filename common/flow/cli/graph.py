@@ -179,9 +179,9 @@ def _shown(client: Client, line: TaskLine) -> str:
 def _found(line: TaskLine) -> tuple[str, ExitCode]:
     from flow.cli.graphtext import Shown, write
     from flow.cli.listing import add_path
-    from flow.exploring import BROKEN, explore
     from flow.modules.loading import load_task
     from flow.parameters import given
+    from flow.usercode.exploring import BROKEN, explore
 
     options = line.options
     if "limit" in options:

@@ -120,8 +120,9 @@ def _no_task(line: TaskLine) -> UsageError:
 
 
 def _set_up_logging(work: Work) -> None:
-    from flow import forking, tasklogs
+    from flow import forking
     from flow.parameters.defaults import settings
+    from flow.usercode import tasklogs
 
     if (work.here and forking.why_not()) or work.options.get("in_process"):
         tasklogs.configure(settings().logs)  # this is a program's main, and its tasks run in it

@@ -12,7 +12,7 @@ from flow.modules.places import FILE_PREFIX
 
 if TYPE_CHECKING:
     from flow.client import Client
-    from flow.shipping import Packed
+    from flow.usercode.shipping import Packed
 
 #: An upload that takes longer shows how far it is, and then as often.
 QUIET_S = 1.0
@@ -41,7 +41,7 @@ def inside(module: str, folder: str) -> str:
 
 def pack(folder: str) -> Packed:
     """Pack a folder. Raises ``UsageError``, also where there is nothing to pack."""
-    from flow import shipping
+    from flow.usercode import shipping
 
     packed = shipping.pack(folder)
     if not packed.files:

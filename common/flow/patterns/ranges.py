@@ -15,7 +15,6 @@ from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
 from typing import Any, Final
 
-from flow.completeness import Checker
 from flow.events import Event
 from flow.parameters.base import Parameter
 from flow.parameters.container import DictParameter
@@ -23,6 +22,7 @@ from flow.parameters.errors import ParameterError
 from flow.parameters.scalar import BoolParameter, IntParameter
 from flow.parameters.task import TaskParameter
 from flow.task import MixinNaiveBulkComplete, Task, WrapperTask
+from flow.usercode.completeness import Checker
 
 logger = logging.getLogger("flow.range")
 

@@ -143,7 +143,7 @@ class StorageSettings(Section, frozen=True):
 
 
 class LogsSettings(Section, frozen=True):
-    """``[logs]``: what tasks log; see ``flow.tasklogs``."""
+    """``[logs]``: what tasks log; see ``flow.usercode.tasklogs``."""
 
     level: Literal["debug", "info", "warning", "error", "critical"] = "info"
     format: Literal["plain", "json"] = "plain"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from flow.exploring import explore
+from flow.usercode.exploring import explore
 
 
 def find_deps(task: Any, upstream_task_family: str | None = None) -> set[Any]:

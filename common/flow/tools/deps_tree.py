@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from typing import Any
 
-from flow.exploring import COMPLETE, Graph, explore
+from flow.usercode.exploring import COMPLETE, Graph, explore
 
 #: Levels; what is deeper is cut, as indentation would be all there is.
 DEPTH_MAX = 60

@@ -13,7 +13,6 @@ from typing import Any
 
 from msgspec import structs
 
-from flow.completeness import Answer, Checker
 from flow.errors import UsageError
 from flow.events import Event
 from flow.modules.loading import load_task_class, make_task
@@ -21,6 +20,7 @@ from flow.parameters import typed
 from flow.parameters.packing import unpack_params
 from flow.seam import dialect_of, is_task, key_of
 from flow.task import Task, is_external
+from flow.usercode.completeness import Answer, Checker
 from flow.wire.messages.codec import encode_chunk
 from flow.wire.messages.shared import PlanChunk, PlanError, Policy, Spec, SpecStatus, Stub, sendable
 from flow.wire.states import PlanErrorKind

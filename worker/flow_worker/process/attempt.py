@@ -17,7 +17,6 @@ from typing import Any
 import msgspec
 
 from flow.artifacts.marks import has_temporary
-from flow.completeness import Checker, ask, is_finished, is_plain_wrapper
 from flow.events import Event
 from flow.modules import blame
 from flow.modules.loading import home_of
@@ -26,6 +25,7 @@ from flow.seam import Dialect, dialect_of, is_dynamic, is_task, key_of
 from flow.speech import bind, unbind
 from flow.structure import items_of
 from flow.task import Task, flatten, getpaths, is_external
+from flow.usercode.completeness import Checker, ask, is_finished, is_plain_wrapper
 from flow.wire.messages.shared import Grant, Outcome, Stub
 from flow_worker.guard.kill import ProcessEntry, own_pid
 from flow_worker.process.context import Around

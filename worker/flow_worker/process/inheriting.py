@@ -19,9 +19,10 @@ import sys
 from pathlib import Path
 from typing import Any, NoReturn
 
-from flow import seam, tasklogs
+from flow import seam
 from flow.modules import loading, places
 from flow.parameters.defaults import settings
+from flow.usercode import tasklogs
 from flow.wire.messages.shared import Program
 from flow_worker import channel
 from flow_worker.guard import birth, kill, marker

@@ -13,10 +13,10 @@ import hashlib
 import os
 import sys
 
-from flow import shipping
 from flow.errors import ConfigError, ProtocolError
 from flow.modules import places
 from flow.parameters import defaults
+from flow.usercode import shipping
 from flow_worker.process import requirements, shelf
 
 

@@ -17,9 +17,9 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import FrameType
 
-from flow import tasklogs
 from flow.modules.loading import enter_task_process
 from flow.parameters.defaults import settings
+from flow.usercode import tasklogs
 from flow_worker import channel
 from flow_worker.guard import kill
 from flow_worker.planner.planner import Planner

@@ -28,9 +28,9 @@ from typing import Any
 
 import msgspec
 
-from flow import tasklogs
 from flow.errors import FlowError
 from flow.parameters.defaults import settings
+from flow.usercode import tasklogs
 from flow_worker import capacity, channel
 from flow_worker.guard import birth, control, kill
 from flow_worker.guard.brood import STRAY_POLL_S, Brood, dead_children

@@ -12,7 +12,7 @@ from flow.wire.ids import Token
 from flow.wire.names import BARE, TAKEN, TYPED, brief
 from flow.wire.states import PlanErrorKind
 
-#: Of packed code; ``flow.shipping`` makes none that is larger.
+#: Of packed code; ``flow.usercode.shipping`` makes none that is larger.
 PACKAGE_BYTES_MAX = 64 << 20
 #: Of packed code in one message: what is urgent waits behind one of these at most.
 PIECE_BYTES_MAX = 128 << 10

@@ -14,8 +14,8 @@ from pathlib import Path
 
 import msgspec
 
-from flow import ignoring
 from flow.errors import UsageError
+from flow.usercode import ignoring
 from flow.wire.resources import said_bytes
 
 #: Of files, and of folders.

@@ -26,7 +26,7 @@ from concurrent.futures import ThreadPoolExecutor
 import msgspec
 
 from flow.errors import ConfigError, ProtocolError, UsageError
-from flow.gathering import FILES_MAX, HINT, gather, too_big, unreadable
+from flow.usercode.gathering import FILES_MAX, HINT, gather, too_big, unreadable
 from flow.wire.messages.shared import PACKAGE_BYTES_MAX
 from flow.wire.resources import said_bytes
 
@@ -75,7 +75,8 @@ class Packed(msgspec.Struct, frozen=True):
 def pack(folder: str, bytes_max: int = BODY_BYTES_MAX) -> Packed:
     """Pack the files of a folder, but for what ``.gitignore`` and ``.flowignore`` leave out.
 
-    Those of folders above, up to the top of a repository, count as well (``flow.gathering``).
+    Those of folders above, up to the top of a repository, count as well
+    (``flow.usercode.gathering``).
 
     Raises:
         UsageError: There is no such folder; it holds too much; a file cannot be read; a link leads

@@ -10,10 +10,10 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from flow.completeness import Answer, Checker, is_plain_wrapper
 from flow.modules import blame
 from flow.seam import is_task, key_of
 from flow.task import flatten, is_external
+from flow.usercode.completeness import Answer, Checker, is_plain_wrapper
 from flow.visible import escaped
 
 COMPLETE: Final = "COMPLETE"
