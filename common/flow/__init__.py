@@ -106,8 +106,8 @@ _HOMES = {
     "run": "embedded",
     "build": "embedded",
     "RunResult": "results",
-    "StatusCode": "summary",
-    "LuigiStatusCode": "summary",
+    "StatusCode": "client.summary",
+    "LuigiStatusCode": "client.summary",
 }
 
 #: Modules that are attributes without having been imported, as Luigi's are.
@@ -160,6 +160,8 @@ if TYPE_CHECKING:
     from flow import tools as tools
     from flow import util as util
     from flow.artifacts.artifact import Artifact as Artifact
+    from flow.client.summary import LuigiStatusCode as LuigiStatusCode
+    from flow.client.summary import StatusCode as StatusCode
     from flow.dynamic import DynamicRequirements as DynamicRequirements
     from flow.embedded import build as build
     from flow.embedded import run as run
@@ -185,8 +187,6 @@ if TYPE_CHECKING:
     from flow.patterns.ranges import RangeBase as RangeBase
     from flow.patterns.ranges import RangeEvent as RangeEvent
     from flow.results import RunResult as RunResult
-    from flow.summary import LuigiStatusCode as LuigiStatusCode
-    from flow.summary import StatusCode as StatusCode
     from flow.targets.base import Target as Target
     from flow.targets.local import LocalTarget as LocalTarget
     from flow.task import Config as Config

@@ -14,13 +14,13 @@ from flow.errors import ExitCode, UsageError
 from flow.results import MAIN, RunResult, search_path
 
 if TYPE_CHECKING:
-    from flow.cli.follow import Ended
+    from flow.client.follow import Ended
     from flow.task import Task
 
 
 def _nothing() -> Ended:
     """Say how a run without any task ends."""
-    from flow.cli.follow import Ended
+    from flow.client.follow import Ended
     from flow.wire.messages.client import RunSummary
 
     return Ended(0, RunSummary("", "", "", "succeeded", 0, 0.0, 0, 0, 0, [], []), [])
@@ -29,7 +29,7 @@ def _nothing() -> Ended:
 def _refused(count: int) -> Ended:
     """Say that these are too many tasks, as a command would."""
     from flow.cli.errors import guarded
-    from flow.cli.follow import Ended
+    from flow.client.follow import Ended
     from flow.wire.messages.client import check_root_count
 
     return Ended(guarded(lambda: check_root_count(count)), None, [])

@@ -13,15 +13,15 @@ from typing import TYPE_CHECKING, Any
 
 from flow import forking
 from flow.children import Children
-from flow.cli.attempts import Attempts
-from flow.cli.interrupts import CleanExit, Interrupts
+from flow.client.attempts import Attempts
+from flow.client.interrupts import CleanExit, Interrupts
 from flow.errors import DiskFull, ExitCode, Unreachable
 from flow.work import Work, last_words, submission, told, view_of
 
 if TYPE_CHECKING:
-    from flow.cli.follow import Ended
-    from flow.cli.views import View
-    from flow.client import Client
+    from flow.client.client import Client
+    from flow.client.follow import Ended
+    from flow.client.views import View
     from flow.observing import Observer
     from flow.wire.messages.client import Failure
 
@@ -92,8 +92,8 @@ def _submit_and_follow(
     work: Work, children: Children, interrupts: Interrupts, sentence: str = ""
 ) -> Ended:
     # The children load meanwhile: everything heavy is imported only now.
-    from flow.cli.follow import follow
-    from flow.client import Client
+    from flow.client.client import Client
+    from flow.client.follow import follow
 
     view = view_of(work)
     children.wait_ready()

@@ -13,12 +13,12 @@ import time
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
-from flow.cli.follow import Ended
+from flow.client.follow import Ended
 from flow.errors import ExitCode, UsageError
 from flow.work import Work, last_words, submission, told, view_of
 
 if TYPE_CHECKING:
-    from flow.cli.views import View
+    from flow.client.views import View
 
 # Named, not imported: flow imports neither side.
 _COORDINATOR = "flow_coordinator.shell.inline"
@@ -111,7 +111,7 @@ class _Engine:
 
     def _hear(self, message: Any) -> None:
         """Be the client."""
-        from flow.client import refusal
+        from flow.client.client import refusal
         from flow.wire.messages.client import Failed, RunUpdate, Submitted, Watch
 
         if isinstance(message, Failed):

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 from flow.errors import ExitCode
 
 if TYPE_CHECKING:
-    from flow.cli.follow import Ended
-    from flow.summary import StatusCode
+    from flow.client.follow import Ended
+    from flow.client.summary import StatusCode
     from flow.wire.messages.client import Failure, RunSummary
 
 #: The module of tasks that only this process has.
@@ -44,28 +44,28 @@ class RunResult:
     @property
     def status(self) -> StatusCode:
         """How it looks, by Luigi's rules."""
-        from flow.summary import StatusCode, status
+        from flow.client.summary import StatusCode, status
 
         return status(self.summary) if self.summary else StatusCode.NOT_RUN
 
     @property
     def summary_text(self) -> str:
         """The whole execution summary."""
-        from flow.summary import render
+        from flow.client.summary import render
 
         return render(self.summary) if self.summary else self.one_line_summary
 
     @property
     def one_line_summary(self) -> str:
         """The last line of the summary."""
-        from flow.summary import one_line
+        from flow.client.summary import one_line
 
         return one_line(self.summary) if self.summary else f"The run was {self.exit_code.name}"
 
     @property
     def scheduling_succeeded(self) -> bool:
         """Whether every ``requires()`` and ``complete()`` returned."""
-        from flow.summary import count_of
+        from flow.client.summary import count_of
         from flow.wire.states import SummaryCategory
 
         return self.summary is not None and not count_of(
@@ -75,7 +75,7 @@ class RunResult:
     @property
     def failed(self) -> list[str]:
         """The tasks that failed and were not done later, as ``Family(param=value)``."""
-        from flow.summary import one_task
+        from flow.client.summary import one_task
         from flow.wire.states import FAILED_CATEGORIES
 
         if not self.summary:

@@ -12,8 +12,8 @@ from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 if TYPE_CHECKING:
-    from flow.cli.follow import Ended
-    from flow.cli.views import View
+    from flow.client.follow import Ended
+    from flow.client.views import View
     from flow.wire.messages.client import Submit
 
 
@@ -29,7 +29,7 @@ class Work(NamedTuple):
     """What to run, and how."""
 
     roots: Sequence[Root]
-    options: dict[str, Any]  #: by ``flow.cli.options.RUN``
+    options: dict[str, Any]  #: by ``flow.client.options.RUN``
     path: Sequence[str] = ()
     here: bool = False  #: no process can import the tasks: in forks of this one, or in itself
     forks: bool = False  #: tasks see what this process has set, where it can be forked
@@ -48,7 +48,7 @@ def told(qualified: dict[str, str]) -> Iterator[None]:
     if not {"flow.parameters.given", "flow.task", "luigi.task"} & set(sys.modules):
         yield  # nothing here makes tasks
         return
-    from flow.cli.options import spell_given
+    from flow.client.options import spell_given
     from flow.parameters import given
 
     with given.using(spell_given(qualified)):
@@ -57,7 +57,7 @@ def told(qualified: dict[str, str]) -> Iterator[None]:
 
 def view_of(work: Work, *, live: bool = True) -> View:
     """Pick how a run is shown; ``live``: it may move what it has shown."""
-    from flow.cli.views import choose
+    from flow.client.views import choose
 
     return choose(
         json=work.options.get("json", False),
@@ -71,7 +71,7 @@ def view_of(work: Work, *, live: bool = True) -> View:
 
 def submission(work: Work) -> Submit:
     """Make the message that asks for a run, in an engine that is this run's alone."""
-    from flow.cli.options import submit_options
+    from flow.client.options import submit_options
     from flow.settings.sections import load
     from flow.wire.ids import new_uid
     from flow.wire.messages.client import RootTask, Submit
@@ -84,7 +84,7 @@ def submission(work: Work) -> Submit:
 
 def last_words(view: View, ended: Ended, work: Work) -> None:
     """Show how a run ended, as its options ask for it."""
-    from flow.cli.finish import words
+    from flow.client.finish import words
 
     if ended.summary is None:
         return

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import msgspec
 
-from flow.client import Client
+from flow.client.client import Client
 from flow.errors import UsageError
 from tests.bench import authoring, planning, programs
 from tests.bench.engine import Engine

@@ -12,7 +12,7 @@ from types import TracebackType
 
 import psutil
 
-from flow.client import Client
+from flow.client.client import Client
 from flow.wire.ids import new_uid
 from flow.wire.messages import client as wire
 

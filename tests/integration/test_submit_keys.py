@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from flow.client import Client
+from flow.client.client import Client
 from flow.wire.messages.client import (
     Cancel,
     Changed,

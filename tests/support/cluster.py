@@ -20,7 +20,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from flow.client import Client
+from flow.client.client import Client
 from flow.wire.messages.client import About, AboutShown
 from flow_worker.guard import marker
 from tests.support.ledger import Ledger

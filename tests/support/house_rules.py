@@ -44,7 +44,7 @@ AUTHORING = (
     "flow.usercode.completeness",
 )
 AUTHORING_PACKAGES = ("flow.artifacts", "flow.parameters", "flow.targets", "flow.patterns")
-NOT_FOR_AUTHORS = ("flow.wire.messages", "flow.wire.transport", "flow.client", "flow.cli")
+NOT_FOR_AUTHORS = ("flow.wire.messages", "flow.wire.transport", "flow.client.client", "flow.cli")
 PICKLES = {"pickle", "cPickle", "_pickle", "cloudpickle", "dill", "shelve", "marshal", "joblib"}
 #: What users do with pickle themselves; flow never does. And code, which is executed anyway.
 PICKLE_USERS = {

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from flow.cli.attempts import LINES_MAX, Attempts
-from flow.cli.views import PlainView
+from flow.client.attempts import LINES_MAX, Attempts
+from flow.client.views import PlainView
 from tests.support.task_process import wait_until
 
 
@@ -59,7 +59,7 @@ def test_attempts_long_output_loses_its_middle_with_a_count(tmp_path: Path) -> N
 def test_attempts_of_more_tasks_than_are_shown_are_not_looked_for(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("flow.cli.attempts.ATTEMPTS_MAX", 2)
+    monkeypatch.setattr("flow.client.attempts.ATTEMPTS_MAX", 2)
     attempts, view = Attempts(str(tmp_path)), Seen()
     for number in range(5):
         (tmp_path / f"Load_{number}.1.{number}.log").write_text("x\n")

@@ -205,7 +205,7 @@ def test_cancel_in_a_terminal_asks_first(fake: FakeCoordinator) -> None:
 def test_internal_error_is_40_and_keeps_the_traceback(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr("flow.cli.address.find", lambda _: 1 / 0)
+    monkeypatch.setattr("flow.client.address.find", lambda _: 1 / 0)
     assert main(["status"]) == 40
     err = capsys.readouterr().err
     assert "internal error: ZeroDivisionError" in err

@@ -247,7 +247,7 @@ def test_submit_no_workers_says_how_to_start_one(
     capsys: pytest.CaptureFixture[str],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("flow.cli.follow.NO_WORKERS_S", 0.0)
+    monkeypatch.setattr("flow.client.follow.NO_WORKERS_S", 0.0)
     fake.answers[m.Watch] = lambda r: [
         update(r.request, workers=0),
         update(r.request, workers=0),

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 import flow
-from flow.cli.options import RUN, SUBMIT, spell_given, submit_options
+from flow.client.options import RUN, SUBMIT, spell_given, submit_options
 from flow.errors import UsageError
 from flow.seam import NATIVE
 from flow.settings.taskline import TaskLine, duration_s, parse

@@ -5,7 +5,7 @@ from __future__ import annotations
 import msgspec
 import pytest
 
-from flow.client import Client
+from flow.client.client import Client
 from flow.errors import (
     DiskFull,
     FlowError,
@@ -178,7 +178,7 @@ class _Intake:
 
 @pytest.mark.parametrize("forgets", [0, 2, 3])
 def test_submit_of_many_roots_comes_in_parts(forgets: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("flow.client.SUBMIT_ROOTS_MAX", 10)
+    monkeypatch.setattr("flow.client.client.SUBMIT_ROOTS_MAX", 10)
     run, held = _run_of(25), _Intake(forgets)
     with FakeCoordinator() as fake, Client(fake.address) as client:
         fake.answers[Submit] = held
@@ -209,7 +209,7 @@ def test_submit_of_too_many_roots_says_what_to_do(monkeypatch: pytest.MonkeyPatc
 
 
 def test_submit_to_one_who_forgets_for_ever_ends(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("flow.client.SUBMITS_MAX", 3)
+    monkeypatch.setattr("flow.client.client.SUBMITS_MAX", 3)
     with (
         FakeCoordinator() as fake,
         Client(fake.address) as client,
@@ -227,7 +227,7 @@ FULL = "the coordinator's disk is full (/state)"
 def test_ask_answer_that_is_kept_back_is_told_once_and_waited_for(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("flow.client.ASK_AGAIN_S", 0.05)
+    monkeypatch.setattr("flow.client.client.ASK_AGAIN_S", 0.05)
     with FakeCoordinator() as fake, Client(fake.address, connect_timeout_s=0.2) as client:
         held = [1, 2, 3, 4, 5, 6, 7, 8]
 
@@ -250,7 +250,7 @@ def test_ask_answer_that_is_kept_back_for_too_long_is_an_error() -> None:
 def test_watch_that_is_kept_back_waits_for_the_disk_and_then_goes_on(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("flow.client.WATCH_AGAIN_S", 0.05)
+    monkeypatch.setattr("flow.client.client.WATCH_AGAIN_S", 0.05)
     with FakeCoordinator() as fake, Client(fake.address) as client:
         answers = [
             lambda n: update(n, waiting=["a free slot"]),
@@ -273,7 +273,7 @@ def test_watch_that_is_kept_back_waits_for_the_disk_and_then_goes_on(
 def test_watch_that_is_kept_back_shows_what_was_printed_once(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("flow.client.WATCH_AGAIN_S", 0.05)
+    monkeypatch.setattr("flow.client.client.WATCH_AGAIN_S", 0.05)
     said = Printed("w1", "hello")
     with FakeCoordinator() as fake, Client(fake.address) as client:
         answers = [
@@ -304,7 +304,7 @@ def test_watch_of_a_run_that_was_kept_back_before_it_was_stored_begins_anew() ->
 
 
 def test_watch_that_is_kept_back_for_too_long_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("flow.client.WATCH_AGAIN_S", 0.05)
+    monkeypatch.setattr("flow.client.client.WATCH_AGAIN_S", 0.05)
     with FakeCoordinator() as fake, Client(fake.address, held_s_max=0.1) as client:
         fake.answers[Watch] = lambda r: [Held(r.request, FULL)]
         with pytest.raises(DiskFull, match="/state"):

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from flow.summary import render
+from flow.client.summary import render
 from flow.wire.messages import client, codec
 from flow.wire.messages import worker as wire
 from flow.wire.messages.shared import (

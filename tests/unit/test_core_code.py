@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from flow.summary import render
+from flow.client.summary import render
 from flow.wire.messages import client, codec
 from flow.wire.messages import worker as wire
 from flow.wire.messages.shared import Outcome, PlanChunk, PlanError, Program, ProgramSeen

@@ -126,7 +126,7 @@ LONG_FUNCTION = "def f():\n" + "    a = 1\n" * 70
         (rules.check_import_table, STORE, "from flow.wire.messages import shared"),
         (rules.check_import_table, STORE, "from ..core import records"),
         (rules.check_import_table, TASK, "from flow.wire import transport"),
-        (rules.check_import_table, "common/flow/targets/x.py", "import flow.client"),
+        (rules.check_import_table, "common/flow/targets/x.py", "import flow.client.client"),
         (rules.check_import_table, SHELL, "def f():\n    import zmq"),
         (rules.check_core_purity, CORE, "import time"),
         (rules.check_core_purity, CORE, "def f():\n    from os import path"),
@@ -204,7 +204,7 @@ def test_rule_finds_what_it_forbids(rule: Rule, path: str, text: str) -> None:
         (
             rules.check_import_table,
             TASK,
-            "from typing import TYPE_CHECKING\nif TYPE_CHECKING:\n    import flow.client",
+            "from typing import TYPE_CHECKING\nif TYPE_CHECKING:\n    import flow.client.client",
         ),
         (rules.check_import_table, "common/flow/wire/transport.py", "import zmq"),
         (rules.check_core_purity, CORE, "from random import Random\nimport heapq, math"),

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from flow.cli.board import printed_lines
+from flow.client.board import printed_lines
 from flow.wire.messages import codec
 from flow.wire.messages import worker as wire
 from flow.wire.messages.client import Printed, RunUpdate, Watch

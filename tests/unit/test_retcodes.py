@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
+from flow.client.exitcodes import exit_code
 from flow.errors import ExitCode
-from flow.exitcodes import exit_code
 from flow.settings.luigi_flags import RETCODES
 from flow.settings.sections import RetcodeSettings
 from tests.support.run_messages import category, summary

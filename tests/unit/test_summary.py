@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from flow.summary import StatusCode, duration, one_line, render, status, tasks
+from flow.client.summary import StatusCode, duration, one_line, render, status, tasks
 from flow.wire.messages.client import Category, Example
 from flow.wire.states import SummaryCategory
 from tests.support.run_messages import category, summary

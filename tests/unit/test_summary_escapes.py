@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from flow.summary import render
+from flow.client.summary import render
 from flow.wire.messages.client import Category, Example, RunSummary
 
 

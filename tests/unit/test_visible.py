@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 import flow
-from flow.cli.board import failure_lines
+from flow.client.board import failure_lines
 from flow.usercode.exploring import Node
 from flow.visible import escaped, printable
 from flow.wire.messages import client

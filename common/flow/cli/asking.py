@@ -13,7 +13,7 @@ from flow.errors import Unreachable
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from flow.client import Client
+    from flow.client.client import Client
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -31,8 +31,8 @@ def common(function: F) -> F:
 @contextmanager
 def connected(coordinator: str | None) -> Iterator[Client]:
     """Connect to the coordinator; where nobody answers, say what to type."""
-    from flow.cli.address import explain_unreachable, find
-    from flow.client import Client
+    from flow.client.address import explain_unreachable, find
+    from flow.client.client import Client
 
     address = find(coordinator)
     try:
@@ -44,7 +44,7 @@ def connected(coordinator: str | None) -> Iterator[Client]:
 
 def show_changed(changed: Any, *, as_json: bool) -> None:
     """Print what a command changed."""
-    from flow.cli.output import print_json
+    from flow.client.output import print_json
     from flow.visible import printable
 
     if as_json:

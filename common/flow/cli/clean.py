@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from typing import TYPE_CHECKING, Any
 
-from flow.cli.options import describe, spell_given
+from flow.client.options import describe, spell_given
 from flow.errors import ExitCode, FlowError, SchedulingError, UsageError
 from flow.settings.taskline import Option, TaskLine, parse
 
@@ -118,7 +118,7 @@ def _flow_class(cls: Any) -> type[Task]:
 
 
 def _show(plan: Plan, line: TaskLine) -> None:
-    from flow.cli.output import say
+    from flow.client.output import say
     from flow.visible import printable
 
     if not plan.removals:
@@ -136,7 +136,7 @@ def _show(plan: Plan, line: TaskLine) -> None:
 
 
 def _count(removals: list[Removal]) -> str:
-    from flow.summary import plural
+    from flow.client.summary import plural
 
     return plural(len(removals), "output" if removals[0].task_id else "folder")
 
@@ -164,7 +164,7 @@ def _remove(plan: Plan) -> tuple[list[str], list[str]]:
 
 
 def _report(plan: Plan, removed: list[str], failed: list[str], *, as_json: bool) -> int:
-    from flow.cli.output import print_json, say
+    from flow.client.output import print_json, say
     from flow.visible import printable
 
     if as_json:

@@ -6,12 +6,12 @@ import contextlib
 import sys
 from typing import TYPE_CHECKING
 
-from flow.cli.options import describe, spell_given
+from flow.client.options import describe, spell_given
 from flow.errors import ExitCode, Unreachable, UsageError
 from flow.settings.taskline import Option, TaskLine, one_of, parse, whole_number
 
 if TYPE_CHECKING:
-    from flow.client import Client
+    from flow.client.client import Client
 
 FORMATS = ("tree", "dot", "mermaid", "json")
 #: Families or tasks of a run, unless --limit is given.
@@ -114,8 +114,8 @@ def _of_run(line: TaskLine) -> str | None:
             return _shown(client, line)
     if needs_code or line.params or _can_import(line.module):
         return None
-    from flow.cli.address import find
-    from flow.client import Client
+    from flow.client.address import find
+    from flow.client.client import Client
 
     address = find(line.options.get("coordinator")).text
     try:

@@ -28,7 +28,7 @@ def refuse_used(removals: list[Removal], coordinator: str | None) -> None:
     Raises:
         Unreachable: A coordinator that the settings or the flag name does not answer.
     """
-    from flow.cli.address import explain_unreachable, find
+    from flow.client.address import explain_unreachable, find
 
     if coordinator == "none":
         return
@@ -61,7 +61,7 @@ def _embedded() -> Iterator[str]:
 
 
 def _ask(address: str, removals: list[Removal], timeout_s: float) -> None:
-    from flow.client import CONNECT_TIMEOUT_S, Client
+    from flow.client.client import CONNECT_TIMEOUT_S, Client
     from flow.wire.messages.client import ListTasks, Tasks
 
     ids = {each.task_id: each.task for each in removals if each.task_id}

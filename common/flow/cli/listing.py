@@ -48,7 +48,7 @@ def task_text(module: str, family: str) -> str:
 
 def describe_task(cls: Any, usage: str) -> str:
     """Describe a task: its docstring, and each parameter with type, default, description."""
-    from flow.cli.options import RUN, SUBMIT
+    from flow.client.options import RUN, SUBMIT
     from flow.parameters.errors import flag
     from flow.seam import NATIVE
 

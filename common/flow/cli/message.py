@@ -37,7 +37,7 @@ def command(
     accept messages, 25 nobody hears it (not running, or ended), 61 its queue is full, 124 no reply
     came in time.
     """
-    from flow.cli.output import print_json, say
+    from flow.client.output import print_json, say
     from flow.visible import printable
 
     with connected(coordinator) as client:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from flow.cli.asking import common, connected, show_changed
-from flow.summary import plural
+from flow.client.summary import plural
 from flow.wire.resources import parse_amount, said_amount
 
 if TYPE_CHECKING:
@@ -49,7 +49,7 @@ def set_(name: str, limit: str, coordinator: str | None, as_json: bool) -> None:
 
 
 def _list(coordinator: str | None, as_json: bool) -> None:
-    from flow.cli.output import plain, print_json, print_table
+    from flow.client.output import plain, print_json, print_table
 
     with connected(coordinator) as client:
         limits, workers = client.resources(), client.workers()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 
-from flow.cli.options import RUN, describe
+from flow.client.options import RUN, describe
 from flow.errors import ExitCode, UsageError
 from flow.settings.taskline import parse
 
@@ -32,8 +32,8 @@ def main(argv: list[str]) -> int:
 
         print(task_text(line.module, line.family) if line.family else module_text(line.module))
         return int(ExitCode.OK)
+    from flow.client.exitcodes import exit_code
     from flow.execution import execute
-    from flow.exitcodes import exit_code
     from flow.work import Root, Work
 
     root = Root(line.module, line.family, line.root)

@@ -5,10 +5,10 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
-from flow.cli.board import FAILED, RETRYING, RUNNING, SKIPPED
 from flow.cli.graphtext import TREE_DEPTH_MAX, Box, dot, mermaid, tree
-from flow.cli.output import plain, say
-from flow.summary import duration
+from flow.client.board import FAILED, RETRYING, RUNNING, SKIPPED
+from flow.client.output import plain, say
+from flow.client.summary import duration
 from flow.visible import printable
 
 if TYPE_CHECKING:

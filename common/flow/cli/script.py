@@ -27,7 +27,7 @@ def run_command(
     ``results``: gets the result, if it came to a run.
     """
     from flow.cli.errors import guarded
-    from flow.exitcodes import exit_code
+    from flow.client.exitcodes import exit_code
 
     def command() -> int:
         result = run_line(words, main_task_cls)
@@ -42,9 +42,9 @@ def run_command(
 def run_line(words: list[str], main_task_cls: type[Task] | None) -> RunResult:
     """Run the task that a command line names. Raises ``FlowError``."""
     from flow.cli.listing import task_text
+    from flow.client.exitcodes import exit_code
     from flow.dialects import luigi_options
     from flow.execution import execute
-    from flow.exitcodes import exit_code
     from flow.results import MAIN, RunResult, search_path
     from flow.work import Root, Work
 
@@ -130,7 +130,7 @@ def _set_up_logging(work: Work) -> None:
 
 def _options(without: Collection[str] = ()) -> tuple[Option, ...]:
     """flow run's options, and those that command lines written for Luigi have."""
-    from flow.cli.options import RUN
+    from flow.client.options import RUN
     from flow.dialects import luigi_options
 
     return (*luigi_options.options(without), *RUN)

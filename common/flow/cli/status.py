@@ -9,7 +9,7 @@ import click
 from flow.cli.asking import common, connected
 
 if TYPE_CHECKING:
-    from flow.client import Client
+    from flow.client.client import Client
     from flow.wire.messages.client import RunRow, Runs, RunShown, WhyAnswer
 
 #: Width of a task's progress.
@@ -27,7 +27,7 @@ def command(
 ) -> None:
     """Show runs, newest first; or one RUN: its id, its name, a piece of them, or "last"; or one
     TASK: its id, or "Family(n=1)": where it is, and what it says about its progress."""
-    from flow.cli.output import print_json
+    from flow.client.output import print_json
     from flow.wire.messages.client import ListRuns, Runs, RunShown, ShowRun
 
     with connected(coordinator) as client:
@@ -70,7 +70,7 @@ def _find(client: Client, piece: str) -> RunShown | WhyAnswer:
 
 def _show_task(answer: WhyAnswer) -> None:
     """Print one task: where it is and what it says; not what led to that (``flow why``)."""
-    from flow.summary import duration
+    from flow.client.summary import duration
     from flow.visible import printable
 
     lines = [f"{answer.task}   {answer.state.upper()} for {duration(answer.since_s)}"]
@@ -91,7 +91,7 @@ def _show_task(answer: WhyAnswer) -> None:
 def _follow(client: Client, run: str, name: str, as_json: bool) -> None:
     """Show a run as the command that submitted it did, and end with the same exit code."""
     from flow.cli.submit import watch
-    from flow.cli.views import choose
+    from flow.client.views import choose
 
     view = choose(json=as_json, quiet=False, color=True, hints=True)
     code = watch(client, run, name, view, {"json": as_json})
@@ -100,8 +100,8 @@ def _follow(client: Client, run: str, name: str, as_json: bool) -> None:
 
 
 def _show_runs(runs: Runs) -> None:
-    from flow.cli.output import print_table
-    from flow.summary import plural
+    from flow.client.output import print_table
+    from flow.client.summary import plural
 
     if runs.runs:
         print_table(HEAD, [_row(each) for each in runs.runs])
@@ -113,7 +113,7 @@ def _show_runs(runs: Runs) -> None:
 
 
 def _row(row: RunRow) -> tuple[object, ...]:
-    from flow.summary import duration
+    from flow.client.summary import duration
 
     state = "PLANNING" if row.planning and row.state == "running" else row.state.upper()
     done = f"{row.done}/{row.total}"
@@ -123,9 +123,9 @@ def _row(row: RunRow) -> tuple[object, ...]:
 
 def _show_run(shown: RunShown) -> None:
     """Print failures, then how far each family is or the summary of an ended run."""
-    from flow.cli.board import DONE, FAILED, RUNNING, failure_lines, note_line
-    from flow.cli.output import print_table
-    from flow.summary import duration, render
+    from flow.client.board import DONE, FAILED, RUNNING, failure_lines, note_line
+    from flow.client.output import print_table
+    from flow.client.summary import duration, render
 
     for failure in shown.failures:
         print("\n".join(failure_lines(failure)))

@@ -8,14 +8,14 @@ import time
 from typing import TYPE_CHECKING, Any
 
 from flow.cli import uploading
-from flow.cli.address import Address, explain_unreachable, find
-from flow.cli.options import SUBMIT, describe, submit_options
+from flow.client.address import Address, explain_unreachable, find
+from flow.client.options import SUBMIT, describe, submit_options
 from flow.errors import ExitCode, Unreachable, UsageError
 from flow.settings.taskline import TaskLine, parse
 
 if TYPE_CHECKING:
-    from flow.cli.views import View
-    from flow.client import Client
+    from flow.client.client import Client
+    from flow.client.views import View
     from flow.wire.messages.client import Failure
 
 HELP = """\
@@ -46,7 +46,7 @@ def main(argv: list[str]) -> int:
             hint=f"The tasks of a module you have here:  flow run {module}",
         )
     address = find(line.options.get("coordinator"))
-    from flow.client import Client
+    from flow.client.client import Client
 
     try:
         with Client(address.text) as client:
@@ -62,7 +62,7 @@ def _typed(line: TaskLine) -> str:
 
 
 def _submit(client: Client, line: TaskLine, address: Address) -> int:
-    from flow.cli.views import choose
+    from flow.client.views import choose
     from flow.wire.ids import new_uid
     from flow.wire.messages.client import About, AboutShown, RootTask, Submit
 
@@ -96,10 +96,10 @@ def _submit(client: Client, line: TaskLine, address: Address) -> int:
 
 def watch(client: Client, run: str, name: str, view: View, options: dict[str, Any]) -> int:
     """Show a run until it ends or the person leaves; return the exit code."""
-    from flow.cli.finish import words
-    from flow.cli.follow import follow
-    from flow.cli.interrupts import Interrupts
-    from flow.exitcodes import exit_code
+    from flow.client.exitcodes import exit_code
+    from flow.client.finish import words
+    from flow.client.follow import follow
+    from flow.client.interrupts import Interrupts
 
     size = options.get("summary", "none" if options.get("quiet") else "short")
     policy = Detaching(client, run, view, cancel=options.get("cancel_on_timeout", False))
@@ -127,7 +127,7 @@ class Detaching:
 
     def pressed(self, presses: int) -> int | None:
         """Detach at the first press, ask at the second."""
-        from flow.cli.interrupts import SECOND_PRESS_S
+        from flow.client.interrupts import SECOND_PRESS_S
 
         if self._leave_at is None:
             self._view.close()
@@ -190,7 +190,7 @@ def _confirmed(question: str) -> bool:
 
 
 def _detached(submitted: object, *, json: bool) -> None:
-    from flow.cli.output import plain, print_json
+    from flow.client.output import plain, print_json
 
     fields = plain(submitted)
     if json:
@@ -200,8 +200,8 @@ def _detached(submitted: object, *, json: bool) -> None:
 
 
 def _coordinator_line(address: str, about: object) -> str:
-    from flow.cli.output import plain
-    from flow.summary import duration, plural
+    from flow.client.output import plain
+    from flow.client.summary import duration, plural
 
     found = plain(about)
     up = duration(found["up_s"])

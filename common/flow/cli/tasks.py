@@ -19,8 +19,8 @@ def command(
     match: str, run: str, state: str, limit: int, coordinator: str | None, as_json: bool
 ) -> None:
     """List tasks whose id or display contains MATCH."""
-    from flow.cli.output import print_json, print_table
-    from flow.summary import duration
+    from flow.client.output import print_json, print_table
+    from flow.client.summary import duration
     from flow.wire.messages.client import ListTasks, Tasks
 
     states = [each.strip() for each in state.split(",") if each.strip()]

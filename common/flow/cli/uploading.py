@@ -11,7 +11,7 @@ from flow.errors import UsageError
 from flow.modules.places import FILE_PREFIX
 
 if TYPE_CHECKING:
-    from flow.client import Client
+    from flow.client.client import Client
     from flow.usercode.shipping import Packed
 
 #: An upload that takes longer shows how far it is, and then as often.

@@ -13,8 +13,8 @@ from flow.cli.asking import common, connected
 @common
 def command(task: str, run: str, coordinator: str | None, as_json: bool) -> None:
     """Say why TASK (its id, or an unambiguous piece) is in its state."""
-    from flow.cli.output import print_json
-    from flow.summary import duration
+    from flow.client.output import print_json
+    from flow.client.summary import duration
     from flow.visible import printable
     from flow.wire.messages.client import Why, WhyShown
 

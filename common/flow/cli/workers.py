@@ -74,8 +74,8 @@ def _tell(worker: str, what: str, coordinator: str | None, as_json: bool) -> Non
 
 
 def _list(coordinator: str | None, as_json: bool) -> None:
-    from flow.cli.output import print_json, print_table
-    from flow.summary import duration
+    from flow.client.output import print_json, print_table
+    from flow.client.summary import duration
 
     with connected(coordinator) as client:
         workers = client.workers()

@@ -110,7 +110,7 @@ _BATCH_EMAIL: Final = {
     "error_messages": Flag("N", why=_SUMMED_UP),
     "group_by_error_messages": Flag("", why=_SUMMED_UP),
 }
-#: What the process exits with, by what happened: see ``flow.exitcodes``.
+#: What the process exits with, by what happened: see ``flow.client.exitcodes``.
 RETCODES: Final = (
     *("unhandled_exception", "missing_data", "task_failed"),
     *("already_running", "scheduling_error", "not_run"),

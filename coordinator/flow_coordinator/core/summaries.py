@@ -1,4 +1,4 @@
-"""The execution summary of a run, as data; ``flow.summary`` renders it."""
+"""The execution summary of a run, as data; ``flow.client.summary`` renders it."""
 
 from __future__ import annotations
 

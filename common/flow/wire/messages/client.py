@@ -100,7 +100,7 @@ class Category(Value, frozen=True):
 
 
 class RunSummary(Value, frozen=True):
-    """How a run stands or ended; ``flow.summary`` renders it in Luigi's form."""
+    """How a run stands or ended; ``flow.client.summary`` renders it in Luigi's form."""
 
     run: RunId
     name: str

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from flow import summary as text
+from flow.client import summary as text
 from flow.errors import ExitCode
 from flow.wire.states import SummaryCategory
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
 
-from flow import summary as text
+from flow.client import summary as text
 from flow.errors import ExitCode
 from flow.wire.states import FAILED_CATEGORIES, SummaryCategory
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from flow.room import has_room
 
 if TYPE_CHECKING:
-    from flow.cli.views import View
+    from flow.client.views import View
 
 #: Of one attempt's output, in the terminal.
 LINES_MAX = 200

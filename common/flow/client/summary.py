@@ -12,7 +12,7 @@ import enum
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from flow.ranges import show_values
+from flow.client.ranges import show_values
 from flow.visible import escaped
 from flow.wire.names import brief
 from flow.wire.states import FAILED_CATEGORIES, SummaryCategory

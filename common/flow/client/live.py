@@ -10,7 +10,7 @@ from rich.console import Console, Group
 from rich.live import Live
 from rich.text import Text
 
-from flow.cli.board import (
+from flow.client.board import (
     DONE,
     FAILED,
     RETRYING,
@@ -21,7 +21,7 @@ from flow.cli.board import (
     note_line,
     printed_lines,
 )
-from flow.summary import duration
+from flow.client.summary import duration
 
 if TYPE_CHECKING:
     from flow.wire.messages.client import RunSummary, RunUpdate

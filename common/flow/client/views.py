@@ -10,8 +10,8 @@ import sys
 import time
 from typing import TYPE_CHECKING, Protocol
 
-from flow.cli.board import RUNNING, Board, failure_lines, note_line, printed_lines
-from flow.cli.output import plain, print_json, say
+from flow.client.board import RUNNING, Board, failure_lines, note_line, printed_lines
+from flow.client.output import plain, print_json, say
 
 if TYPE_CHECKING:
     from flow.wire.messages.client import RunSummary, RunUpdate
@@ -158,7 +158,7 @@ def choose(
     if json:
         return JsonView()
     if live and not quiet and sys.stderr.isatty() and os.environ.get("TERM", "dumb") != "dumb":
-        from flow.cli.live import LiveView
+        from flow.client.live import LiveView
 
         return LiveView(color=color, hints=hints)
     return PlainView(quiet=quiet, hints=hints, library=library)

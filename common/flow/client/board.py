@@ -5,8 +5,8 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING
 
+from flow.client.summary import duration
 from flow.errors import ExitCode
-from flow.summary import duration
 from flow.visible import printable
 from flow.wire.states import FailureKind
 

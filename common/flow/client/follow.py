@@ -6,12 +6,12 @@ import time
 from contextlib import closing
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
-from flow.client import LOST_S, SILENT_S, Client
+from flow.client.client import LOST_S, SILENT_S, Client
 from flow.errors import ExitCode
 
 if TYPE_CHECKING:
-    from flow.cli.interrupts import Interrupts
-    from flow.cli.views import View
+    from flow.client.interrupts import Interrupts
+    from flow.client.views import View
     from flow.wire.messages.client import Failure, RunSummary, RunUpdate
 
 #: A run without any worker for this long deserves a sentence.
