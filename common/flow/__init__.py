@@ -103,9 +103,9 @@ _HOMES = {
     "NumericalParameter": "parameters.number",
     "Target": "targets.base",
     "LocalTarget": "targets.local",
-    "run": "embedded",
-    "build": "embedded",
-    "RunResult": "results",
+    "run": "local.embedded",
+    "build": "local.embedded",
+    "RunResult": "local.results",
     "StatusCode": "client.summary",
     "LuigiStatusCode": "client.summary",
 }
@@ -163,9 +163,10 @@ if TYPE_CHECKING:
     from flow.client.summary import LuigiStatusCode as LuigiStatusCode
     from flow.client.summary import StatusCode as StatusCode
     from flow.dynamic import DynamicRequirements as DynamicRequirements
-    from flow.embedded import build as build
-    from flow.embedded import run as run
     from flow.events import Event as Event
+    from flow.local.embedded import build as build
+    from flow.local.embedded import run as run
+    from flow.local.results import RunResult as RunResult
     from flow.parameters import *  # noqa: F403
     from flow.patterns.calendar_ranges import RangeByMinutes as RangeByMinutes
     from flow.patterns.calendar_ranges import RangeByMinutesBase as RangeByMinutesBase
@@ -186,7 +187,6 @@ if TYPE_CHECKING:
     from flow.patterns.programs import ExternalPythonProgramTask as ExternalPythonProgramTask
     from flow.patterns.ranges import RangeBase as RangeBase
     from flow.patterns.ranges import RangeEvent as RangeEvent
-    from flow.results import RunResult as RunResult
     from flow.targets.base import Target as Target
     from flow.targets.local import LocalTarget as LocalTarget
     from flow.task import Config as Config

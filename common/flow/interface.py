@@ -1,6 +1,6 @@
 """How a program runs tasks, under the names it has in Luigi."""
 
-from flow.embedded import build, run
-from flow.results import RunResult as LuigiRunResult
+from flow.local.embedded import build, run
+from flow.local.results import RunResult as LuigiRunResult
 
 __all__ = ["LuigiRunResult", "build", "run"]

@@ -8,8 +8,8 @@ from collections.abc import Sequence
 
 def run_with_retcodes(argv: Sequence[str]) -> None:
     """Run what a command line says, then exit with the code that tells how it went, 0 too."""
-    from flow.cli.script import run_command
-    from flow.embedded import enter
+    from flow.local.embedded import enter
+    from flow.local.script import run_command
 
     enter("run")
     sys.exit(run_command(list(argv)))

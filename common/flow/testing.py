@@ -29,7 +29,7 @@ from flow.parameters import defaults
 from flow.registry import Register
 
 if TYPE_CHECKING:
-    from flow.results import RunResult
+    from flow.local.results import RunResult
     from flow.task import Task
 
 __all__ = ["fresh_registry", "isolated", "memory_targets", "run", "settings"]
@@ -42,7 +42,7 @@ def run(*tasks: Task, **options: Any) -> RunResult:
         *tasks: What to run; their requirements run too.
         **options: As for ``flow.build``; quiet unless ``quiet=False``.
     """
-    from flow.embedded import build
+    from flow.local.embedded import build
 
     return build(tasks, in_process=True, **{"quiet": True, **options})
 

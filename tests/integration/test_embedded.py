@@ -19,7 +19,7 @@ TIMEOUT_S = 60.0
 
 PIPELINE = '''
 import os, time
-from flow.embedded import build, run
+from flow.local.embedded import build, run
 from flow.parameters.scalar import IntParameter, StrParameter
 from flow.task import Task
 

@@ -14,9 +14,9 @@ from pathlib import Path
 
 import pytest
 
-from flow import children as module
-from flow.children import Children
 from flow.errors import FlowError
+from flow.local import children as module
+from flow.local.children import Children
 
 #: A child that behaves: makes the socket's file, ends when the pipe does.
 GOOD = """
@@ -126,7 +126,7 @@ def test_children_end_when_the_parent_is_killed_and_the_next_start_cleans_up(
     programs(GOOD, GOOD)
     code = (
         f"import tempfile; tempfile.tempdir = {str(temporary)!r}\n"
-        "from flow.children import Children; c = Children(slots=1); c.wait_ready()\n"
+        "from flow.local.children import Children; c = Children(slots=1); c.wait_ready()\n"
         "print(c.coordinator.pid, c.worker.pid, flush=True); input()"
     )
     parent = subprocess.Popen(

@@ -8,10 +8,10 @@ from collections.abc import Iterable
 import msgspec
 import pytest
 
-from flow import observing
 from flow.client import board, summary
 from flow.errors import UsageError
 from flow.events import Event
+from flow.local import observing
 from flow.wire.messages.client import Category, Failure
 from flow.wire.messages.shared import PlanError
 from flow.wire.states import FailureKind, PlanErrorKind, SummaryCategory
@@ -21,7 +21,7 @@ from flow_worker.process.failure import failure_of
 from tests.support.house_rules import SOURCE_FOLDERS, read_all
 
 #: Modules that only say what the words mean to people.
-TABLES = ("flow.observing", "flow.client.summary", "flow.client.board")
+TABLES = ("flow.local.observing", "flow.client.summary", "flow.client.board")
 
 
 @pytest.mark.parametrize(

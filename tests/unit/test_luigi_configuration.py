@@ -223,7 +223,7 @@ def test_program_finds_the_same_defaults_with_luigi(folder: Path, parser: str) -
 
 
 def test_help_names_where_a_default_is_from_and_what_is_always_shown(folder: Path) -> None:
-    from flow.cli.listing import describe_task
+    from flow.local.listing import describe_task
 
     (folder / "luigi.cfg").write_text("[Load]\nn = 9\n")
     (folder / "flow.toml").write_text("[task.site]\nbase = '/data'\n")

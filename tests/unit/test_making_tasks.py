@@ -26,7 +26,7 @@ class Forgetful(flow.Task):
 #: Where else a dialect makes a task, and of what.
 ELSEWHERE = {
     "flow.modules.loading": "make_task itself",
-    "flow.observing": "of what a coordinator says of a task that was made before",
+    "flow.local.observing": "of what a coordinator says of a task that was made before",
     "flow_worker.process.joining": "of the members of a batch, and of what they are together",
 }
 

@@ -80,7 +80,7 @@ def main(argv: list[str]) -> int:
 
 def _plan(line: TaskLine) -> Plan:
     from flow.artifacts import cleaning
-    from flow.cli.listing import add_path
+    from flow.local.listing import add_path
     from flow.modules.blame import describe as said
     from flow.modules.blame import own_frame
     from flow.modules.loading import load_task, load_task_class

@@ -142,7 +142,7 @@ def _can_import(module: str) -> bool:
     """Tell whether the package or module is there, without running any of its code."""
     from importlib.util import find_spec
 
-    from flow.cli.listing import add_path
+    from flow.local.listing import add_path
 
     add_path()
     try:
@@ -178,7 +178,7 @@ def _shown(client: Client, line: TaskLine) -> str:
 
 def _found(line: TaskLine) -> tuple[str, ExitCode]:
     from flow.cli.graphtext import Shown, write
-    from flow.cli.listing import add_path
+    from flow.local.listing import add_path
     from flow.modules.loading import load_task
     from flow.parameters import given
     from flow.usercode.exploring import BROKEN, explore

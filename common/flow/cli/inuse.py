@@ -53,7 +53,7 @@ def _embedded() -> Iterator[str]:
     import glob
     import os
 
-    from flow.children import private_bases
+    from flow.local.children import private_bases
 
     for base in private_bases():
         for socket in glob.glob(os.path.join(glob.escape(base), "*", "c")):

@@ -28,13 +28,13 @@ def main(argv: list[str]) -> int:
         print(describe("flow run [OPTIONS] MODULE TASK [--param VALUE ...]", HELP, RUN))
         return int(ExitCode.OK)
     if line.help or not line.family:
-        from flow.cli.listing import module_text, task_text
+        from flow.local.listing import module_text, task_text
 
         print(task_text(line.module, line.family) if line.family else module_text(line.module))
         return int(ExitCode.OK)
     from flow.client.exitcodes import exit_code
-    from flow.execution import execute
-    from flow.work import Root, Work
+    from flow.local.execution import execute
+    from flow.local.work import Root, Work
 
     root = Root(line.module, line.family, line.root)
     ended = execute(Work([root], line.options, [os.getcwd()], qualified=line.qualified))

@@ -43,7 +43,7 @@ def main() -> None:
     Exits with a sentence and its code where there is no such task, or it cannot be asked.
     """
     from flow.cli.errors import guarded
-    from flow.cli.script import named_task
+    from flow.local.script import named_task
 
     def command() -> None:
         with named_task(sys.argv[1:]) as task:

@@ -1,7 +1,7 @@
 """The template that is a fork of the program which asked for a run: it has what the program has.
 
-It was forked before its worker began (``flow.forking``), in the middle of the program's own code,
-and never returns there. It keeps the program's modules, descriptors, handlers of signals and
+It was forked before its worker began (``flow.local.forking``), in the middle of the program's own
+code, and never returns there. It keeps the program's modules, descriptors, handlers of signals and
 logging; what the program registered for its own end, and what reads its stdin, is the program's
 alone. From then on it is a template as any other, except that it imports nothing twice.
 

@@ -12,9 +12,9 @@ from flow.errors import ExitCode, UsageError
 from flow.settings.taskline import Option, TaskLine, parse
 
 if TYPE_CHECKING:
-    from flow.results import RunResult
+    from flow.local.results import RunResult
+    from flow.local.work import Work
     from flow.task import Task
-    from flow.work import Work
 
 
 def run_command(
@@ -41,12 +41,12 @@ def run_command(
 
 def run_line(words: list[str], main_task_cls: type[Task] | None) -> RunResult:
     """Run the task that a command line names. Raises ``FlowError``."""
-    from flow.cli.listing import task_text
     from flow.client.exitcodes import exit_code
     from flow.dialects import luigi_options
-    from flow.execution import execute
-    from flow.results import MAIN, RunResult, search_path
-    from flow.work import Root, Work
+    from flow.local.execution import execute
+    from flow.local.listing import task_text
+    from flow.local.results import MAIN, RunResult, search_path
+    from flow.local.work import Root, Work
 
     line = _parsed(words, main_task_cls)
     family = line.family or (main_task_cls.get_task_family() if main_task_cls else "")
@@ -81,8 +81,8 @@ def named_task(words: list[str]) -> Iterator[Any]:
     Raises:
         FlowError: There is no such task, or a parameter does not fit.
     """
+    from flow.local.work import told
     from flow.modules.loading import load_task
-    from flow.work import told
 
     line = _parsed(words, None)
     if line.help or not line.family:
@@ -120,7 +120,7 @@ def _no_task(line: TaskLine) -> UsageError:
 
 
 def _set_up_logging(work: Work) -> None:
-    from flow import forking
+    from flow.local import forking
     from flow.parameters.defaults import settings
     from flow.usercode import tasklogs
 
@@ -147,8 +147,8 @@ def _class(family: str) -> Any:
 
 
 def _module_of(family: str) -> str:
+    from flow.local.results import MAIN
     from flow.modules.places import wire_name
-    from flow.results import MAIN
     from flow.seam import dialect_of
 
     cls = _class(family)
@@ -159,7 +159,7 @@ def _module_of(family: str) -> str:
 
 def _help(family: str) -> str:
     """Describe the tasks of this script."""
-    from flow.cli.listing import describe_task
+    from flow.local.listing import describe_task
     from flow.modules.loading import all_families
 
     script = os.path.basename(sys.argv[0])

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from flow.client.follow import Ended
 from flow.errors import ExitCode, UsageError
-from flow.work import Work, last_words, submission, told, view_of
+from flow.local.work import Work, last_words, submission, told, view_of
 
 if TYPE_CHECKING:
     from flow.client.views import View
@@ -60,7 +60,7 @@ class _Engine:
     """Coordinator core, worker and the client that watches, handing each other messages."""
 
     def __init__(self, view: View, tasks: Iterable[Any]) -> None:
-        from flow.observing import Observer
+        from flow.local.observing import Observer
         from flow.settings.sections import load
 
         settings = load()

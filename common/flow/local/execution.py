@@ -11,18 +11,18 @@ import threading
 from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Any
 
-from flow import forking
-from flow.children import Children
 from flow.client.attempts import Attempts
 from flow.client.interrupts import CleanExit, Interrupts
 from flow.errors import DiskFull, ExitCode, Unreachable
-from flow.work import Work, last_words, submission, told, view_of
+from flow.local import forking
+from flow.local.children import Children
+from flow.local.work import Work, last_words, submission, told, view_of
 
 if TYPE_CHECKING:
     from flow.client.client import Client
     from flow.client.follow import Ended
     from flow.client.views import View
-    from flow.observing import Observer
+    from flow.local.observing import Observer
     from flow.wire.messages.client import Failure
 
 #: Serves tasks in the calling process. Named, not imported: flow imports neither side.
@@ -37,7 +37,7 @@ def execute(work: Work, tasks: Iterable[Any] = ()) -> Ended:
     With the option ``in_process`` all of it is in this thread, on the given task instances.
     """
     if work.options.get("in_process"):
-        from flow.inprocess import execute_in_process
+        from flow.local.inprocess import execute_in_process
 
         return execute_in_process(work, tasks)
     with CleanExit(), told(work.qualified):
@@ -139,7 +139,7 @@ def _observer(work: Work) -> Observer | None:
     """Make what calls this program's event handlers, unless it cannot have any."""
     if not {"flow.task", "luigi.task"} & set(sys.modules):
         return None
-    from flow.observing import Observer
+    from flow.local.observing import Observer
 
     return Observer(here=work.here)
 

@@ -1,7 +1,7 @@
 """``flow.run()`` at the bottom of a script, and ``flow.build([...])`` from a program.
 
 Both run the same engine as a cluster, in child processes that end with the call. Task processes are
-forks of the program as it is then, where it can be forked (``flow.forking``).
+forks of the program as it is then, where it can be forked (``flow.local.forking``).
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from flow.errors import ExitCode, UsageError
-from flow.results import MAIN, RunResult, search_path
+from flow.local.results import MAIN, RunResult, search_path
 
 if TYPE_CHECKING:
     from flow.client.follow import Ended
@@ -66,11 +66,11 @@ def build(
         KeyboardInterrupt: Ctrl-C; what ran has finished, or was killed at the second press.
     """
     from flow.dialects import luigi_options
-    from flow.execution import execute
+    from flow.local.execution import execute
+    from flow.local.work import Root, Work
     from flow.modules import origins
     from flow.seam import module_of, others, strings_of
     from flow.wire.messages.client import ROOTS_MAX
-    from flow.work import Root, Work
 
     enter("build")
     wanted = _tasks(tasks)
@@ -136,8 +136,8 @@ def run(
         UsageError: ``log_level`` is no level.
         TypeError: ``cmdline_args`` is neither a list nor a tuple, or a keyword is unknown.
     """
-    from flow.cli.script import run_command, run_line
     from flow.dialects import luigi_options
+    from flow.local.script import run_command, run_line
 
     enter("run")
     luigi_options.check("flow.run", keywords, (), local=local_scheduler)

@@ -1,7 +1,8 @@
 """What a run on this machine is asked to do, and what its ways of running share.
 
-Runs in child processes (``flow.execution``) and runs in the calling thread (``flow.inprocess``)
-take the same ``Work``, ask for it with the same message, and show it alike.
+Runs in child processes (``flow.local.execution``) and runs in the calling thread
+(``flow.local.inprocess``) take the same ``Work``, ask for it with the same message, and show it
+alike.
 """
 
 from __future__ import annotations

@@ -27,7 +27,7 @@ from flow.errors import ConfigError, ExitCode, FlowError
 from flow.settings import luigi_sections
 
 if TYPE_CHECKING:
-    from flow.forking import CallersTemplate
+    from flow.local.forking import CallersTemplate
 
 #: Of a Unix socket address. Source: sun_path in unix(7), with its final zero.
 SOCKET_PATH_BYTES_MAX = 107
