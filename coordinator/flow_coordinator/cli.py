@@ -7,8 +7,8 @@ import time
 
 import click
 
-from flow.cli.errors import served
 from flow.errors import StoreFull
+from flow.guarded import served
 from flow.stdio import make_writable
 
 

@@ -58,7 +58,7 @@ BROAD_HANDLERS = {
     "flow.modules.blame": "texts of user errors are built by user code",
     "flow.local.children": "what a child did wrong must not hide what the parent does",
     "flow.cli.clean": "requires(), output() and remove() are user code",
-    "flow.cli.errors": "the last place: every error becomes a sentence and an exit code",
+    "flow.guarded": "the last place: every error becomes a sentence and an exit code",
     "flow.local.listing": "serialize() may be a user's",
     "flow.usercode.completeness": "complete() is user code",
     "flow.events": "a handler is user code",

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING
 
 import click
 
-from flow.cli.errors import report, served
 from flow.errors import ConfigError, FlowError, UsageError
+from flow.guarded import report, served
 from flow.stdio import make_writable
 
 if TYPE_CHECKING:

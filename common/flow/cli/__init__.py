@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import sys
 
-from flow.cli.errors import guarded
+from flow.guarded import guarded
 from flow.stdio import make_writable
 
 

@@ -6,8 +6,8 @@ import importlib
 
 import click
 
-from flow.cli.errors import report
 from flow.errors import ExitCode, UsageError
+from flow.guarded import report
 
 #: Command: (file in this folder, one line of help). The order of ``flow --help``.
 COMMANDS = {

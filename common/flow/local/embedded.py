@@ -28,8 +28,8 @@ def _nothing() -> Ended:
 
 def _refused(count: int) -> Ended:
     """Say that these are too many tasks, as a command would."""
-    from flow.cli.errors import guarded
     from flow.client.follow import Ended
+    from flow.guarded import guarded
     from flow.wire.messages.client import check_root_count
 
     return Ended(guarded(lambda: check_root_count(count)), None, [])

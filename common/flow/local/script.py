@@ -26,8 +26,8 @@ def run_command(
 
     ``results``: gets the result, if it came to a run.
     """
-    from flow.cli.errors import guarded
     from flow.client.exitcodes import exit_code
+    from flow.guarded import guarded
 
     def command() -> int:
         result = run_line(words, main_task_cls)

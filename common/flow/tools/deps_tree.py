@@ -42,7 +42,7 @@ def main() -> None:
 
     Exits with a sentence and its code where there is no such task, or it cannot be asked.
     """
-    from flow.cli.errors import guarded
+    from flow.guarded import guarded
     from flow.local.script import named_task
 
     def command() -> None:
