@@ -21,30 +21,11 @@ CORE_STDLIB = {
 }
 #: All a core may know of flow besides itself.
 CORE_FLOW = {
-    *(
-        "flow.wire.ids",
-        "flow.wire.states",
-        "flow.errors",
-        "flow.wire.resources",
-        "flow.wire.messages",
-    ),
-    "flow.wire.moves",
+    *("flow.errors", "flow.wire.ids", "flow.wire.messages", "flow.wire.moves"),
+    *("flow.wire.resources", "flow.wire.states"),
     # the vocabulary between an agent and its own task processes
     *("flow_worker.channel", "flow_worker"),
 }
-#: What authors import, and what that must not pull in.
-AUTHORING = (
-    "flow.task",
-    "flow.registry",
-    "flow.modules.places",
-    "flow.speech",
-    "flow.identity",
-    "flow.events",
-    "flow.dynamic",
-    "flow.usercode.completeness",
-)
-AUTHORING_PACKAGES = ("flow.artifacts", "flow.parameters", "flow.targets", "flow.patterns")
-NOT_FOR_AUTHORS = ("flow.wire.messages", "flow.wire.transport", "flow.client.client", "flow.cli")
 PICKLES = {"pickle", "cPickle", "_pickle", "cloudpickle", "dill", "shelve", "marshal", "joblib"}
 #: What users do with pickle themselves; flow never does. And code, which is executed anyway.
 PICKLE_USERS = {
@@ -199,35 +180,14 @@ def within(name: str, *packages: str) -> bool:
     return any(name == each or name.startswith(f"{each}.") for each in packages)
 
 
-def _forbidden(source: Source) -> tuple[str, ...]:
-    """Name what this module may not import when it is imported itself."""
-    module = source.module
-    if within(module, "flow_coordinator.store"):
-        return (
-            "flow_worker",
-            "flow.wire.messages",
-            "flow_coordinator.core",
-            "flow_coordinator.shell",
-        )
-    if within(module, "flow_coordinator"):
-        return ("flow_worker",)
-    if within(module, "flow_worker"):
-        return ("flow_coordinator",)
-    if module in AUTHORING or within(module, *AUTHORING_PACKAGES):
-        return ("flow_coordinator", "flow_worker", *NOT_FOR_AUTHORS)
-    return ("flow_coordinator", "flow_worker")
-
-
 def check_import_table(source: Source) -> Iterator[str]:
-    """Apply the table of who may import whom."""
-    sides = {"flow_coordinator", "flow_worker"} - {source.module.split(".")[0]}
-    never = sides if source.module.startswith("flow_") else set()
-    for name, line in imports(source, top_only=True):
-        if within(name, *_forbidden(source)):
-            yield f"{source.path}:{line} imports {name}"
+    """Keep the sides apart, the store from everything, and ZeroMQ in one module."""
+    store = within(source.module, "flow_coordinator.store")
     for name, line in imports(source, top_only=False):
-        if within(name, *never):
-            yield f"{source.path}:{line} imports {name}, even if late"
+        if store and within(
+            name, "flow.wire.messages", "flow_coordinator.core", "flow_coordinator.shell"
+        ):
+            yield f"{source.path}:{line} imports {name} into the store"
         if within(name, "zmq") and source.module != "flow.wire.transport":
             yield f"{source.path}:{line} imports zmq outside flow.wire.transport"
 
@@ -291,46 +251,6 @@ def find_twins(sources: list[Source]) -> list[str]:
             if isinstance(node, ast.ClassDef) and not node.name.startswith("_"):
                 homes.setdefault(node.name, []).append(source.module)
     return [f"{name} in {', '.join(where)}" for name, where in homes.items() if len(where) > 1]
-
-
-def find_cycle(sources: list[Source]) -> list[str]:
-    """Return one cycle of imports at module level, as a path, or nothing."""
-    known = {source.module for source in sources}
-    edges = {
-        source.module: [
-            name
-            for name, _ in imports(source, top_only=True)
-            if name in known and name != source.module and not _own_package(source, name, known)
-        ]
-        for source in sources
-    }
-    done: set[str] = set()
-    for start in edges:
-        path: list[str] = []
-        stack = [(start, iter(edges[start]))] if start not in done else []
-        if stack:
-            path.append(start)
-        while stack:
-            step = next(stack[-1][1], None)
-            if step is None:
-                stack.pop()
-                done.add(path.pop())
-            elif step in path:
-                return [*path[path.index(step) :], step]
-            elif step not in done:
-                stack.append((step, iter(edges[step])))
-                path.append(step)
-    return []
-
-
-def _own_package(source: Source, name: str, known: set[str]) -> bool:
-    """Skip the ``a`` of ``from a import b`` where b is a module: the package is there already."""
-    return any(
-        f"{name}.{alias.name}" in known
-        for node in source.nodes
-        if isinstance(node, ast.ImportFrom) and node.module == name
-        for alias in node.names
-    ) and within(source.module, name)
 
 
 # ------------------------------------------------------------------------------------ statements

@@ -14,10 +14,11 @@ from flow.wire.messages.shared import Stub
 from flow.wire.messages.worker import Clean, Cleaned
 from flow.wire.states import SATISFIED, TERMINAL, RunState
 from flow_coordinator.core import programs, tally, twins
-from flow_coordinator.core.records import Instant, RunRecord, TaskRecord, WorkerRecord
+from flow_coordinator.core.records import RunRecord, TaskRecord, WorkerRecord
 from flow_coordinator.core.state import State
 from flow_coordinator.core.temporary import CleanRecord, is_due
 from flow_coordinator.core.timers import Timer
+from flow_coordinator.core.values import Instant
 
 #: Tasks of one request.
 TASKS_MAX = 100

@@ -6,7 +6,7 @@ import msgspec
 
 from flow.wire.messages.client import Failure
 from flow.wire.messages.worker import Piece
-from flow_coordinator.core.events import Peer
+from flow_coordinator.core.values import Peer
 
 
 class Effect(msgspec.Struct, frozen=True):

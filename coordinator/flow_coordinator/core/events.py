@@ -2,18 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import msgspec
 
 from flow.wire.messages.client import Request
 from flow.wire.messages.worker import ToCoordinator
-
-if TYPE_CHECKING:
-    from flow_coordinator.core.records import RunRecord
-
-#: Names a connection; opaque to the core.
-Peer = bytes
+from flow_coordinator.core.records import RunRecord
+from flow_coordinator.core.values import Peer
 
 
 class Event(msgspec.Struct, frozen=True):

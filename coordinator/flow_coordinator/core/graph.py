@@ -18,7 +18,7 @@ from flow_coordinator.core import batching, programs, tally, twins
 from flow_coordinator.core.doom import REPLACES, Doom
 from flow_coordinator.core.ready import UNMET, GroupKey
 from flow_coordinator.core.records import RunRecord, TaskRecord
-from flow_coordinator.core.state import State
+from flow_coordinator.core.state import LOOK_S, State
 from flow_coordinator.core.timers import Timer
 from flow_coordinator.core.transitions import TaskEvent
 
@@ -419,7 +419,7 @@ def part_twins(s: State, _: None = None) -> None:
     t = s.twins
     t.look_at = 0.0
     found = twins.waits_in_circle(s)
-    t.pause_s = min(2 * t.pause_s, twins.LOOK_MAX_S) if t.waiting and not found else twins.LOOK_S
+    t.pause_s = min(2 * t.pause_s, twins.LOOK_MAX_S) if t.waiting and not found else LOOK_S
     if found is not None:
         lease, twin = found
         one = twins.holder(s, twin) or lease.task

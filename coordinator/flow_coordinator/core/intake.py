@@ -8,9 +8,9 @@ for example, goes on from there. What is left half-said is dropped, and never st
 from __future__ import annotations
 
 from flow.wire.messages.client import RootTask, Submit, SubmitTaken
-from flow_coordinator.core.events import Peer
 from flow_coordinator.core.state import State
 from flow_coordinator.core.timers import Timer
+from flow_coordinator.core.values import Peer
 from flow_coordinator.core.waiting import Intake
 
 #: Silence after which a half-said run is dropped: longer than a client waits for an answer.

@@ -22,11 +22,11 @@ from flow.wire.messages.speech import (
 )
 from flow.wire.messages.worker import Letters, LettersAck
 from flow.wire.states import TaskState
-from flow_coordinator.core.events import Peer
 from flow_coordinator.core.records import WorkerRecord
 from flow_coordinator.core.refusal import Refusal
 from flow_coordinator.core.state import State
 from flow_coordinator.core.timers import Timer
+from flow_coordinator.core.values import Peer
 from flow_coordinator.core.waiting import SenderRecord
 
 #: Senders that wait because of one attempt.

@@ -49,9 +49,10 @@ from flow_coordinator.core.events import (
     Unreachable,
 )
 from flow_coordinator.core.queries import answers
-from flow_coordinator.core.records import Instant, RunRecord, WorkerRecord
+from flow_coordinator.core.records import RunRecord, WorkerRecord
 from flow_coordinator.core.state import Changes, State
 from flow_coordinator.core.timers import Timer
+from flow_coordinator.core.values import Instant
 
 #: Timers handled in one turn.
 TIMERS_MAX = 1_000

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from flow.wire.ids import Session, WorkerUid
-from flow_coordinator.core.events import Peer
+from flow_coordinator.core.values import Peer
 
 
 class PackageRecord:

@@ -23,7 +23,8 @@ from math import inf
 
 from flow.wire.ids import WorkerUid
 from flow_coordinator.core.batching import Kindred, is_batchable
-from flow_coordinator.core.records import Demand, Entry, Instant, RunRecord, TaskRecord
+from flow_coordinator.core.records import Demand, Entry, RunRecord, TaskRecord
+from flow_coordinator.core.values import Instant
 
 #: Waiting longer than this lets a task overtake higher priorities, now and then.
 AGING_S = 300.0

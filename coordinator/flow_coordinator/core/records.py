@@ -18,12 +18,10 @@ from flow.wire.messages.speech import Words
 from flow.wire.messages.worker import Join
 from flow.wire.states import HELD, RunState, TaskState
 from flow_coordinator.core.doom import Doom
-from flow_coordinator.core.events import Peer
+from flow_coordinator.core.values import Instant, Peer
 
 #: Roots of a run in one row of the store.
 ROOTS_A_ROW = 1_000
-#: Times are seconds of the shell's monotonic clock; never stored.
-Instant = float
 
 
 class FamilyRecord:

@@ -19,11 +19,11 @@ from flow_coordinator.core import (
     tally,
     twins,
 )
-from flow_coordinator.core.events import Peer
 from flow_coordinator.core.ready import UNMET, GroupKey
 from flow_coordinator.core.records import ROOTS_A_ROW, RunRecord, TaskRecord, Watcher
 from flow_coordinator.core.state import State
 from flow_coordinator.core.transitions import TaskEvent
+from flow_coordinator.core.values import Peer
 
 #: Pause between two updates to the same watcher, seconds.
 UPDATE_S = 0.25

@@ -12,11 +12,12 @@ from flow.wire.messages.client import Failed, Upload, Uploaded
 from flow.wire.messages.shared import PACKAGE_BYTES_MAX, is_package
 from flow.wire.messages.worker import Fetch, Piece
 from flow_coordinator.core.effects import RemovePackage, SendPiece, TouchPackage, WritePackage
-from flow_coordinator.core.events import PackageRefused, PackageWritten, Peer
+from flow_coordinator.core.events import PackageRefused, PackageWritten
 from flow_coordinator.core.packages import FetchRecord, PackageRecord, UploadRecord
 from flow_coordinator.core.records import WorkerRecord
 from flow_coordinator.core.refusal import Refusal
 from flow_coordinator.core.state import State
+from flow_coordinator.core.values import Peer
 
 #: Uploads at the same time; the one that stands still longest gives way.
 UPLOADS_MAX = 16

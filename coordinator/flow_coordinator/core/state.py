@@ -18,13 +18,11 @@ from flow.wire.messages.shared import Policy
 from flow.wire.states import TaskState
 from flow_coordinator.core.config import CoreConfig
 from flow_coordinator.core.effects import Alert, Effect, Note, Send, SendNow
-from flow_coordinator.core.events import Peer
 from flow_coordinator.core.packages import Packages
 from flow_coordinator.core.ready import ReadyQueue
 from flow_coordinator.core.records import (
     ROOTS_A_ROW,
     FamilyRecord,
-    Instant,
     LeaseRecord,
     PlanRecord,
     PolicyRecord,
@@ -36,11 +34,28 @@ from flow_coordinator.core.resources import Resources
 from flow_coordinator.core.temporary import Temporary
 from flow_coordinator.core.timers import Timer
 from flow_coordinator.core.transitions import TaskEvent
-from flow_coordinator.core.twins import Twins
+from flow_coordinator.core.values import Instant, Peer
 from flow_coordinator.core.waiting import Intake, Question, SenderRecord
 
 #: Moves of tasks remembered, for the story that is told of a bug.
 MOVES_MAX = 4_096
+#: How soon it is looked whether twins wait for each other, seconds.
+LOOK_S = 0.5
+
+
+class Twins:
+    """The side index of those ids that several tasks have. Empty nearly always."""
+
+    __slots__ = ("by_id", "look_at", "pause_s", "waiting")
+
+    def __init__(self) -> None:
+        #: (project, task id) -> all tasks of that id, the one that is found by id first
+        self.by_id: dict[tuple[str, str], list[TaskRecord]] = {}
+        #: what could be ready but for the lease of a twin
+        self.waiting: dict[TaskRecord, None] = {}
+        #: when it is looked for those that wait for each other; 0: no timer is set
+        self.look_at: Instant = 0.0
+        self.pause_s = LOOK_S
 
 
 class Changes:

@@ -8,7 +8,8 @@ is not believed to be complete any more: whoever names it has it planned again.
 from __future__ import annotations
 
 from flow.wire.states import SATISFIED, RunState
-from flow_coordinator.core.records import Instant, RunRecord, TaskRecord
+from flow_coordinator.core.records import RunRecord, TaskRecord
+from flow_coordinator.core.values import Instant
 
 
 class Need:

@@ -18,32 +18,16 @@ from itertools import islice
 from typing import TYPE_CHECKING
 
 from flow.wire.states import TERMINAL, TaskState
-from flow_coordinator.core.records import Instant, LeaseRecord, TaskRecord
+from flow_coordinator.core.records import LeaseRecord, TaskRecord
 from flow_coordinator.core.timers import Timer
 
 if TYPE_CHECKING:
     from flow_coordinator.core.state import State
 
-#: How soon, and at the latest, it is looked again whether twins wait for each other, seconds.
-LOOK_S = 0.5
+#: At the latest it is looked then again whether twins wait for each other, seconds.
 LOOK_MAX_S = 60.0
 #: How many of those that wait are looked at in one go.
 LOOK_TASKS_MAX = 100
-
-
-class Twins:
-    """The side index of those ids that several tasks have. Empty nearly always."""
-
-    __slots__ = ("by_id", "look_at", "pause_s", "waiting")
-
-    def __init__(self) -> None:
-        #: (project, task id) -> all tasks of that id, the one that is found by id first
-        self.by_id: dict[tuple[str, str], list[TaskRecord]] = {}
-        #: what could be ready but for the lease of a twin
-        self.waiting: dict[TaskRecord, None] = {}
-        #: when it is looked for those that wait for each other; 0: no timer is set
-        self.look_at: Instant = 0.0
-        self.pause_s = LOOK_S
 
 
 def find(s: State, project: str, task_id: str, module: str) -> TaskRecord | None:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from flow.wire.messages.client import RootTask
 from flow.wire.messages.shared import Missing
-from flow_coordinator.core.events import Peer
-from flow_coordinator.core.records import Instant, WorkerRecord
+from flow_coordinator.core.records import WorkerRecord
+from flow_coordinator.core.values import Instant, Peer
 
 
 class Intake:

@@ -36,11 +36,11 @@ from flow_coordinator.core import (
     programs,
     tally,
 )
-from flow_coordinator.core.events import Peer
 from flow_coordinator.core.records import LeaseRecord, WorkerRecord
 from flow_coordinator.core.state import Known, State
 from flow_coordinator.core.timers import Timer
 from flow_coordinator.core.transitions import TaskEvent
+from flow_coordinator.core.values import Peer
 
 #: Nonces remembered, and so workers that may be joining at the same time.
 NONCES_MAX = 10_000

@@ -17,8 +17,9 @@ from flow.settings.sections import Settings
 from flow.wire.messages.client import Request
 from flow.wire.messages.worker import ToCoordinator
 from flow_coordinator.core.effects import Alert, Effect, Send, SendNow
-from flow_coordinator.core.events import Peer, Received, TurnEnded
+from flow_coordinator.core.events import Received, TurnEnded
 from flow_coordinator.core.machine import Coordinator
+from flow_coordinator.core.values import Peer
 from flow_coordinator.notify import notifier
 from flow_coordinator.shell.settings import core_config
 

@@ -26,15 +26,10 @@ from flow_coordinator.core.config import CoreConfig
 from flow_coordinator.core.doom import Doom
 from flow_coordinator.core.machine import Coordinator
 from flow_coordinator.core.packages import PackageRecord
-from flow_coordinator.core.records import (
-    Instant,
-    LeaseRecord,
-    PolicyRecord,
-    RunRecord,
-    TaskRecord,
-)
+from flow_coordinator.core.records import LeaseRecord, PolicyRecord, RunRecord, TaskRecord
 from flow_coordinator.core.state import State
 from flow_coordinator.core.timers import Timer
+from flow_coordinator.core.values import Instant
 from flow_coordinator.shell import rows
 from flow_coordinator.store.base import RootsRow, RunRow, Snapshot
 

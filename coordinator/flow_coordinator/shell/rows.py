@@ -14,8 +14,9 @@ from flow.wire.messages.speech import Words
 from flow.wire.states import TaskState
 from flow_coordinator.core import programs
 from flow_coordinator.core.doom import Doom
-from flow_coordinator.core.records import ROOTS_A_ROW, Instant, OtherCode, RunRecord, TaskRecord
+from flow_coordinator.core.records import ROOTS_A_ROW, OtherCode, RunRecord, TaskRecord
 from flow_coordinator.core.state import Changes
+from flow_coordinator.core.values import Instant
 from flow_coordinator.store.base import Batch, ProgressRow, RootsRow, RunRow, TaskRow
 
 #: Characters of a failure's text kept with its task.

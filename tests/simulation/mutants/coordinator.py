@@ -29,10 +29,10 @@ from flow_coordinator.core import (
     workers,
 )
 from flow_coordinator.core.effects import Send, SendNow
-from flow_coordinator.core.events import Peer
 from flow_coordinator.core.records import WorkerRecord
 from flow_coordinator.core.state import State
 from flow_coordinator.core.timers import Timer
+from flow_coordinator.core.values import Peer
 from flow_coordinator.shell.loop import Loop
 from tests.simulation.mutants.registry import mutant
 

@@ -433,9 +433,9 @@ class _Supervisor:
 
 def _preload() -> None:
     """Import what every task process needs, once, before the first fork."""
-    from flow_worker.process import serve
+    from flow_worker.process import preloading
 
-    serve.preload()
+    preloading.preload()
 
 
 def _rehearse() -> None:

@@ -272,19 +272,3 @@ def serve_in_process(sock: socket.socket, stop: Callable[[], bool] = lambda: Fal
             _Server(link, runner, Planner(link.send, output)).run(stop)
     finally:
         runner.speech.stop()
-
-
-def preload() -> None:
-    """Import what task processes need, in the supervisor, so that each fork has it already."""
-    import inspect  # noqa: F401
-    import subprocess  # noqa: F401
-    import traceback  # noqa: F401
-
-    import flow.parameters.optional
-    import flow.parameters.scalar
-    import flow.settings.luigi_files
-    import flow.targets.local  # noqa: F401
-    import flow_worker.process.template  # noqa: F401  and with it what imports programs
-    from flow_worker.process import sources
-
-    sources.know_own_modules()

@@ -25,7 +25,6 @@ from flow_coordinator.core import (
     twins,
     words,
 )
-from flow_coordinator.core.events import Peer
 from flow_coordinator.core.queries import commands, ended, graphs
 from flow_coordinator.core.queries.finding import (
     MATCHES_MAX,
@@ -41,6 +40,7 @@ from flow_coordinator.core.ready import UNMET
 from flow_coordinator.core.records import RunRecord, TaskRecord, WorkerRecord
 from flow_coordinator.core.refusal import Refusal
 from flow_coordinator.core.state import State
+from flow_coordinator.core.values import Peer
 
 T = TypeVar("T")
 R = TypeVar("R")

@@ -11,10 +11,10 @@ from flow.wire.messages.shared import PROTOCOL, unpack_params
 from flow.wire.resources import said_amount
 from flow.wire.states import RunState
 from flow_coordinator.core import intake, outcomes, runs, shipping, twins, workers
-from flow_coordinator.core.events import Peer
 from flow_coordinator.core.queries.finding import find_runs, only_task
 from flow_coordinator.core.refusal import Refusal
 from flow_coordinator.core.state import State
+from flow_coordinator.core.values import Peer
 
 
 def submit(s: State, peer: Peer, message: client.Submit) -> None:

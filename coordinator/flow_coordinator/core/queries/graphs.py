@@ -12,10 +12,10 @@ from itertools import islice
 from flow.wire.messages.client import Graph, GraphNode, ShowGraph
 from flow.wire.states import RunState, TaskState
 from flow_coordinator.core import explain, runs, tally, twins
-from flow_coordinator.core.events import Peer
 from flow_coordinator.core.records import RunRecord, TaskRecord
 from flow_coordinator.core.refusal import Refusal
 from flow_coordinator.core.state import State
+from flow_coordinator.core.values import Peer
 
 #: Nodes of one reply, and requirements looked at for it.
 NODES_MAX = 500
