@@ -88,6 +88,7 @@ def test_flags_that_flow_has_too_are_obeyed(script: Any, tmp_path: Path) -> None
 @pytest.mark.parametrize(
     ("flag", "said"),
     [
+        ("--retcode-already-running=7", "no lock file is taken"),
         ("--worker-keep-alive", "waits for all its tasks"),
         ("--worker-retry-external-tasks", "--wait-for-external"),
         ("--scheduler-record-task-history", "history_runs_max"),

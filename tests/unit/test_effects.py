@@ -13,7 +13,7 @@ from tests.support.house_rules import REPOSITORY
 
 TABLE = REPOSITORY / "tests" / "support" / "effects.toml"
 #: How many were without a proven test when the table was begun: it only gets fewer.
-NOT_YET_COUNT_MAX = 59
+NOT_YET_COUNT_MAX = 58
 
 
 def table() -> tuple[dict[str, list[str]], list[str]]:

@@ -113,7 +113,7 @@ _BATCH_EMAIL: Final = {
 #: What the process exits with, by what happened: see ``flow.client.exitcodes``.
 RETCODES: Final = (
     *("unhandled_exception", "missing_data", "task_failed"),
-    *("already_running", "scheduling_error", "not_run"),
+    *("scheduling_error", "not_run"),
 )
 #: Section of luigi.cfg -> option -> its flag.
 SECTIONS: Final = {
@@ -124,7 +124,10 @@ SECTIONS: Final = {
     "batch_email": _BATCH_EMAIL,
     "sendgrid": {"apikey": Flag("TEXT", why="mail is sent by SMTP alone")},
     "execution_summary": {"summary_length": Flag("N", why="--summary full shows all of it")},
-    "retcode": {name: Flag("N", f"retcode.{name}") for name in RETCODES},
+    "retcode": {
+        **{name: Flag("N", f"retcode.{name}") for name in RETCODES},
+        "already_running": Flag("N", why="no lock file is taken"),
+    },
 }
 #: What people expect of a command line, and neither Luigi nor flow has.
 _WISHES: Final = {

@@ -158,7 +158,6 @@ class RetcodeSettings(Section, frozen=True):
     unhandled_exception: ExitStatus | None = None
     missing_data: ExitStatus | None = None
     task_failed: ExitStatus | None = None
-    already_running: ExitStatus | None = None
     scheduling_error: ExitStatus | None = None
     not_run: ExitStatus | None = None
 
