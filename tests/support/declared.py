@@ -7,8 +7,9 @@ from collections.abc import Iterator
 import click
 import msgspec
 
-from flow.cli import clean, graph, group, options
-from flow.settings import Settings
+from flow.cli import clean, graph, group
+from flow.client import options
+from flow.settings.sections import Settings
 from flow.task import Task
 from flow_coordinator.cli import coordinate
 from flow_coordinator.core.config import CoreConfig

@@ -16,18 +16,12 @@ KEPT = {
     "flow.errors:Unreachable.retryable": "for programs that catch errors of flow",
     "flow.parameters.defaults:add_resolver": "for users: values of parameters from elsewhere",
 }
-#: To be emptied: names that are being removed elsewhere at the same time.
-TEMPORARY_UNTIL_MERGED = {
-    "flow_coordinator.core.ready:head_before",
-    "flow_coordinator.core.ready:is_ready",
-    "flow_coordinator.shell.loop:parent_is_gone",
-}
 X = "common/flow/x.py"
 
 
 def test_nothing_is_defined_that_nothing_uses() -> None:
     found = set(dead_names(read_all(*SOURCE_FOLDERS)))
-    assert sorted(found - set(KEPT) - TEMPORARY_UNTIL_MERGED) == []
+    assert sorted(found - set(KEPT)) == []
     assert sorted(set(KEPT) - found) == [], "these are used, or gone"
 
 

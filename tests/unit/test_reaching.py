@@ -9,10 +9,10 @@ from typing import Any
 import pytest
 
 from flow.cli import main
-from flow.cli.options import RUN, SUBMIT, submit_options
-from flow.cli.taskline import Option, parse
-from flow.messages import client as m
-from flow.settings import load
+from flow.client.options import RUN, SUBMIT, submit_options
+from flow.settings.sections import load
+from flow.settings.taskline import Option, parse
+from flow.wire.messages import client as m
 from flow_coordinator.shell.settings import core_config
 from flow_worker.cli import _agent_settings
 from tests.support.fake_coordinator import FakeCoordinator
