@@ -31,8 +31,8 @@ PICKLES = {"pickle", "cPickle", "_pickle", "cloudpickle", "dill", "shelve", "mar
 PICKLE_USERS = {
     "flow_worker.process.compiled": "code is kept compiled where nobody else can write",
     "flow.artifacts.contents": "an artifact whose suffix the user chose",
-    "tests.unit.test_sources": "compiled code that is damaged or somebody else's",
-    "tests.unit.test_authoring_task": "tasks can be pickled by whoever wants to",
+    "tests.unit.worker.test_sources": "compiled code that is damaged or somebody else's",
+    "tests.unit.authoring.test_authoring_task": "tasks can be pickled by whoever wants to",
 }
 #: Where ``except Exception`` (or wider) may swallow, and why. Elsewhere it must raise again.
 BROAD_HANDLERS = {

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-REPOSITORY = Path(__file__).parents[2]
+REPOSITORY = Path(__file__).parents[3]
 #: A checker reads all of flow once, on a machine that may be busy.
 TIMEOUT_S = 300
 pytestmark = pytest.mark.timeout(TIMEOUT_S)

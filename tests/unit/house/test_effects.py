@@ -52,7 +52,7 @@ def test_all_that_can_be_set_has_a_test_of_its_effect() -> None:
     assert len(not_yet) <= NOT_YET_COUNT_MAX
 
 
-THIS = "tests/unit/test_effects.py::test_list_that_is_wrong_is_refused"
+THIS = "tests/unit/house/test_effects.py::test_list_that_is_wrong_is_refused"
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,1 @@
+"""What authors write: tasks, parameters, targets, artifacts, and how they are found and made."""

@@ -1,0 +1,1 @@
+"""Commands and runs on this machine, as far as no engine is needed."""

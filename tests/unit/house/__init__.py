@@ -1,0 +1,1 @@
+"""Rules of the house: how the code is built, and what holds everywhere."""

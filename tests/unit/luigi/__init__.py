@@ -1,0 +1,1 @@
+"""What Luigi and gokart ask of flow, without a process."""

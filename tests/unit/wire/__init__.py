@@ -1,0 +1,1 @@
+"""What travels: messages, their texts and amounts, the transport."""
