@@ -44,6 +44,7 @@ def pytest_collection() -> Iterator[None]:
         sys.dont_write_bytecode = before
 
 
+@pytest.hookimpl(tryfirst=True)  # before pytest-xdist reads the groups
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Have tests that share a cluster or a server run in one process of pytest-xdist.
 
@@ -51,6 +52,9 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """
     for item in items:
         if item.get_closest_marker("xdist_group"):
+            continue
+        if "tests/unit/house/" in item.nodeid:  # all of them read every file
+            item.add_marker(pytest.mark.xdist_group("house"))
             continue
         info = getattr(item, "_fixtureinfo", None)
         ours = [

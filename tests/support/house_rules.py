@@ -135,11 +135,15 @@ def parse(path: str, text: str) -> Source:
 
 def read_all(*folders: str) -> list[Source]:
     """Read every Python file of these folders."""
-    found = []
-    for folder in folders:
-        for path in sorted((REPOSITORY / folder).rglob("*.py")):
-            found.append(parse(str(path.relative_to(REPOSITORY)), path.read_text("utf-8")))
-    return found
+    return [
+        _read(path) for folder in folders for path in sorted((REPOSITORY / folder).rglob("*.py"))
+    ]
+
+
+@functools.cache
+def _read(path: Path) -> Source:
+    """Parse a file once a process: many rules look at it."""
+    return parse(str(path.relative_to(REPOSITORY)), path.read_text("utf-8"))
 
 
 # --------------------------------------------------------------------------------------- imports

@@ -7,6 +7,7 @@ anything else is treated as crashed.
 
 from __future__ import annotations
 
+import enum
 import struct
 
 import msgspec
@@ -19,6 +20,15 @@ from flow.wire.messages.speech import Fate, Letter, Words
 #: One frame between agent and task process.
 FRAME_BYTES_MAX = 64 << 20
 _LENGTH = struct.Struct("<I")
+
+
+class Role(enum.StrEnum):
+    """What a process of a worker is there for."""
+
+    TEMPLATE = "template"  #: imports a program once, then only forks
+    RUNNER = "runner"  #: executes tasks
+    PLANNER = "planner"  #: expands tasks
+    BOTH = "both"  #: does both, in the process of a program that no other can import
 
 
 class Frame(msgspec.Struct, frozen=True, array_like=True, tag=0):

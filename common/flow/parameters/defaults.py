@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import os
 import warnings
 from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
@@ -36,6 +37,8 @@ class Found(NamedTuple):
 
 _NOTHING: Final = Found(NO_VALUE, "")
 _given: Mapping[str, str] = {}
+#: Where the settings of this process were first read, if they were.
+_folder: list[str] = []
 
 
 def add_resolver(resolver: Resolver) -> Callable[[], None]:
@@ -82,16 +85,23 @@ def give(values: Mapping[str, str]) -> None:
 def settings() -> Settings:
     """Read the settings, once a process, when the first default is looked up.
 
+    What is read again after ``cache_clear`` is what counts in the same folder, wherever the program
+    has gone since.
+
     Raises:
         ConfigError: They cannot be read.
     """
     # not at import: most programs only define tasks
+    from pathlib import Path
+
     from flow.settings import luigi_files
     from flow.settings.sections import load
 
     if settings.cache_clear not in luigi_files.listeners:
         luigi_files.listeners.append(settings.cache_clear)
-    return load()
+    if not _folder:
+        _folder.append(os.getcwd())
+    return load(cwd=Path(_folder[0]))
 
 
 def read_now() -> None:
@@ -105,8 +115,9 @@ def read_now() -> None:
 
 
 def forget() -> None:
-    """Have everything read again when it is next asked for."""
+    """Have everything read again when it is next asked for, in what is the current folder then."""
     settings.cache_clear()
+    _folder.clear()
     if _luigi.cache_info().currsize:
         from flow.settings import luigi_files
 

@@ -6,6 +6,10 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
+from flow.parameters import defaults
+
 PROGRAM = """
 import flow
 
@@ -35,3 +39,18 @@ def test_default_without_settings_is_the_class_and_a_missing_one_is_named(tmp_pa
     failed = _run(tmp_path)
     assert failed.returncode != 0
     assert "region" in failed.stderr
+
+
+def test_settings_that_are_read_again_are_those_of_the_first_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "flow.toml").write_text('[storage]\nroot = "made"\n')
+    monkeypatch.chdir(tmp_path)
+    defaults.forget()
+    try:
+        before = defaults.settings().storage.root
+        monkeypatch.chdir("/")
+        defaults.settings.cache_clear()
+        assert defaults.settings().storage.root == before == str(tmp_path / "made")
+    finally:
+        defaults.forget()

@@ -11,7 +11,7 @@ import math
 from collections.abc import Callable
 
 from flow.wire.messages.worker import Clean, Cleaned, ToCoordinator
-from flow_worker.channel import Remove, Removed
+from flow_worker.channel import Remove, Removed, Role
 from flow_worker.core.effects import Effect, Tell
 from flow_worker.core.processes import Processes
 from flow_worker.core.programs import Programs
@@ -79,7 +79,7 @@ class Cleaning:
                 return
         ready = program.stand in (Stand.READY, Stand.ALONE)
         if not planners and ready and self._processes.planner_may_start(self._planners_max):
-            self._processes.start("planner", now, program)
+            self._processes.start(Role.PLANNER, now, program)
 
     def refuse(self, program: LocalProgram) -> None:
         """No planner of this program will ever be here."""
@@ -139,5 +139,5 @@ class Cleaning:
     def _kill(self, now: float) -> None:
         process = self._processes.all.get(self._process)
         # A program that serves its own tasks cannot be killed for this.
-        if process is not None and process.role != "both":
+        if process is not None and process.role != Role.BOTH:
             self._processes.kill(process, 0.0, now)

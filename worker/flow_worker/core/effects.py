@@ -5,7 +5,7 @@ from __future__ import annotations
 import msgspec
 
 from flow.wire.messages.worker import ToCoordinator
-from flow_worker.channel import ToProcess
+from flow_worker.channel import Role, ToProcess
 
 
 class Effect(msgspec.Struct, frozen=True):
@@ -22,7 +22,7 @@ class StartProcess(Effect, frozen=True):
     """Fork a task process. Answered by its ``Up`` (or ProcessExited)."""
 
     process: int  #: chosen by the core, never reused
-    role: str  #: "runner" | "planner" | "template"
+    role: Role
     parent: int = 0  #: the template that forks it; 0: the supervisor
 
 

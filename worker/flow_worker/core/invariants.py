@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from flow_worker.channel import Role
 from flow_worker.core.machine import Worker
 from flow_worker.core.records import Process, ProcessState
 from flow_worker.core.transitions import Hold, Link
@@ -74,8 +75,8 @@ def _check_programs(worker: Worker) -> None:
             for holding in (*process.batch, *process.parked.values()):
                 assert holding.program is program, f"{holding.token} is in a stranger's process"
     for process in worker.processes.all.values():
-        spare = process.role == "template" and process.program is None
-        assert spare or process.role == "both" or process.program in programs, "owned by nobody"
+        spare = process.role == Role.TEMPLATE and process.program is None
+        assert spare or process.role == Role.BOTH or process.program in programs, "owned by nobody"
     resting = worker.programs.resting
     assert not any(one.in_use for one in resting), "a program that is in use rests"
     assert all(one.template is not None for one in resting), "a program rests without a template"

@@ -40,6 +40,7 @@ from flow.wire.messages.worker import (
     Welcome,
 )
 from flow_worker import channel
+from flow_worker.channel import Role
 from flow_worker.core import events
 from flow_worker.core.cleaning import Cleaning
 from flow_worker.core.config import FAREWELL_S, WorkerConfig
@@ -298,7 +299,7 @@ class Worker:
         if process.batch:
             fields: dict[str, object] = {"process": process.number, "reason": death(event)}
             self._emit(Note("runner ended", fields, "warning"))
-        if process.role == "both":
+        if process.role == Role.BOTH:
             self._exit = (0, "the attached program ended")
             self._stop(StopKind.NOW)
 
@@ -358,7 +359,7 @@ class Worker:
         if not self.processes.closed:
             self.processes.closed = True
             self.planning.session_changed(self.joining.session)
-        left: list[Process] = [p for p in self.processes.all.values() if p.role != "both"]
+        left: list[Process] = [p for p in self.processes.all.values() if p.role != Role.BOTH]
         for process in left:
             self.processes.kill(process, 0.0, now)
         if left:

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from flow_worker.channel import Continue, Execute
+from flow_worker.channel import Continue, Execute, Role
 from flow_worker.core.config import BATCH_FILL_S, BATCH_TASKS_MAX, WorkerConfig
 from flow_worker.core.effects import Effect, Tell
 from flow_worker.core.processes import Processes
@@ -66,7 +66,7 @@ class Placement:
         free = self._config.slots - tokens.busy
         missing = min(free, program.queued) - len(idle) - starting
         while missing > 0 and self._may_start(idle or starting or replaceable):
-            if not self._processes.start("runner", now, program):
+            if not self._processes.start(Role.RUNNER, now, program):
                 break
             starting += 1
             missing -= 1
@@ -125,7 +125,7 @@ class Placement:
                 room = process.load_s <= BATCH_FILL_S / 2 and len(process.batch) < BATCH_TASKS_MAX
                 if room and not worn:
                     topped.append(process)
-            elif process.parked and process.role != "both":
+            elif process.parked and process.role != Role.BOTH:
                 # also a worn one: where every runner keeps generators, these wait for new work
                 parking.append(process)
             else:
@@ -134,7 +134,7 @@ class Placement:
 
     def _worn(self, process: Process) -> bool:
         config = self._config
-        return process.role == "runner" and (
+        return process.role == Role.RUNNER and (
             process.done >= config.runner_tasks_max
             or 0 < config.runner_bytes_max < process.peak_bytes
         )
@@ -215,7 +215,7 @@ class Placement:
                     runners += not process.dirty
             wanted = not runners and program.in_use and program.stand is Stand.READY
             if wanted and len(self._all_runners()) < self._most():
-                self._processes.start("runner", now, program)
+                self._processes.start(Role.RUNNER, now, program)
 
     def _all_runners(self) -> list[Process]:
         return [process for process in self._processes.all.values() if process.executes]

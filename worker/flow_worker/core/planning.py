@@ -15,7 +15,7 @@ from flow.wire.messages.codec import encode_chunk
 from flow.wire.messages.shared import PlanChunk, PlanError
 from flow.wire.messages.worker import Plan, Planned, PlanNext, ToCoordinator
 from flow.wire.states import PlanErrorKind
-from flow_worker.channel import Chunk, Expand, More, Stop
+from flow_worker.channel import Chunk, Expand, More, Role, Stop
 from flow_worker.core.config import (
     MESSAGE_FILL_BYTES,
     REFUSED_STUBS_MAX,
@@ -232,9 +232,9 @@ class Planning:
         for program, count in wanted.items():
             if program.stand not in (Stand.READY, Stand.ALONE):
                 continue
-            own = [p for p in program.processes.values() if p.role == "planner"]
+            own = [p for p in program.processes.values() if p.role == Role.PLANNER]
             missing = count - sum(p.state is ProcessState.STARTING for p in own)
             while missing > 0 and self._processes.planner_may_start(self._config.planners):
-                if not self._processes.start("planner", now, program):
+                if not self._processes.start(Role.PLANNER, now, program):
                     break
                 missing -= 1

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 
-from flow_worker.channel import Leave, Load
+from flow_worker.channel import Leave, Load, Role
 from flow_worker.core.config import ADOPTED_PROCESS, RESTART_MAX_S, RESTART_S, WorkerConfig
 from flow_worker.core.effects import Effect, KillProcess, Note, StartProcess, Tell
 from flow_worker.core.events import ProcessExited
@@ -33,10 +33,10 @@ class Processes:
         self.on_kill: Callable[[], None] = lambda: None
         if config.attached or config.adopted:
             self._number = ADOPTED_PROCESS
-            role = "both" if config.attached else "template"
+            role = Role.BOTH if config.attached else Role.TEMPLATE
             self.all[ADOPTED_PROCESS] = Process(ADOPTED_PROCESS, role)
 
-    def start(self, role: str, now: float, program: LocalProgram | None = None) -> bool:
+    def start(self, role: Role, now: float, program: LocalProgram | None = None) -> bool:
         """Ask for one more, unless its like keeps failing to start.
 
         A process of a program is forked from its template, which must be READY, or imports for
@@ -82,13 +82,13 @@ class Processes:
         self._not_before.pop(kind, None)
         return process
 
-    def starts_failed(self, role: str, program: LocalProgram | None = None) -> int:
+    def starts_failed(self, role: Role, program: LocalProgram | None = None) -> int:
         """How many starts in a row of such a process have failed."""
         return self._failures.get(_kind(program, role), 0)
 
     def planner_may_start(self, most: int) -> bool:
         """Tell whether one more planner may exist; have an idle one make room for it."""
-        planners = [p for p in self.all.values() if p.role == "planner"]
+        planners = [p for p in self.all.values() if p.role == Role.PLANNER]
         if len(planners) < most:
             return True
         idle = [p for p in planners if p.request == NO_REQUEST and p.state is ProcessState.READY]
@@ -110,7 +110,7 @@ class Processes:
 
     def kill(self, process: Process, grace_s: float, now: float) -> None:
         """Kill a process and its tree; a second call can only make it sooner."""
-        if process.role == "both":
+        if process.role == Role.BOTH:
             self._cannot_kill(process)
             return
         if process.state is ProcessState.DYING:
@@ -142,7 +142,7 @@ class Processes:
 
     def freed(self, process: Process) -> None:
         """An attached process that should have died has ended its task by itself."""
-        if process.role == "both" and process.stuck:
+        if process.role == Role.BOTH and process.stuck:
             process.stuck = False
             self.stuck -= 1
 
@@ -175,7 +175,7 @@ class Processes:
         return min((at for at in self._not_before.values() if at > now), default=math.inf)
 
 
-def _kind(program: LocalProgram | None, role: str) -> _Kind:
+def _kind(program: LocalProgram | None, role: Role) -> _Kind:
     return (program.number if program is not None else 0, role)
 
 

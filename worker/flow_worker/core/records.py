@@ -9,7 +9,7 @@ from collections import deque
 from flow.wire.ids import Token
 from flow.wire.messages import shared
 from flow.wire.messages.shared import Grant, Outcome, Stub
-from flow_worker.channel import Chunk
+from flow_worker.channel import Chunk, Role
 from flow_worker.core.transitions import Hold, Stand
 
 #: Planning requests are counted from 0 or more.
@@ -155,11 +155,11 @@ class Process:
         "stuck",
     )
 
-    def __init__(self, number: int, role: str) -> None:
+    def __init__(self, number: int, role: Role) -> None:
         self.number = number
         self.role = role
-        self.executes = role in ("runner", "both")
-        self.expands = role in ("planner", "both")
+        self.executes = role in (Role.RUNNER, Role.BOTH)
+        self.expands = role in (Role.PLANNER, Role.BOTH)
         #: none: of a spare template and of an attached program
         self.program: LocalProgram | None = None
         self.parent = 0  #: the template that forked it; 0: the supervisor

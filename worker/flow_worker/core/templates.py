@@ -17,7 +17,7 @@ from collections.abc import Callable
 
 from flow.wire.messages.shared import Program as Definition
 from flow.wire.moves import Go
-from flow_worker.channel import Load, LoadAgain, Loaded
+from flow_worker.channel import Load, LoadAgain, Loaded, Role
 from flow_worker.core.config import (
     ADOPTED_PROCESS,
     IMPORT_DEATHS_MAX,
@@ -94,7 +94,7 @@ class Templates:
                 continue
             template = self._spare()
             if template is None:
-                failed = self._processes.starts_failed("template")
+                failed = self._processes.starts_failed(Role.TEMPLATE)
                 if failed >= STARTS_FAILED_MAX:
                     self._give_up(program, _not_started(failed, self._no_template))
                     continue
@@ -174,14 +174,14 @@ class Templates:
         )
         if not waits and (self._config.inherits or self._is_beginning(now)):
             return
-        templates = [p for p in self._processes.all.values() if p.role == "template"]
+        templates = [p for p in self._processes.all.values() if p.role == Role.TEMPLATE]
         if all(template.program is not None for template in templates):
-            self._processes.start("template", now)
+            self._processes.start(Role.TEMPLATE, now)
 
     def _spare(self) -> Process | None:
         for process in self._processes.all.values():
             if (
-                process.role == "template"
+                process.role == Role.TEMPLATE
                 and process.program is None
                 and process.state is ProcessState.READY
             ):

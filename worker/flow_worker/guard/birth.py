@@ -15,6 +15,7 @@ import traceback
 from collections.abc import Callable
 from typing import NoReturn
 
+from flow_worker.channel import Role
 from flow_worker.guard import kill
 
 #: What ``os.closerange`` is told as the end; the kernel stops at the highest open one.
@@ -59,9 +60,9 @@ def die_with(parent: int) -> None:
         os.kill(kill.own_pid(), signal.SIGKILL)  # it died before the first line took effect
 
 
-def be_killed_first(role: str, of_template: bool = False) -> None:
+def be_killed_first(role: Role, of_template: bool = False) -> None:
     """When memory runs out, the kernel shall take a task and not the agent."""
-    weight = OOM_BADNESS_TEMPLATE_WEIGHT if role == "template" else OOM_BADNESS_WEIGHT
+    weight = OOM_BADNESS_TEMPLATE_WEIGHT if role == Role.TEMPLATE else OOM_BADNESS_WEIGHT
     if of_template:
         weight -= OOM_BADNESS_TEMPLATE_WEIGHT
     with contextlib.suppress(OSError, ValueError), open("/proc/self/oom_score_adj", "r+") as file:

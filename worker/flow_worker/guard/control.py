@@ -16,6 +16,8 @@ from collections.abc import Iterator
 
 import msgspec
 
+from flow_worker.channel import Role
+
 #: Control packets are tiny; a longer one is a bug.
 PACKET_BYTES_MAX = 4096
 
@@ -31,7 +33,7 @@ class Fork(Packet, frozen=True, tag=1):
     """Agent to supervisor, with the task process's socket: fork it. Passed on to a template."""
 
     process: int
-    role: str
+    role: Role
     parent: int = 0  #: the template that forks it; 0: the supervisor itself
 
 

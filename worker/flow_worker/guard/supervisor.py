@@ -31,6 +31,7 @@ import msgspec
 from flow.errors import ConfigError, ExitCode
 from flow.wire.ids import WorkerUid, new_uid
 from flow_worker.capacity import oom_kills
+from flow_worker.channel import Role
 from flow_worker.core.config import ADOPTED_PROCESS
 from flow_worker.guard import birth, control, kill, marker
 from flow_worker.guard.brood import STRAY_POLL_S, STUCK_S, Brood, dead_children
@@ -326,12 +327,12 @@ class _Supervisor:
             birth.finish(lambda: self._be_task(asked, fd, lines[1], supervisor))
         os.close(fd)
         lines[1].close()
-        if pid < 0 or asked.role != "template":
+        if pid < 0 or asked.role != Role.TEMPLATE:
             lines[0].close()
         if pid < 0:
             self._tell(control.Gone(asked.process, 0, 0, os.EX_OSERR, False))
             return
-        if asked.role == "template":
+        if asked.role == Role.TEMPLATE:
             self._relays[pid] = Relay(asked.process, lines[0])
         self._brood.add(asked.process, pid)
 
@@ -344,7 +345,7 @@ class _Supervisor:
         from flow_worker.process import serve, template
 
         sock = socket.socket(fileno=fd)
-        if asked.role == "template":
+        if asked.role == Role.TEMPLATE:
             return template.serve_as_template(sock, line, self._settings.log_dir)
         line.close()
         return serve.serve(sock, asked.role, self._settings.log_dir)

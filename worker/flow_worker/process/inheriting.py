@@ -25,6 +25,7 @@ from flow.parameters.defaults import settings
 from flow.usercode import tasklogs
 from flow.wire.messages.shared import Program
 from flow_worker import channel
+from flow_worker.channel import Role
 from flow_worker.guard import birth, kill, marker
 from flow_worker.process import program, streams, template
 from flow_worker.process.slip import Slip
@@ -55,7 +56,7 @@ def _serve(
     birth.reset_signals()
     os.setsid()
     birth.die_with(worker)
-    birth.be_killed_first("template")
+    birth.be_killed_first(Role.TEMPLATE)
     template.forget_endings()
     sys.stdin = open(0, closefd=False)  # noqa: SIM115  (for good; it is empty)
     streams.replace_foreign()

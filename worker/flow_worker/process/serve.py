@@ -21,6 +21,7 @@ from flow.modules.loading import enter_task_process
 from flow.parameters.defaults import settings
 from flow.usercode import tasklogs
 from flow_worker import channel
+from flow_worker.channel import Role
 from flow_worker.guard import kill
 from flow_worker.planner.planner import Planner
 from flow_worker.process import program
@@ -178,7 +179,7 @@ class _Server:
 
 
 def serve(
-    sock: socket.socket, role: str, log_dir: Path, *, forked: bool = False, imported: str = ""
+    sock: socket.socket, role: Role, log_dir: Path, *, forked: bool = False, imported: str = ""
 ) -> int:
     """Be a task process until the agent says Leave or is gone. Returns the exit code.
 

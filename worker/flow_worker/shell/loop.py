@@ -21,6 +21,7 @@ from flow.logs import Log
 from flow.room import has_room
 from flow.wire.ids import WorkerUid, new_uid
 from flow.wire.transport import Poller
+from flow_worker.channel import Role
 from flow_worker.core import effects, events
 from flow_worker.core.config import ADOPTED_PROCESS
 from flow_worker.core.events import StopKind
@@ -67,7 +68,7 @@ class NurseryLike(Protocol):
     def tick(self, now: float | None = None) -> Iterable[events.Event]:
         """Do what is due."""
 
-    def spawn(self, process: int, role: str, parent: int = 0) -> socket.socket:
+    def spawn(self, process: int, role: Role, parent: int = 0) -> socket.socket:
         """Ask for a task process."""
 
     def kill(self, process: int, grace_s: float = 0.0) -> None:
@@ -110,7 +111,7 @@ class AttachedNursery:
         """Nothing is ever due."""
         return []
 
-    def spawn(self, process: int, role: str, parent: int = 0) -> socket.socket:
+    def spawn(self, process: int, role: Role, parent: int = 0) -> socket.socket:
         """The core never asks for a process here."""
         raise FlowError("an attached worker starts no processes")
 

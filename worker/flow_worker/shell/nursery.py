@@ -21,7 +21,7 @@ from pathlib import Path
 import msgspec
 
 from flow.wire.ids import WorkerUid
-from flow_worker.channel import Finished
+from flow_worker.channel import Finished, Role
 from flow_worker.core.config import ADOPTED_PROCESS
 from flow_worker.core.events import Event, GuardLost, ProcessExited, ProcessSaid, ProcessStuck
 from flow_worker.guard import control, kill
@@ -150,7 +150,7 @@ class Nursery:
 
     # ------------------------------------------------------------ what the core asks
 
-    def spawn(self, process: int, role: str, parent: int = 0) -> socket.socket:
+    def spawn(self, process: int, role: Role, parent: int = 0) -> socket.socket:
         """Ask for a task process; return the agent's end of its socket, non-blocking.
 
         ``process`` is the core's number, never reused; ``role`` "runner", "planner" or "template";
