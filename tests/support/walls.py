@@ -131,6 +131,8 @@ def check_walls(source: Source) -> Iterator[str]:
     wing = wing_of(source.module)
     own, others = WINGS[wing]
     for name, line in running_imports(source):
+        if within(name, "luigi", "gokart") and wing != "dialects":
+            yield f"{source.path}:{line} imports {name} outside flow.dialects"
         if name.partition(".")[0] not in ("flow", "flow_coordinator", "flow_worker"):
             continue
         if within(name, *LUIGI_NAMES) and wing not in ("luigi names", "face"):

@@ -58,6 +58,7 @@ def test_walls_name_modules_that_exist(packages: list[Source]) -> None:
         ("coordinator/flow_coordinator/core/x.py", "from flow_worker.core import events"),
         ("common/flow/task.py", "from flow.wire import transport"),
         ("common/flow/targets/x.py", "import flow.client.client"),
+        ("worker/flow_worker/process/x.py", "def f():\n    import luigi.task"),
     ],
 )
 def test_wall_stops_what_goes_through_it(path: str, text: str) -> None:
