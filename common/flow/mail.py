@@ -29,7 +29,7 @@ _ADDRESS: Final = re.compile(
 )
 
 
-class Refused(Exception):
+class MailRefused(Exception):
     """The server does not want this mail, and will not want it later."""
 
 
@@ -58,7 +58,7 @@ def new_message(
 def _address(text: str) -> Address:
     found = _ADDRESS.fullmatch(one_line(text).strip())
     if found is None:
-        raise Refused(f"{text!r} is no mail address")
+        raise MailRefused(f"{text!r} is no mail address")
     name = (found["name"] or "").rstrip("<").strip(' "')
     return Address(name, found["local"], found["domain"] or "")
 
@@ -120,21 +120,21 @@ class Postman:
         return context
 
     def send(self, message: EmailMessage) -> None:
-        """Hand over one mail. Raises ``Refused`` for one that will never be taken."""
+        """Hand over one mail. Raises ``MailRefused`` for one that will never be taken."""
         with _reaching():
             try:
                 self._smtp.send_message(message)
             except smtplib.SMTPRecipientsRefused as error:
                 code, text = next(iter(error.recipients.values()))
                 if code >= PERMANENT_CODE_MIN:
-                    raise Refused(f"{code} {text.decode(errors='replace')}") from None
+                    raise MailRefused(f"{code} {text.decode(errors='replace')}") from None
                 raise
             except smtplib.SMTPResponseException as error:
                 if error.smtp_code >= PERMANENT_CODE_MIN:
-                    raise Refused(f"{error.smtp_code} {error.smtp_error!r}") from None
+                    raise MailRefused(f"{error.smtp_code} {error.smtp_error!r}") from None
                 raise
             except (ValueError, smtplib.SMTPNotSupportedError) as error:
-                raise Refused(str(error)) from None  # an address that is none
+                raise MailRefused(str(error)) from None  # an address that is none
 
     def __exit__(self, *_: object) -> None:
         try:

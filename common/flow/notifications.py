@@ -66,7 +66,7 @@ def send_email(
         recipients: Addresses; one text may be several, separated by commas.
         image_png: Path of a picture to attach.
     """
-    from flow.mail import Postman, Refused, Unavailable, new_message
+    from flow.mail import MailRefused, Postman, Unavailable, new_message
 
     email, to = settings().email, addresses(recipients)
     if not to:
@@ -87,7 +87,7 @@ def send_email(
             letter.add_attachment(Path(image_png).read_bytes(), "image", "png")
         with Postman(settings().smtp) as postman:
             postman.send(letter)
-    except (Refused, Unavailable) as error:
+    except (MailRefused, Unavailable) as error:
         _log.error("mail not sent to %s: %s; check [smtp] in the settings", ", ".join(to), error)
         return False
     return True

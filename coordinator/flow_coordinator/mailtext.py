@@ -46,7 +46,7 @@ def compose(bundle: Bundle, email: EmailSettings, *, hints: bool) -> EmailMessag
     """Write the mail. ``hints``: there is a coordinator that commands can ask.
 
     Raises:
-        flow.mail.Refused: The recipient is no address.
+        flow.mail.MailRefused: The recipient is no address.
     """
     text, subtype = printable("\n".join(_lines(bundle, email, hints))), "plain"
     if email.format == "html":

@@ -222,13 +222,13 @@ class Notifier:
                 self._keep(self._take(recipient, pending), pending, error)
 
     def _deliver_one(self, postman: Postman, recipient: str, pending: _Pending) -> None:
-        from flow.mail import Refused, Unavailable
+        from flow.mail import MailRefused, Unavailable
         from flow_coordinator.mailtext import compose
 
         bundle = self._take(recipient, pending)
         try:
             postman.send(compose(bundle, self._email, hints=self._hints))
-        except Refused as error:
+        except MailRefused as error:
             self._give_up(bundle, error)
         except Unavailable as error:
             self._keep(bundle, pending, error)

@@ -31,7 +31,7 @@ from flow.wire.messages import worker as wire
 from flow.wire.messages.shared import Grant, Outcome, Policy, Report, Verdict
 from flow.wire.states import TERMINAL, RunState, TaskState
 from flow_coordinator.core.config import CoreConfig
-from flow_coordinator.core.events import StoreResumed, StoreStalled, Unreachable
+from flow_coordinator.core.events import PeerUnreachable, StoreResumed, StoreStalled
 from flow_coordinator.core.records import LeaseRecord, WorkerRecord
 from tests.property.profiles import LONG_S_MAX, long, short
 from tests.support.core_env import Env, FakeWorker, stub
@@ -456,7 +456,7 @@ class Leases(RuleBasedStateMachine):
             self.may_end |= {g.token for g in fresh}
             agent.live = {t: g for t, g in agent.live.items() if g not in fresh}
             message = wire.Dispatch(agent.worker.session, fresh)
-            self.env.handle(Unreachable(agent.worker.peer, message))
+            self.env.handle(PeerUnreachable(agent.worker.peer, message))
             self.env.turn()
 
     # ------------------------------------------------------------ what always holds

@@ -26,7 +26,7 @@ from flow.wire.messages.shared import Grant, Outcome, Policy
 from flow.wire.states import TaskState
 from flow_coordinator.core.config import CoreConfig
 from flow_coordinator.core.records import Demand
-from flow_coordinator.core.resources import UNDECLARED_LIMIT, Resources
+from flow_coordinator.core.resources import UNDECLARED_LIMIT, ResourcePool
 from tests.property.profiles import LONG_S_MAX, long, short
 from tests.support.core_env import Env, FakeWorker
 
@@ -43,7 +43,7 @@ class Books(RuleBasedStateMachine):
 
     def __init__(self) -> None:
         super().__init__()
-        self.resources = Resources({"db": 3.0, "memory": 4e9})
+        self.resources = ResourcePool({"db": 3.0, "memory": 4e9})
         self.held: list[Demand] = []
 
     def exact(self, name: str) -> Fraction:

@@ -80,7 +80,7 @@ class CoordinatorJudge:
         message = event.message if isinstance(event, ev.Received) else None
         self._asked = None
         self._unreached = None
-        if isinstance(event, ev.Unreachable) and event.peer in self.boss.core.state.by_peer:
+        if isinstance(event, ev.PeerUnreachable) and event.peer in self.boss.core.state.by_peer:
             # a worker that connected anew meanwhile is told again instead
             self._unreached = event.message
         if isinstance(message, Heartbeat):
@@ -137,7 +137,7 @@ class CoordinatorJudge:
             return self.boss.uid_of(message.session) == uid
         if isinstance(event, ev.TurnEnded):
             return self._is_over(uid)
-        if isinstance(event, ev.Unreachable) and isinstance(event.message, Dispatch):
+        if isinstance(event, ev.PeerUnreachable) and isinstance(event.message, Dispatch):
             return token not in self._told
         return False
 

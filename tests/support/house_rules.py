@@ -248,10 +248,10 @@ def _imported(node: ast.AST) -> list[str]:
 
 
 def find_twins(sources: list[Source]) -> list[str]:
-    """List public classes of one name in two modules."""
+    """List public classes of one name in two modules; those inside functions are nobody else's."""
     homes: dict[str, list[str]] = {}
     for source in sources:
-        for node in ast.walk(source.tree):
+        for node in source.tree.body:
             if isinstance(node, ast.ClassDef) and not node.name.startswith("_"):
                 homes.setdefault(node.name, []).append(source.module)
     return [f"{name} in {', '.join(where)}" for name, where in homes.items() if len(where) > 1]

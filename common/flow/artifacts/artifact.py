@@ -11,7 +11,7 @@ from typing import IO, TYPE_CHECKING, Any
 from flow.artifacts.contents import content_of, required_content, suffix_of
 from flow.artifacts.errors import ArtifactError, BadArtifactName, MissingArtifact
 from flow.artifacts.identity import folder_of
-from flow.artifacts.location import Root, name_parts, storage_root
+from flow.artifacts.location import StorageRoot, name_parts, storage_root
 from flow.artifacts.marks import NAMES, TEMPORARY
 from flow.artifacts.stores import file_at, shown
 from flow.targets.base import FileSystem, FileSystemTarget
@@ -28,7 +28,7 @@ class Artifact(FileSystemTarget):
     ``path`` is where it is: a path of this host, or a URL. Made by ``task.artifact()``.
     """
 
-    def __init__(self, root: Root, inside: str, *, temporary: bool = False) -> None:
+    def __init__(self, root: StorageRoot, inside: str, *, temporary: bool = False) -> None:
         super().__init__(f"{root.path}/{inside}")
         self.root = root
         #: removed when every task that needs it is done

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 from flow.artifacts.artifact import Artifact
 from flow.artifacts.errors import ArtifactError
 from flow.artifacts.identity import family_folder, is_task_folder, version_folder, version_of
-from flow.artifacts.location import Root, storage_root
+from flow.artifacts.location import StorageRoot, storage_root
 from flow.structure import flatten
 from flow.targets.paths import join_inside
 from flow.targets.remote_files import RemoteFileSystem
@@ -48,7 +48,7 @@ class Kept(NamedTuple):
     why: str
 
 
-class Plan(NamedTuple):
+class RemovalPlan(NamedTuple):
     """What to do, in an order that never leaves a task complete without its requirements."""
 
     removals: list[Removal]
@@ -74,7 +74,7 @@ def walk(task: Task, depth: int | None) -> list[Task]:
     return list(seen.values())
 
 
-def plan(tasks: Iterable[Task], *, all_outputs: bool = False) -> Plan:
+def plan(tasks: Iterable[Task], *, all_outputs: bool = False) -> RemovalPlan:
     """Look which outputs of these tasks exist, and which of them may go."""
     asked = [(task, target) for task in tasks for target in flatten(task.output())]
     with ThreadPoolExecutor(THREADS_MAX) as threads:
@@ -90,7 +90,7 @@ def plan(tasks: Iterable[Task], *, all_outputs: bool = False) -> Plan:
             kept.append(Kept(repr(task), path, why))
         else:
             removals.setdefault(path, Removal(repr(task), task.task_id, path, target.remove))
-    return Plan(list(removals.values()), kept)
+    return RemovalPlan(list(removals.values()), kept)
 
 
 def _why_kept(task: Task, target: Any, all_outputs: bool) -> str:
@@ -105,7 +105,7 @@ def _why_kept(task: Task, target: Any, all_outputs: bool) -> str:
     return "" if callable(getattr(target, "remove", None)) else NO_REMOVE
 
 
-def plan_stale(cls: type[Task]) -> Plan:
+def plan_stale(cls: type[Task]) -> RemovalPlan:
     """Look for artifacts of a task class under the root that its present ``version`` never uses.
 
     Those are whole folders: of other versions, and, where the class has a version, of tasks from
@@ -128,7 +128,7 @@ def plan_stale(cls: type[Task]) -> Plan:
         for name in _folders(root, family)
         if not _is_current(name, current.casefold() if current is not None else None)
     ]
-    return Plan(
+    return RemovalPlan(
         [
             Removal(family, "", f"{root.path}/{family}/{name}/", _remover(root, f"{family}/{name}"))
             for name in sorted(stale)
@@ -156,7 +156,7 @@ def _is_current(name: str, current: str | None) -> bool:
     return not name.startswith("v") or name.casefold() == current
 
 
-def _folders(root: Root, family: str) -> list[str]:
+def _folders(root: StorageRoot, family: str) -> list[str]:
     if root.is_remote:
         url = f"{root.path}/{family}"
         return RemoteFileSystem(url).folders(url)
@@ -167,7 +167,7 @@ def _folders(root: Root, family: str) -> list[str]:
         return []
 
 
-def _remover(root: Root, inside: str) -> Callable[[], None]:
+def _remover(root: StorageRoot, inside: str) -> Callable[[], None]:
     def remove() -> None:
         path = join_inside(root.path or "/", inside)
         if root.is_remote:

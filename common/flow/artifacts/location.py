@@ -26,10 +26,10 @@ VARIABLE: Final = "FLOW_STORAGE__ROOT"
 #: Characters that mean something to a URL, to a pattern or to some file system.
 _NOT_IN_NAMES: Final = frozenset('\\:%?#*<>|"')
 
-_used: list[Root] = []
+_used: list[StorageRoot] = []
 
 
-class Root(NamedTuple):
+class StorageRoot(NamedTuple):
     """The storage root."""
 
     path: str  #: an absolute directory, or an fsspec URL; no slash at its end
@@ -46,7 +46,7 @@ class Root(NamedTuple):
         return self.source == "the default"
 
 
-def storage_root() -> Root:
+def storage_root() -> StorageRoot:
     """Return the root that the settings of this process name.
 
     Raises:
@@ -70,10 +70,10 @@ def inherited() -> dict[str, str]:
 
 
 @functools.lru_cache
-def checked_root(text: str, source: str) -> Root:
+def checked_root(text: str, source: str) -> StorageRoot:
     """Bring a root to its canonical form; empty text means the default."""
     if not text:
-        return Root(default_root(), "the default")
+        return StorageRoot(default_root(), "the default")
     if text.startswith("file://"):
         text = text.removeprefix("file://")
     if SCHEME_END in text:
@@ -83,14 +83,14 @@ def checked_root(text: str, source: str) -> Root:
                 f"{source}: storage.root is {text!r}, not a directory or a URL with a place in it",
                 hint='write  storage.root = "s3://bucket/prefix"',
             )
-        return Root(text.rstrip("/"), source)
+        return StorageRoot(text.rstrip("/"), source)
     if not os.path.isabs(text):
         raise ConfigError(
             f"{source}: storage.root is {text!r}, which depends on the current directory",
             hint="write an absolute path",
         )
     path = os.path.normpath(text)
-    return Root("" if path == "/" else path, source)
+    return StorageRoot("" if path == "/" else path, source)
 
 
 def default_root() -> str:

@@ -10,7 +10,7 @@ from flow.errors import ExitCode, FlowError, SchedulingError, UsageError
 from flow.settings.taskline import Option, TaskLine, parse
 
 if TYPE_CHECKING:
-    from flow.artifacts.cleaning import Plan, Removal
+    from flow.artifacts.cleaning import Removal, RemovalPlan
     from flow.task import Task
 
 HELP = """\
@@ -78,7 +78,7 @@ def main(argv: list[str]) -> int:
     return _report(plan, removed, failed, as_json=as_json)
 
 
-def _plan(line: TaskLine) -> Plan:
+def _plan(line: TaskLine) -> RemovalPlan:
     from flow.artifacts import cleaning
     from flow.local.listing import add_path
     from flow.modules.blame import describe as said
@@ -117,7 +117,7 @@ def _flow_class(cls: Any) -> type[Task]:
     return found
 
 
-def _show(plan: Plan, line: TaskLine) -> None:
+def _show(plan: RemovalPlan, line: TaskLine) -> None:
     from flow.client.output import say
     from flow.visible import printable
 
@@ -141,14 +141,14 @@ def _count(removals: list[Removal]) -> str:
     return plural(len(removals), "output" if removals[0].task_id else "folder")
 
 
-def _confirmed(plan: Plan) -> bool:
+def _confirmed(plan: RemovalPlan) -> bool:
     if not sys.stdin.isatty():
         raise UsageError("nobody is there to ask whether to remove them", hint="add --yes")
     print(f"Remove {_count(plan.removals)}? [y/N] ", end="", file=sys.stderr, flush=True)
     return sys.stdin.readline().strip().lower() in ("y", "yes")
 
 
-def _remove(plan: Plan) -> tuple[list[str], list[str]]:
+def _remove(plan: RemovalPlan) -> tuple[list[str], list[str]]:
     """Remove in order; return the paths that went and the errors of the others."""
     from flow.modules.blame import describe as said
 
@@ -163,7 +163,7 @@ def _remove(plan: Plan) -> tuple[list[str], list[str]]:
     return removed, failed
 
 
-def _report(plan: Plan, removed: list[str], failed: list[str], *, as_json: bool) -> int:
+def _report(plan: RemovalPlan, removed: list[str], failed: list[str], *, as_json: bool) -> int:
     from flow.client.output import print_json, say
     from flow.visible import printable
 

@@ -11,7 +11,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from flow.usercode.exploring import STATES, Graph, outputs_of
+from flow.usercode.exploring import STATES, ExploredGraph, outputs_of
 from flow.visible import printable
 
 #: A tree this deep is cut unless a depth was asked for: its lines would be indentation only.
@@ -44,7 +44,7 @@ class Box:
 class Shown:
     """A graph, and how much of it is to be shown."""
 
-    graph: Graph
+    graph: ExploredGraph
     kept: set[int]
     families: bool = False
     outputs: bool = False

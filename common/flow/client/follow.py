@@ -26,7 +26,7 @@ class Ended(NamedTuple):
     failures: list[Failure]
 
 
-class Policy(Protocol):
+class FollowPolicy(Protocol):
     """What to do where ``run`` and ``submit`` differ. A code returned ends the following."""
 
     def pressed(self, presses: int) -> int | None:
@@ -49,7 +49,7 @@ def follow(
     client: Client,
     run: str,
     view: View,
-    policy: Policy,
+    policy: FollowPolicy,
     interrupts: Interrupts,
     *,
     timeout_s: float | None = None,
@@ -82,7 +82,7 @@ def follow(
     return Ended(int(ExitCode.INTERNAL), None, failures)
 
 
-def _timed_out(client: Client, policy: Policy) -> int:
+def _timed_out(client: Client, policy: FollowPolicy) -> int:
     """A clock that ran out during silence tells of the connection, not of the run."""
     code = policy.timed_out()
     return int(ExitCode.UNREACHABLE) if client.silent_s > SILENT_S else code
@@ -91,7 +91,7 @@ def _timed_out(client: Client, policy: Policy) -> int:
 class _Notices:
     """Sentences about what is missing, each said once per occasion."""
 
-    def __init__(self, client: Client, view: View, policy: Policy) -> None:
+    def __init__(self, client: Client, view: View, policy: FollowPolicy) -> None:
         self._client, self._view, self._policy = client, view, policy
         self._lost = False
         self._alone_since: float | None = None

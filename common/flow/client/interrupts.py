@@ -41,7 +41,7 @@ class Interrupts:
             raise KeyboardInterrupt
 
 
-class Ended(SystemExit):
+class EndedBySignal(SystemExit):
     """A signal ends this program; a ``sys.exit()`` of its own is no such thing."""
 
 
@@ -65,4 +65,4 @@ class CleanExit:
 
 
 def _leave(_number: int, _frame: FrameType | None) -> None:
-    raise Ended(int(ExitCode.INTERRUPTED))
+    raise EndedBySignal(int(ExitCode.INTERRUPTED))

@@ -31,7 +31,7 @@ WORKER_MARK: Final = "FLOW_WORKER"
 _get_config: Any = luigi.configuration.get_config
 
 
-class Policy:
+class LuigiPolicy:
     """A luigi task with the attributes that a task of flow has besides, and luigi.cfg's say."""
 
     __slots__ = ("_task",)

@@ -18,7 +18,7 @@ import luigi.task_register
 
 from flow import registry
 from flow.dialects import gokart_tasks, luigi_markers
-from flow.dialects.luigi_policy import WORKER_MARK, Policy, as_bool, configured, set_up_logging
+from flow.dialects.luigi_policy import WORKER_MARK, LuigiPolicy, as_bool, configured, set_up_logging
 from flow.errors import FlowError
 from flow.modules import blame, origins, places
 from flow.modules.places import MAIN, wire_name
@@ -287,7 +287,7 @@ class LuigiDialect(Dialect):
         }
 
     def policy(self, task: Any) -> Any:
-        return Policy(task)
+        return LuigiPolicy(task)
 
     # ------------------------------------------------------------------ judging
 

@@ -17,7 +17,7 @@ from flow.targets.base import (
 )
 from flow.targets.formats import Format, Nop
 from flow.targets.paths import masked, split_url
-from flow.targets.stores import SCHEMES, ReadOnlyStore, Store, store_of
+from flow.targets.stores import SCHEMES, ReadOnlyStore, RemoteStore, store_of
 from flow.targets.uploads import put_in_place, upload
 
 _PATTERN: Final = frozenset("*?[")
@@ -198,10 +198,10 @@ class RemoteFileSystem(FileSystem):
             _refuse_doubt(store, path, error)
             return None
 
-    def _store(self) -> Store:
+    def _store(self) -> RemoteStore:
         return store_of(self._url, self._options)
 
-    def writable(self, what: str) -> Store:
+    def writable(self, what: str) -> RemoteStore:
         """Return the store. Raises ``ReadOnlyStore`` if nothing can be written there."""
         scheme = SCHEMES.get(self.scheme)
         if scheme is not None and scheme.publish == "never":
@@ -211,7 +211,7 @@ class RemoteFileSystem(FileSystem):
             )
         return self._store()
 
-    def _place(self, store: Store, path: str) -> str:
+    def _place(self, store: RemoteStore, path: str) -> str:
         """Return what the store calls a path. Raises ``UsageError`` for a URL of another store."""
         scheme = split_url(path)[0]
         if scheme and store_of(path, self._options) is not store:
@@ -221,7 +221,7 @@ class RemoteFileSystem(FileSystem):
             )
         return store.path(path)
 
-    def _url_of(self, store: Store, name: str) -> str:
+    def _url_of(self, store: RemoteStore, name: str) -> str:
         if self.scheme in ("http", "https"):
             return name
         ours = store.path(self._url)
@@ -234,14 +234,14 @@ class RemoteFileSystem(FileSystem):
         if parent and not parent.endswith(":"):
             self.mkdir(parent)
 
-    def _refuse_tree(self, store: Store, path: str, done: str) -> None:
+    def _refuse_tree(self, store: RemoteStore, path: str, done: str) -> None:
         if self.isdir(path):
             raise FileSystemException(
                 f"{masked(path)} is a directory, which cannot be {done} at once in {store.name}://"
             )
 
 
-def _refuse_doubt(store: Store, path: str, error: FileNotFoundError) -> None:
+def _refuse_doubt(store: RemoteStore, path: str, error: FileNotFoundError) -> None:
     """Raise ``ConnectionError`` where fsspec takes a failure of a web server for an absence."""
     cause = error.__cause__
     status = getattr(cause, "status", None)

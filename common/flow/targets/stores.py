@@ -83,7 +83,7 @@ _SLASHES: Final = re.compile("/+")
 _OTHER: Final = Scheme("beside")
 
 
-class Store:
+class RemoteStore:
     """One store, as one process uses it."""
 
     def __init__(self, name: str, cls: Any, options: dict[str, Any]) -> None:
@@ -150,10 +150,10 @@ class Store:
 
 #: (process, class, options) -> store. Those of a parent process stay, unused: closing a client in
 #: the child would speak over the parent's connection, or to an event loop that is not there.
-_stores: Final[dict[tuple[int, Any, str], Store]] = {}
+_stores: Final[dict[tuple[int, Any, str], RemoteStore]] = {}
 
 
-def store_of(url: str, options: dict[str, Any]) -> Store:
+def store_of(url: str, options: dict[str, Any]) -> RemoteStore:
     """Return this process's store for a URL; nothing is connected yet.
 
     Raises:
@@ -172,7 +172,7 @@ def store_of(url: str, options: dict[str, Any]) -> Store:
     key = (os.getpid(), cls, repr(sorted(merged.items())))
     found = _stores.get(key)
     if found is None:
-        found = _stores.setdefault(key, Store(name, cls, merged))
+        found = _stores.setdefault(key, RemoteStore(name, cls, merged))
     return found
 
 

@@ -10,7 +10,7 @@ from typing import IO, Any, Final, cast
 from flow.targets.atomic import Publication
 from flow.targets.base import FileAlreadyExists, temporary_beside
 from flow.targets.paths import masked
-from flow.targets.stores import Store
+from flow.targets.stores import RemoteStore
 
 #: What fits is uploaded by one request. S3 takes no smaller parts of larger files.
 SMALL_BYTES_MAX: Final = 5 << 20
@@ -18,7 +18,7 @@ SMALL_BYTES_MAX: Final = 5 << 20
 _FTP_BLOCK_BYTES: Final = 8 << 20
 
 
-def upload(store: Store, url: str) -> Publication:
+def upload(store: RemoteStore, url: str) -> Publication:
     """Begin to write a file in the way its store allows."""
     kind = {"stream": StreamedUpload, "whole": WholeUpload}.get(store.scheme.publish, BesideUpload)
     return kind(store, url)
@@ -41,7 +41,7 @@ class _Gate(io.BufferedIOBase):
 
 
 class _Upload(Publication):
-    def __init__(self, store: Store, url: str) -> None:
+    def __init__(self, store: RemoteStore, url: str) -> None:
         self.place = masked(url)
         self._store = store
         self._path = store.path(url)
@@ -59,7 +59,7 @@ class _Upload(Publication):
 class _ObjectUpload(_Upload):
     """To an object store: what is small goes by one request, the rest as ``_open()`` says."""
 
-    def __init__(self, store: Store, url: str) -> None:
+    def __init__(self, store: RemoteStore, url: str) -> None:
         super().__init__(store, url)
         self._head = bytearray()
         self._file: Any = None
@@ -132,7 +132,7 @@ class WholeUpload(_ObjectUpload):
 class BesideUpload(_Upload):
     """Written under a temporary name in the same directory, and renamed."""
 
-    def __init__(self, store: Store, url: str) -> None:
+    def __init__(self, store: RemoteStore, url: str) -> None:
         super().__init__(store, url)
         self.tmp_path = temporary_beside(url)
         self._temporary = store.path(self.tmp_path)
@@ -156,7 +156,7 @@ class BesideUpload(_Upload):
         self._give_back()
 
 
-def put_in_place(store: Store, client: Any, temporary: str, path: str) -> None:
+def put_in_place(store: RemoteStore, client: Any, temporary: str, path: str) -> None:
     """Rename a file to its final name, in the place of one that is there.
 
     Raises:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from typing import Any
 
-from flow.usercode.exploring import COMPLETE, Graph, explore
+from flow.usercode.exploring import COMPLETE, ExploredGraph, explore
 
 #: Levels; what is deeper is cut, as indentation would be all there is.
 DEPTH_MAX = 60
@@ -22,7 +22,7 @@ def print_tree(task: Any, indent: str = "", last: bool = True) -> str:
 
 
 def _draw(
-    graph: Graph, index: int, indent: str, last: bool, lines: list[str], drawn: set[int]
+    graph: ExploredGraph, index: int, indent: str, last: bool, lines: list[str], drawn: set[int]
 ) -> None:
     node = graph.nodes[index]
     state = "COMPLETE" if node.state == COMPLETE else "PENDING"

@@ -56,7 +56,7 @@ class Node:
 
 
 @dataclass(slots=True)
-class Graph:
+class ExploredGraph:
     """Tasks in the order they were found, breadth first; the first ``roots`` were asked for."""
 
     nodes: list[Node]
@@ -102,7 +102,7 @@ class Graph:
         return kept
 
 
-def explore(roots: Iterable[Any], *, depth_max: int | None = None) -> Graph:
+def explore(roots: Iterable[Any], *, depth_max: int | None = None) -> ExploredGraph:
     """Find all tasks below some, and what each one's state is; nothing runs.
 
     Args:
@@ -120,7 +120,7 @@ def explore(roots: Iterable[Any], *, depth_max: int | None = None) -> Graph:
 
     for task in roots:
         add(task, 0)
-    graph = Graph(nodes, len(nodes))
+    graph = ExploredGraph(nodes, len(nodes))
     for node in nodes:  # it grows meanwhile
         if depth_max is not None and node.depth >= depth_max:
             continue

@@ -27,7 +27,7 @@ class RunRecalled(Event, frozen=True):
     run: RunRecord
 
 
-class Unreachable(Event, frozen=True):
+class PeerUnreachable(Event, frozen=True):
     """A message was certainly not queued: its peer is gone or full (rule C1)."""
 
     peer: Peer

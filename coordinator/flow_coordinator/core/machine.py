@@ -40,13 +40,13 @@ from flow_coordinator.core.events import (
     Event,
     PackageRefused,
     PackageWritten,
+    PeerUnreachable,
     Received,
     RunRecalled,
     Stopping,
     StoreResumed,
     StoreStalled,
     TurnEnded,
-    Unreachable,
 )
 from flow_coordinator.core.queries import answers
 from flow_coordinator.core.records import RunRecord, WorkerRecord
@@ -87,7 +87,7 @@ class Coordinator:
             _received(s, event)
         elif isinstance(event, TurnEnded):
             self._turn_ended(event)
-        elif isinstance(event, Unreachable):
+        elif isinstance(event, PeerUnreachable):
             _unreachable(s, event)
         elif isinstance(event, StoreStalled):
             s.stalled = event.why
@@ -186,7 +186,7 @@ _SESSION_HANDLERS: dict[type, Callable[[State, WorkerRecord, Any], None]] = {
 }
 
 
-def _unreachable(s: State, event: Unreachable) -> None:
+def _unreachable(s: State, event: PeerUnreachable) -> None:
     worker = s.by_peer.get(event.peer)
     if worker is not None:
         if isinstance(event.message, wire.Dispatch):

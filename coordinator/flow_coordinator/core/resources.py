@@ -17,7 +17,7 @@ UNDECLARED_LIMIT = 1.0
 EPSILON = 1e-9
 
 
-class Resources:
+class ResourcePool:
     """Limits and use."""
 
     def __init__(self, limits: dict[str, float]) -> None:

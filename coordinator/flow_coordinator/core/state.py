@@ -30,7 +30,7 @@ from flow_coordinator.core.records import (
     TaskRecord,
     WorkerRecord,
 )
-from flow_coordinator.core.resources import Resources
+from flow_coordinator.core.resources import ResourcePool
 from flow_coordinator.core.temporary import Temporary
 from flow_coordinator.core.timers import Timer
 from flow_coordinator.core.transitions import TaskEvent
@@ -147,7 +147,7 @@ class State:
         self.ready = ReadyQueue()
         #: what could be ready but for tasks that may join it: by run, until when, and the tasks
         self.gathering: dict[RunRecord, tuple[Instant, list[TaskRecord]]] = {}
-        self.resources = Resources(config.limits)
+        self.resources = ResourcePool(config.limits)
         self.plans: dict[int, PlanRecord] = {}
         #: planner processes that died over a task (by number) or over a run's roots (below zero)
         self.planner_deaths: dict[int, int] = {}

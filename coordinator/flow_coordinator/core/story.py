@@ -5,7 +5,7 @@ from __future__ import annotations
 from itertools import islice
 
 from flow.wire.moves import IllegalMove
-from flow_coordinator.core.events import Event, Received, Unreachable
+from flow_coordinator.core.events import Event, PeerUnreachable, Received
 from flow_coordinator.core.state import State
 
 #: Moves told: of the task that it is about, or of any where nobody knows which that is.
@@ -18,7 +18,7 @@ def tell(s: State, event: Event, bug: Exception) -> str:
     Cost: O(moves kept).
     """
     named = [type(event).__name__]
-    if isinstance(event, Received | Unreachable):
+    if isinstance(event, Received | PeerUnreachable):
         named.append(type(event.message).__name__)
     about = bug.whose if isinstance(bug, IllegalMove) else ""
     newest = (move for move in reversed(s.moves) if not about or move[1] == about)

@@ -39,13 +39,13 @@ from flow_coordinator.core.effects import (
 from flow_coordinator.core.events import (
     Event,
     PackageRefused,
+    PeerUnreachable,
     Received,
     RunRecalled,
     Stopping,
     StoreResumed,
     StoreStalled,
     TurnEnded,
-    Unreachable,
 )
 from flow_coordinator.core.machine import Coordinator
 from flow_coordinator.shell import recovery, rows
@@ -279,7 +279,7 @@ class Loop:
             text = f"the answer is too large to be sent: {error}"
             data = codec.encode(Failed(message.request, int(ExitCode.INTERNAL), text))
         if not self._router.send(effect.peer, data) and isinstance(message, Dispatch):
-            self._inbox.append(Unreachable(effect.peer, message))
+            self._inbox.append(PeerUnreachable(effect.peer, message))
 
     def _count_malformed(self, error: ProtocolError) -> None:
         self._malformed += 1

@@ -23,7 +23,7 @@ from flow_coordinator.core import (
     yields,
 )
 from flow_coordinator.core.records import LeaseRecord, RunRecord, TaskRecord, WorkerRecord
-from flow_coordinator.core.resources import Resources
+from flow_coordinator.core.resources import ResourcePool
 from flow_coordinator.core.state import State
 from flow_coordinator.core.timers import Timer
 from flow_coordinator.core.transitions import TaskEvent
@@ -36,13 +36,13 @@ from tests.simulation.mutants.registry import mutant
 @mutant("resources", "calm")
 def resources_are_not_given_back(patch: MonkeyPatch) -> None:
     """A resource once taken is never free again."""
-    patch.setattr(Resources, "give", lambda self, demand: [])
+    patch.setattr(ResourcePool, "give", lambda self, demand: [])
 
 
 @mutant("resources", "calm")
 def resources_are_not_counted(patch: MonkeyPatch) -> None:
     """There is always enough."""
-    patch.setattr(Resources, "lacking", lambda self, demand: None)
+    patch.setattr(ResourcePool, "lacking", lambda self, demand: None)
 
 
 @mutant("resources", "calm")

@@ -6,7 +6,7 @@ import time
 from typing import Any
 
 import flow
-from flow.usercode.exploring import BROKEN, COMPLETE, MISSING, PENDING, Graph, explore
+from flow.usercode.exploring import BROKEN, COMPLETE, MISSING, PENDING, ExploredGraph, explore
 
 
 class Number(flow.Task):
@@ -84,7 +84,7 @@ class All(flow.WrapperTask):
         ]
 
 
-def states(graph: Graph) -> dict[str, str]:
+def states(graph: ExploredGraph) -> dict[str, str]:
     return {node.label: node.state for node in graph.nodes}
 
 

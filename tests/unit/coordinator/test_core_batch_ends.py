@@ -10,7 +10,7 @@ from flow.wire.messages.shared import Grant, Outcome
 from flow.wire.states import TaskState
 from flow_coordinator.core import batching
 from flow_coordinator.core.config import CoreConfig
-from flow_coordinator.core.events import Unreachable
+from flow_coordinator.core.events import PeerUnreachable
 from tests.support.batches import batchable, granted, names, submit_open
 from tests.support.core_env import Env, FakeWorker
 
@@ -220,7 +220,7 @@ def test_unsent_dispatch_gives_all_members_back() -> None:
     worker, grant = granted(env, "a", "b")
     s = env.core.state
     session = s.workers[worker.uid].session
-    env.handle(Unreachable(worker.peer, wire.Dispatch(session, [grant])))
+    env.handle(PeerUnreachable(worker.peer, wire.Dispatch(session, [grant])))
     assert [env.state(name) for name in "ab"] == [S.READY] * 2
     env.check()
 

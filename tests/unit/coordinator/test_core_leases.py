@@ -11,11 +11,11 @@ from flow.wire.states import TaskState
 from flow_coordinator.core.config import CoreConfig
 from flow_coordinator.core.effects import Send, SendNow
 from flow_coordinator.core.events import (
+    PeerUnreachable,
     Received,
     StoreResumed,
     StoreStalled,
     TurnEnded,
-    Unreachable,
 )
 from flow_coordinator.core.timers import Timer
 from tests.support.core_env import Env, FakeWorker, Graph
@@ -59,7 +59,7 @@ def test_unreachable_dispatch_releases_what_was_never_said() -> None:
     worker = env.worker()
     grant = granted(env, worker)
     other = env.worker("b")
-    env.handle(Unreachable(worker.peer, wire.Dispatch(worker.session, [grant])))
+    env.handle(PeerUnreachable(worker.peer, wire.Dispatch(worker.session, [grant])))
     env.turn()
     assert not worker.take(), "its connection is gone: no new work until it is heard"
     (again,) = other.take()
@@ -75,7 +75,7 @@ def test_unreachable_dispatch_keeps_what_was_said_before() -> None:
     worker.beat()
     assert [g.token for g in worker.take()] == [grant.token], "said again: not confirmed"
     other = env.worker("b")
-    env.handle(Unreachable(worker.peer, wire.Dispatch(worker.session, [grant])))
+    env.handle(PeerUnreachable(worker.peer, wire.Dispatch(worker.session, [grant])))
     env.turn()
     assert not other.take()
     assert env.state("a") == S.LEASED
@@ -87,7 +87,7 @@ def test_unreachable_dispatch_of_a_cancelled_task_ends_it() -> None:
     worker = env.worker()
     grant = granted(env, worker)
     env.ask(lambda n: client.Cancel(n, "T_a"), client.Changed)
-    env.handle(Unreachable(worker.peer, wire.Dispatch(worker.session, [grant])))
+    env.handle(PeerUnreachable(worker.peer, wire.Dispatch(worker.session, [grant])))
     env.turn()
     assert env.ended() == 50
 

@@ -9,7 +9,7 @@ from flow.wire.messages import worker as wire
 from flow.wire.messages.shared import Outcome, Policy
 from flow.wire.states import TaskState
 from flow_coordinator.core.config import CoreConfig
-from flow_coordinator.core.resources import Resources
+from flow_coordinator.core.resources import ResourcePool
 from tests.support.core_env import Env, Graph
 
 S = TaskState
@@ -22,7 +22,7 @@ def flat(env: Env, *names: str, **policies: Policy) -> None:
 
 def test_sums_of_bytes_leave_nothing_behind() -> None:
     third = 1e10 / 3
-    resources = Resources({"memory": third})
+    resources = ResourcePool({"memory": third})
     for _ in range(1_000):
         resources.take((("memory", third / 7),))
         resources.take((("memory", third / 3),))

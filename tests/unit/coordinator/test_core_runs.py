@@ -10,7 +10,7 @@ from flow.wire.messages.shared import PROTOCOL, Outcome, PlanChunk, Policy, Stub
 from flow.wire.states import RunState, TaskState
 from flow_coordinator.core import graph, runs
 from flow_coordinator.core.config import CoreConfig
-from flow_coordinator.core.events import Unreachable
+from flow_coordinator.core.events import PeerUnreachable
 from tests.support.core_env import Env, Graph, stub
 
 S = TaskState
@@ -199,7 +199,7 @@ def test_watcher_that_is_gone_is_forgotten() -> None:
     watch(env)
     watch(env, peer=b"client-2")
     (update, *_) = updates(env)
-    env.handle(Unreachable(b"client-w", update))
+    env.handle(PeerUnreachable(b"client-w", update))
     env.say(b"client-2", client.Unwatch(8, "r-1"))
     assert not env.run().watchers
 
