@@ -18,7 +18,8 @@ import pytest
 REPOSITORY = Path(__file__).parents[3]
 #: A checker reads all of flow once, on a machine that may be busy.
 TIMEOUT_S = 300
-pytestmark = pytest.mark.timeout(TIMEOUT_S)
+#: In one process of pytest-xdist: what mypy found out of flow and Python is kept from test to test.
+pytestmark = [pytest.mark.timeout(TIMEOUT_S), pytest.mark.xdist_group("mypy")]
 
 DECLARED = """
 import datetime
