@@ -13,7 +13,8 @@ from dataclasses import dataclass, field
 
 import msgspec
 
-from flow.wire.messages.shared import Policy, Stub, pack_params
+from flow.wire.messages.shared import Policy, Stub
+from flow.wire.params import pack_params
 
 MODULE = "sim"
 #: Another module with some of the same families: what is there may have the id of a task of ours.

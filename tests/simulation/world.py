@@ -8,8 +8,9 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from flow.wire.messages.client import RunSummary, SubmitOptions
-from flow.wire.messages.shared import Verdict, pack_params
+from flow.wire.messages.shared import Verdict
 from flow.wire.moves import IllegalMove
+from flow.wire.params import pack_params
 from flow.wire.states import TERMINAL, TaskState
 from flow_coordinator.core.resources import EPSILON
 from tests.simulation import audit

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
-from flow.wire.messages.shared import Grant, Policy, unpack_params
+from flow.wire.messages.shared import Grant, Policy, readable_params
 from tests.support.core_env import Env, FakeWorker, Graph
 
 
 def names(grant: Grant) -> list[str]:
     """Tell what a grant runs."""
-    return [unpack_params(params)["name"] for params in grant.members or [grant.params]]
+    return [readable_params(params)["name"] for params in grant.members or [grant.params]]
 
 
 def batchable(*members: str, **fields: Any) -> Graph:

@@ -22,9 +22,9 @@ from flow.wire.messages.shared import (
     Spec,
     SpecStatus,
     Stub,
-    pack_params,
-    unpack_params,
+    readable_params,
 )
+from flow.wire.params import pack_params
 from flow.wire.states import TaskState
 from flow_coordinator.core import invariants, twins
 from flow_coordinator.core.config import CoreConfig
@@ -318,7 +318,7 @@ class Env:
         """Submit a run of these roots; return its id."""
         self.request += 1
         stubs = [stub(root) for root in roots]
-        tasks = [client.RootTask(one.module, "T", unpack_params(one.params)) for one in stubs]
+        tasks = [client.RootTask(one.module, "T", readable_params(one.params)) for one in stubs]
         message = client.Submit(
             self.request, f"key-{self.request}", "default", tasks, client.SubmitOptions(**options)
         )

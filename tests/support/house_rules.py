@@ -22,7 +22,7 @@ CORE_STDLIB = {
 #: All a core may know of flow besides itself.
 CORE_FLOW = {
     *("flow.errors", "flow.wire.ids", "flow.wire.messages", "flow.wire.moves"),
-    *("flow.wire.resources", "flow.wire.states"),
+    *("flow.wire.params", "flow.wire.resources", "flow.wire.states"),
     # the vocabulary between an agent and its own task processes
     *("flow_worker.channel", "flow_worker"),
 }

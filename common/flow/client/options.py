@@ -98,7 +98,7 @@ def spell_given(qualified: dict[str, str]) -> bytes:
     if not qualified:
         return b""
     from flow.wire.messages.client import GIVEN_BYTES_MAX
-    from flow.wire.messages.shared import pack_params
+    from flow.wire.params import pack_params
 
     kept: dict[str, str] = {}
     left_bytes = GIVEN_BYTES_MAX - _GIVEN_HEAD_BYTES

@@ -25,7 +25,7 @@ from flow.modules.places import MAIN, wire_name
 from flow.parameters import errors, held
 from flow.parameters.base import NO_VALUE
 from flow.parameters.defaults import given
-from flow.parameters.packing import pack_params
+from flow.parameters.packing import pack_checked
 from flow.parameters.parts import Made, Parts
 from flow.registry import newest_of_each
 from flow.seam import Dialect
@@ -263,7 +263,7 @@ class LuigiDialect(Dialect):
         return known
 
     def packed(self, task: Any) -> bytes:
-        return pack_params(self.strings(task), task.task_family, self.untyped(task))
+        return pack_checked(self.strings(task), task.task_family, self.untyped(task))
 
     def is_flag(self, param: Any) -> bool:
         return isinstance(param, luigi.BoolParameter)

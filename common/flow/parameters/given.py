@@ -11,7 +11,7 @@ import contextlib
 from collections.abc import Iterator
 
 from flow.parameters import defaults
-from flow.parameters.packing import unpack_params
+from flow.parameters.packing import unpack_values
 from flow.seam import NATIVE, others
 
 _packed = b""
@@ -22,7 +22,7 @@ def use(packed: bytes) -> None:
     global _packed
     if packed == _packed:
         return
-    defaults.give(unpack_params(packed) if packed else {})
+    defaults.give(unpack_values(packed) if packed else {})
     _packed = packed
     for dialect in (NATIVE, *others()):
         dialect.given_changed()

@@ -1,6 +1,6 @@
 """The parameters of a task as bytes: what messages and the store carry of it.
 
-A msgpack map of names to text. Values that their text does not give back are in it once more, with
+Values that their text does not give back are in it once more, with
 their types, as one text under the name ``TYPED``, which no parameter can have.
 """
 
@@ -14,13 +14,10 @@ import msgspec
 from flow.errors import UsageError
 from flow.parameters import errors, typed
 from flow.visible import is_unicode
-from flow.wire.names import TYPED
+from flow.wire.params import TYPED, pack_params, unpack_params
 
 #: Key under which a task keeps its packed parameters.
 _CACHED: Final = "_flow_packed"
-
-_encode = msgspec.msgpack.Encoder().encode
-_decode = msgspec.msgpack.Decoder(dict[str, str]).decode
 
 
 def packed_params(task: Any) -> bytes:
@@ -33,12 +30,12 @@ def packed_params(task: Any) -> bytes:
             named = dict(zip(signature.names, texts, strict=True))
         else:
             named = {name: texts[index] for name, index in signature.sent}
-        packed = pack_params(named, task.task_family, signature.untyped(task._flow_values))
+        packed = pack_checked(named, task.task_family, signature.untyped(task._flow_values))
         task.__dict__[_CACHED] = packed
     return packed
 
 
-def pack_params(
+def pack_checked(
     named: dict[str, str], family: str, values: Mapping[str, Any] | None = None
 ) -> bytes:
     """Pack parameters given as strings. Raises ``BadParameter`` for text that is not Unicode.
@@ -49,7 +46,7 @@ def pack_params(
     if values:
         named = {**named, TYPED: _written(values, family)}
     try:
-        return _encode(named)
+        return pack_params(named)
     except UnicodeEncodeError:
         name = next(name for name, text in named.items() if not is_unicode(text))
         raise errors.not_unicode(family, name, named[name]) from None
@@ -66,10 +63,10 @@ def _written(values: Mapping[str, Any], family: str) -> str:
     return typed.write(values)
 
 
-def unpack_params(packed: bytes) -> dict[str, Any]:
+def unpack_values(packed: bytes) -> dict[str, Any]:
     """Read what ``packed_params`` wrote: text by name, and values that are none."""
     try:
-        named: dict[str, Any] = _decode(packed)
+        named: dict[str, Any] = unpack_params(packed)
         values = named.pop(TYPED, "")
         if values:
             named.update(typed.read(values))

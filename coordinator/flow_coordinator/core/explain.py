@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from itertools import islice
 
 from flow.wire.messages.client import WhyAnswer
-from flow.wire.messages.shared import unpack_params
+from flow.wire.messages.shared import readable_params
 from flow.wire.resources import said_amount, typed_amount
 from flow.wire.states import SATISFIED, TERMINAL, TaskState
 from flow_coordinator.core import (
@@ -219,7 +219,7 @@ def why_root(s: State, run: RunRecord) -> WhyAnswer:
 
 def _typed(given: bytes) -> str:
     """Spell what a command line gave to tasks, as it was typed; bounded."""
-    named = unpack_params(given)
+    named = readable_params(given)
     text = " ".join(f"--{name.replace('_', '-')} {value}" for name, value in named.items())
     return text if len(text) <= GIVEN_CHARS_MAX else text[: GIVEN_CHARS_MAX - 1] + "…"
 

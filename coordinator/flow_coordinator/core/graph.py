@@ -12,7 +12,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from flow.wire.messages.client import RootTask
-from flow.wire.messages.shared import Stub, pack_params, shown
+from flow.wire.messages.shared import Stub, shown
+from flow.wire.params import pack_params
 from flow.wire.states import SATISFIED, TERMINAL, RunState, TaskState
 from flow_coordinator.core import batching, programs, tally, twins
 from flow_coordinator.core.doom import REPLACES, Doom

@@ -13,7 +13,7 @@ from typing import NamedTuple
 import msgspec
 
 from flow.wire.messages.client import Failure
-from flow.wire.messages.shared import Outcome, Report, unpack_params
+from flow.wire.messages.shared import Outcome, Report, readable_params
 from flow.wire.states import SATISFIED, TERMINAL, FailureKind, TaskState
 from flow_coordinator.core import batching, graph, leases, programs, tally
 from flow_coordinator.core.doom import OF_A_BATCH, Doom
@@ -407,7 +407,7 @@ def _named(task: TaskRecord) -> tuple[str, dict[str, str]]:
     if len(task.params) > FAILURE_PARAMS_BYTES_MAX:
         return "", {}
     try:
-        return task.family.family, unpack_params(task.params)
+        return task.family.family, readable_params(task.params)
     except msgspec.MsgspecError:
         return "", {}
 

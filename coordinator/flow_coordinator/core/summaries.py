@@ -7,7 +7,7 @@ from collections import Counter
 import msgspec
 
 from flow.wire.messages.client import Category, Example, RunSummary
-from flow.wire.messages.shared import unpack_params
+from flow.wire.messages.shared import readable_params
 from flow.wire.states import RunState, SummaryCategory, TaskState
 from flow_coordinator.core import bounds, graph, telling
 from flow_coordinator.core.records import RunRecord, TaskRecord
@@ -116,7 +116,7 @@ def _examples(
 
 def _params(task: TaskRecord) -> dict[str, str]:
     try:
-        return unpack_params(task.params)
+        return readable_params(task.params)
     except msgspec.MsgspecError:
         return {}
 

@@ -12,7 +12,7 @@ import flow
 from flow.errors import UsageError
 from flow.identity import task_id_str
 from flow.parameters import BadParameter, ParameterVisibility
-from flow.parameters.packing import packed_params, unpack_params
+from flow.parameters.packing import packed_params, unpack_values
 
 
 def spelled_by_definition(family: str, params: dict[str, str]) -> str:
@@ -84,7 +84,7 @@ def test_str_params_never_hold_private_ones():
 
 def test_packed_params_are_the_str_params_in_declaration_order():
     task = Everything(zulu="\N{SNOWMAN}\n\0")
-    named = unpack_params(packed_params(task))
+    named = unpack_values(packed_params(task))
     assert list(named.items()) == list(task.to_str_params().items())
     assert packed_params(task) is packed_params(task)
 
@@ -96,7 +96,7 @@ def test_packed_params_of_text_that_is_not_unicode_name_the_parameter():
 
 def test_unpacking_something_else_is_an_error_of_the_user():
     with pytest.raises(UsageError, match="not a map of text to text"):
-        unpack_params(b"\x93\x01\x02\x03")
+        unpack_values(b"\x93\x01\x02\x03")
 
 
 def test_task_from_its_own_strings_is_the_same_object():

@@ -11,7 +11,7 @@ import pytest
 import flow
 from flow.modules.loading import load_module
 from flow.parameters import defaults, given
-from flow.parameters.packing import pack_params
+from flow.parameters.packing import pack_checked
 from flow.seam import others
 
 
@@ -22,7 +22,7 @@ def nothing() -> Iterator[None]:
 
 
 def packed(**values: str) -> bytes:
-    return pack_params(values, "")
+    return pack_checked(values, "")
 
 
 class GivenTo(flow.Task):

@@ -16,7 +16,7 @@ import pytest
 from flow import seam, testing
 from flow.errors import UsageError
 from flow.parameters import held
-from flow.parameters.packing import unpack_params
+from flow.parameters.packing import unpack_values
 from flow.wire.messages.shared import display
 
 gokart = pytest.importorskip("gokart")
@@ -59,14 +59,14 @@ def steps(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
 def again(task: Any) -> Any:
     """Make a task as another process does."""
     dialect = seam.dialect_of(type(task))
-    return dialect.make(type(task), unpack_params(dialect.packed(task)))
+    return dialect.make(type(task), unpack_values(dialect.packed(task)))
 
 
 def forgetting(task: Any) -> Any:
     dialect = seam.dialect_of(type(task))
     packed = dialect.packed(task)
     type(type(task)).clear_instance_cache()
-    return dialect.make(type(task), unpack_params(packed))
+    return dialect.make(type(task), unpack_values(packed))
 
 
 @pytest.mark.parametrize("make", [again, forgetting])

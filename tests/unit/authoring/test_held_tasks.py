@@ -11,7 +11,7 @@ import flow
 from flow import testing
 from flow.errors import UsageError
 from flow.parameters import held
-from flow.parameters.packing import packed_params, unpack_params
+from flow.parameters.packing import packed_params, unpack_values
 from flow.registry import Register
 from flow.seam import dialect_of, key_of, module_of
 
@@ -51,7 +51,7 @@ def diamonds(depth: int, hidden: str = "") -> Any:
 def made_again(task: Any) -> Any:
     packed = packed_params(task)
     Register.clear_instance_cache()
-    return dialect_of(type(task)).make(type(task), unpack_params(packed))
+    return dialect_of(type(task)).make(type(task), unpack_values(packed))
 
 
 def test_held_tasks_are_made_again_as_they_were() -> None:

@@ -10,7 +10,8 @@ import pytest
 
 from flow.errors import UsageError
 from flow.modules.loading import load_task
-from flow.wire.messages.shared import Stub, pack_params
+from flow.wire.messages.shared import Stub
+from flow.wire.params import pack_params
 from flow_worker.planner.walk import RequirementWalk
 from tests.support.house_rules import SOURCE_FOLDERS, read_all
 

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from flow.modules import loading, origins, places
-from flow.parameters.packing import unpack_params
+from flow.parameters.packing import unpack_values
 from flow.seam import key_of, module_of, strings_of
 from flow.usercode.completeness import Checker
 from flow.usercode.exploring import explore
@@ -88,7 +88,7 @@ def test_walk_names_tasks_of_one_id_apart(root: ModuleType) -> None:
 def test_stub_of_a_task_that_is_given_a_class_makes_that_very_task(root: ModuleType) -> None:
     for task in root_task(root).requires():
         stub = stub_of(task)
-        again = loading.load_task(stub.module, stub.family, unpack_params(stub.params))
+        again = loading.load_task(stub.module, stub.family, unpack_values(stub.params))
         assert key_of(again) == key_of(task)
         assert stub_of(again) == stub
     north, south = root_task(root).requires()[2:]

@@ -19,10 +19,10 @@ import flow
 from flow.parameters import typed
 from flow.parameters.container import FrozenOrderedDict
 from flow.parameters.errors import BadParameter
-from flow.parameters.packing import unpack_params
+from flow.parameters.packing import unpack_values
 from flow.seam import dialect_of
 from flow.wire.messages.shared import display
-from flow.wire.messages.shared import unpack_params as for_display
+from flow.wire.messages.shared import readable_params as for_display
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*is not of type string")
 
@@ -93,7 +93,7 @@ def elsewhere(task: Any) -> Any:
     clear: Callable[[], None] | None = getattr(cls, "clear_instance_cache", None)
     if clear is not None:
         clear()
-    return dialect.make(cls, unpack_params(dialect.packed(task)))
+    return dialect.make(cls, unpack_values(dialect.packed(task)))
 
 
 #: None equals another one: luigi gives out the instance that it has for what is equal.

@@ -13,8 +13,8 @@ from flow.errors import UsageError
 from flow.seam import NATIVE
 from flow.settings.taskline import TaskLine, duration_s, parse
 from flow.wire.messages.client import GIVEN_BYTES_MAX
-from flow.wire.messages.shared import unpack_params
-from flow.wire.names import BARE, TAKEN
+from flow.wire.messages.shared import readable_params
+from flow.wire.params import BARE, TAKEN
 
 
 def line(*words: str) -> TaskLine:
@@ -136,27 +136,27 @@ def test_given_values_are_spelled_alike_in_any_order() -> None:
     assert spell_given({}) == b""
     one, other = {"A_x": "1", "B_y": "2"}, {"B_y": "2", "A_x": "1"}
     assert spell_given(one) == spell_given(other)
-    assert unpack_params(spell_given(one)) == one
+    assert readable_params(spell_given(one)) == one
 
 
 def test_given_values_that_do_not_fit_are_for_the_root_alone() -> None:
     found = line("m", "T", "--long_list", "x" * 100_000, "--Other-n", "1")
     assert len(found.params["long_list"]) == 100_000
-    assert unpack_params(spell_given(found.qualified)) == {"Other_n": "1"}
+    assert readable_params(spell_given(found.qualified)) == {"Other_n": "1"}
     many = {f"Other_{n}": "ä" * 50 for n in range(10_000)}
     packed = spell_given(many)
     assert 0.9 * GIVEN_BYTES_MAX < len(packed) <= GIVEN_BYTES_MAX
-    assert unpack_params(packed).items() <= many.items()
+    assert readable_params(packed).items() <= many.items()
 
 
 def test_given_value_that_is_no_text_is_for_the_root_alone() -> None:
-    assert unpack_params(spell_given({"A_x": "\udcff", "A_y": "1"})) == {"A_y": "1"}
+    assert readable_params(spell_given({"A_x": "\udcff", "A_y": "1"})) == {"A_y": "1"}
 
 
 def test_submit_carries_what_is_given_to_other_tasks() -> None:
     found = line("m", "T", "--n", "1", "--Other-n", "2")
     options = submit_options(found.options, found.qualified)
-    assert unpack_params(options.given) == {"Other_n": "2"}
+    assert readable_params(options.given) == {"Other_n": "2"}
 
 
 def test_names_of_options_behind_the_task_and_bare_parameters_are_told() -> None:

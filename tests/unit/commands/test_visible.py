@@ -10,7 +10,8 @@ from flow.usercode.exploring import Node
 from flow.visible import escaped, printable
 from flow.wire.messages import client
 from flow.wire.messages.client import Failure
-from flow.wire.messages.shared import pack_params, shown, shown_with
+from flow.wire.messages.shared import shown, shown_with
+from flow.wire.params import pack_params
 from tests.support.core_env import Env
 
 ODD = "line\nbreak \x1b[2J \x00 é 😀"

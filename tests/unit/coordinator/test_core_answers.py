@@ -6,7 +6,8 @@ import pytest
 
 from flow.wire.messages import client, codec
 from flow.wire.messages import worker as wire
-from flow.wire.messages.shared import Outcome, Policy, pack_params
+from flow.wire.messages.shared import Outcome, Policy
+from flow.wire.params import pack_params
 from flow.wire.states import TaskState
 from flow_coordinator.core import explain
 from flow_coordinator.core.config import CoreConfig

@@ -11,15 +11,8 @@ from hypothesis import strategies as st
 from flow.client.summary import render
 from flow.wire.messages import client, codec
 from flow.wire.messages import worker as wire
-from flow.wire.messages.shared import (
-    Outcome,
-    PlanChunk,
-    Policy,
-    Spec,
-    SpecStatus,
-    Stub,
-    pack_params,
-)
+from flow.wire.messages.shared import Outcome, PlanChunk, Policy, Spec, SpecStatus, Stub
+from flow.wire.params import pack_params
 from flow_coordinator.core import bounds
 from flow_coordinator.core.config import CoreConfig
 from tests.support.core_env import Env, FakeWorker

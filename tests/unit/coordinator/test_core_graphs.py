@@ -7,7 +7,8 @@ import pytest
 
 from flow.wire.messages import client
 from flow.wire.messages import worker as wire
-from flow.wire.messages.shared import Policy, Stub, pack_params
+from flow.wire.messages.shared import Policy, Stub
+from flow.wire.params import pack_params
 from flow.wire.states import TaskState
 from flow_coordinator.core import tally
 from flow_coordinator.core.config import CoreConfig

@@ -7,7 +7,8 @@ import pytest
 
 from flow.wire.messages import client, codec
 from flow.wire.messages import worker as wire
-from flow.wire.messages.shared import Grant, Outcome, Policy, Program, ProgramSeen, pack_params
+from flow.wire.messages.shared import Grant, Outcome, Policy, Program, ProgramSeen
+from flow.wire.params import pack_params
 from flow_coordinator.core import explain
 from tests.support.core_env import Env, FakeWorker, Graph
 

@@ -6,7 +6,8 @@ import pytest
 
 from flow.wire.messages import client, codec
 from flow.wire.messages import worker as wire
-from flow.wire.messages.shared import PROTOCOL, Outcome, PlanChunk, Policy, Stub, pack_params
+from flow.wire.messages.shared import PROTOCOL, Outcome, PlanChunk, Policy, Stub
+from flow.wire.params import pack_params
 from flow.wire.states import RunState, TaskState
 from flow_coordinator.core import graph, runs
 from flow_coordinator.core.config import CoreConfig

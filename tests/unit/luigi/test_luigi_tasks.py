@@ -17,7 +17,7 @@ import flow
 from flow import seam
 from flow.modules.loading import load_module, load_task, load_task_class
 from flow.parameters.errors import BadParameter, MissingParameter
-from flow.parameters.packing import unpack_params
+from flow.parameters.packing import unpack_values
 from flow.registry import UnknownTask
 from flow.settings import luigi_sections
 from flow.settings.sections import load
@@ -78,7 +78,7 @@ def test_task_of_luigi_comes_back_from_its_strings(module: Any) -> None:
     )
     task = made.Leaf(n=4, secret="t")
     dialect = seam.dialect_of(type(task))
-    assert unpack_params(dialect.packed(task)) == {"n": "4"}
+    assert unpack_values(dialect.packed(task)) == {"n": "4"}
     again = load_task("one_lt", "Leaf", seam.strings_of(task))
     assert again == task and again.task_id == task.task_id
     assert seam.module_of(task) == "one_lt"

@@ -17,7 +17,7 @@ from flow.errors import UsageError
 from flow.events import Event
 from flow.modules.loading import load_task_class, make_task
 from flow.parameters import typed
-from flow.parameters.packing import unpack_params
+from flow.parameters.packing import unpack_values
 from flow.seam import dialect_of, is_task, key_of
 from flow.task import Task, is_external
 from flow.usercode.completeness import Answer, Checker
@@ -155,7 +155,7 @@ class RequirementWalk:
             if known is not None:
                 return known
         cls = self._load(stub.module, stub.family)
-        named = unpack_params(stub.params)
+        named = unpack_values(stub.params)
         try:
             task: Task = make_task(cls, stub.module, named)
         except UsageError:

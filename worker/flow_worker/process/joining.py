@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from flow.parameters.packing import unpack_params
+from flow.parameters.packing import unpack_values
 from flow.seam import dialect_of
 from flow.task import Task
 from flow_worker.process.failure import Complaint
@@ -19,7 +19,7 @@ def joined(cls: type[Task], members: list[bytes]) -> Task:
         Complaint: The class here does not join what its members differ in.
         Exception: Whatever parsing and ``batch_method`` raise.
     """
-    named = [unpack_params(member) for member in members]
+    named = [unpack_values(member) for member in members]
     batched = set(cls.batch_param_names())
     first = named[0]
     for one in named:
@@ -40,4 +40,4 @@ def joined(cls: type[Task], members: list[bytes]) -> Task:
 def members_of(cls: type[Task], members: list[bytes]) -> Iterator[Task]:
     """Build the tasks that one joined task runs, each when it is asked for."""
     for member in members:
-        yield dialect_of(cls).make(cls, unpack_params(member))
+        yield dialect_of(cls).make(cls, unpack_values(member))

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from flow import registry
 from flow.parameters import defaults
-from flow.parameters.packing import pack_params
+from flow.parameters.packing import pack_checked
 from flow.seam import NATIVE
 from flow.wire.messages.shared import Stub
 from flow_worker.planner.walk import RequirementWalk
@@ -20,7 +20,7 @@ from flow_worker.process import places
 def rehearse() -> None:
     """Plan ``flow.Task`` once. What is wrong with the settings becomes an error of that plan."""
     places.of_python_and_flow()
-    task = Stub("Task", "flow.task", "Task", pack_params({}, "Task"))
+    task = Stub("Task", "flow.task", "Task", pack_checked({}, "Task"))
     for _ in RequirementWalk([task], 1, None, ()).chunks():
         pass
     registry.asked_of = ""

@@ -13,7 +13,7 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 
 from flow.modules.loading import load_task_class, make_task
-from flow.parameters.packing import unpack_params
+from flow.parameters.packing import unpack_values
 from flow.seam import NATIVE, dialect_of
 from flow.task import Task
 from flow.wire.ids import Token, token_seq
@@ -252,7 +252,7 @@ class Runner:
         except BaseException as e:  # the module is user code
             return Ending(Outcome.REFUSED, failure_of(e))
         try:
-            task = make_task(cls, grant.module, unpack_params(grant.params))
+            task = make_task(cls, grant.module, unpack_values(grant.params))
             task_id = task.task_id
         except Terminated:
             raise

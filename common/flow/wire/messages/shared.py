@@ -9,7 +9,7 @@ import msgspec
 
 from flow.visible import escaped
 from flow.wire.ids import Token
-from flow.wire.names import BARE, TAKEN, TYPED, brief
+from flow.wire.params import BARE, TAKEN, TYPED, brief, unpack_params
 from flow.wire.states import PlanErrorKind
 
 #: Of packed code; ``flow.usercode.shipping`` makes none that is larger.
@@ -88,14 +88,9 @@ class Stub(Value, frozen=True):
     params: bytes
 
 
-def pack_params(params: dict[str, str]) -> bytes:
-    """Spell parameters as a ``Stub`` carries them."""
-    return msgspec.msgpack.encode(params)
-
-
-def unpack_params(params: bytes) -> dict[str, str]:
+def readable_params(params: bytes) -> dict[str, str]:
     """Read the parameters of a ``Stub`` or ``Grant`` for display."""
-    named = msgspec.msgpack.decode(params, type=dict[str, str])
+    named = unpack_params(params)
     for name in (TYPED, TAKEN, BARE):
         named.pop(name, None)
     return named
@@ -104,7 +99,7 @@ def unpack_params(params: bytes) -> dict[str, str]:
 def display(family: str, params: bytes, characters_max: int = 200) -> str:
     """Spell a task as people write it: ``Family(name=value, ...)``."""
     try:
-        named = unpack_params(params)
+        named = readable_params(params)
         inner = ", ".join(f"{name}={brief(value)}" for name, value in named.items())
     except msgspec.MsgspecError:
         inner = "?"

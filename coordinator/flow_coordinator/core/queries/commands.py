@@ -7,7 +7,7 @@ import msgspec
 from flow.errors import ExitCode
 from flow.wire.messages import client
 from flow.wire.messages.client import Changed
-from flow.wire.messages.shared import PROTOCOL, unpack_params
+from flow.wire.messages.shared import PROTOCOL, readable_params
 from flow.wire.resources import said_amount
 from flow.wire.states import RunState
 from flow_coordinator.core import intake, outcomes, runs, shipping, twins, workers
@@ -54,7 +54,7 @@ def _is_readable(given: bytes) -> bool:
     if len(given) > client.GIVEN_BYTES_MAX:
         return False
     try:
-        return not given or bool(unpack_params(given))
+        return not given or bool(readable_params(given))
     except msgspec.MsgspecError:
         return False
 
