@@ -110,6 +110,17 @@ class Worker:
             events.PackageAt: lambda e: self.fetching.at(e, self._now),
             events.TurnEnded: self._turn_ended,
         }
+        #: what a process may say, but for that it is up
+        self._frames: dict[type, Callable[[Process, Any], None]] = {
+            channel.Finished: self._finished,
+            channel.Parked: self._parked,
+            channel.Chunk: self._chunk,
+            channel.Removed: self._removed,
+            channel.Loaded: self._loaded,
+            channel.Dirty: self._dirty,
+            channel.Says: self._says,
+            channel.Taken: self._taken,
+        }
         joining: dict[type, Callable[[Any], None]] = {
             Challenge: self._challenge,
             Denied: self._denied,
@@ -262,26 +273,35 @@ class Worker:
         process = self.processes.all.get(event.process)
         if process is None:
             return
-        if type(frame) is channel.Finished:
-            self.templates.served(process)
-            self.tokens.finished(process, frame.reports, self._now)
-        elif type(frame) is channel.Parked:
-            self.tokens.yielded(process, frame, self._now)
-        elif type(frame) is channel.Chunk:
-            self.templates.served(process)
-            self.planning.chunk(process, frame)
-        elif type(frame) is channel.Removed:
-            self.cleaning.removed(process, frame)
-        elif type(frame) is channel.Loaded:
-            self.templates.loaded(process, frame, self._now)
-        elif type(frame) is channel.Dirty:
-            self.tokens.dirty(process, frame, self._now)
-            for token in frame.returned:
-                self.speech.returned(token)
-        elif type(frame) is channel.Says:
-            self.speech.says(self._held_by(process, frame.words.token), frame, self._now)
-        elif type(frame) is channel.Taken:
-            self.speech.taken(self._held_by(process, frame.token), frame)
+        self._frames[type(frame)](process, frame)
+
+    def _finished(self, process: Process, frame: channel.Finished) -> None:
+        self.templates.served(process)
+        self.tokens.finished(process, frame.reports, self._now)
+
+    def _parked(self, process: Process, frame: channel.Parked) -> None:
+        self.tokens.yielded(process, frame, self._now)
+
+    def _chunk(self, process: Process, frame: channel.Chunk) -> None:
+        self.templates.served(process)
+        self.planning.chunk(process, frame)
+
+    def _removed(self, process: Process, frame: channel.Removed) -> None:
+        self.cleaning.removed(process, frame)
+
+    def _loaded(self, process: Process, frame: channel.Loaded) -> None:
+        self.templates.loaded(process, frame, self._now)
+
+    def _dirty(self, process: Process, frame: channel.Dirty) -> None:
+        self.tokens.dirty(process, frame, self._now)
+        for token in frame.returned:
+            self.speech.returned(token)
+
+    def _says(self, process: Process, frame: channel.Says) -> None:
+        self.speech.says(self._held_by(process, frame.words.token), frame, self._now)
+
+    def _taken(self, process: Process, frame: channel.Taken) -> None:
+        self.speech.taken(self._held_by(process, frame.token), frame)
 
     def _held_by(self, process: Process, token: Token) -> Holding | None:
         """Find a token that this process may speak for."""
