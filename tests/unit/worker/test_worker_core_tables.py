@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from flow.wire.messages.shared import Outcome
+from flow.wire.messages.worker import Resume
 from flow.wire.moves import Go, Ignore, IllegalMove, Moves, Refuse
 from flow_worker import channel
 from flow_worker.core.records import Holding
@@ -138,6 +139,19 @@ def test_process_that_gives_back_what_it_began_is_refused_and_not_dirty() -> Non
     assert env.worker.processes.all[runner].dirty == ""
     env.die(runner, signal=9)
     assert env.reports() == [(tok(1), Outcome.RELEASED)]
+
+
+@pytest.mark.unread("Continue", "KillProcess", "Yield")
+def test_process_that_gives_back_a_generator_that_it_continues_is_refused() -> None:
+    env = WorkerEnv()
+    runner = env.run(grant(1))
+    env.say(runner, channel.Parked(tok(1), 1, [stub(9)]))
+    env.turn(Resume(env.session, [(tok(1), 1)]))
+    env.say(runner, channel.Dirty("a thread", [tok(1)]))
+    assert env.worker.processes.all[runner].dirty == ""
+    env.die(runner, signal=9)
+    assert env.reports() == [(tok(1), Outcome.CRASHED)]
+    assert not env.worker.tokens.queued
 
 
 def test_refusals_are_said_when_their_count_doubles() -> None:

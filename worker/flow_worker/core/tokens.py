@@ -391,9 +391,7 @@ class Tokens:
         returned = set(frame.returned)
         back = [holding for holding in process.batch if holding.token in returned]
         for token in frame.returned:
-            if not any(
-                one.token == token and not _refuses(one, HoldEvent.RETURNED) for one in back
-            ):
+            if not any(one.token == token and _may_return(one) for one in back):
                 self._stray(process, token, HoldEvent.RETURNED, now)
                 return
         process.dirty = process.dirty or frame.reason
@@ -487,7 +485,8 @@ class Tokens:
         holding = self.holdings.get(token)
         why = "it does not have it"
         if holding is not None:
-            why = self._refusals.check(HOLD_MOVES, holding.state, event, token) or why
+            refusal = self._refusals.check(HOLD_MOVES, holding.state, event, token)
+            why = refusal or "it had begun it"
         self._broken(process, f"{_DID[event]} a task out of turn: {why}", now)
 
     def _broken(self, process: Process, what: str, now: float) -> None:
@@ -506,6 +505,11 @@ class Tokens:
 
 def _refuses(holding: Holding, event: HoldEvent) -> bool:
     return type(_MOVES[holding.state][event]) is Refuse
+
+
+def _may_return(holding: Holding) -> bool:
+    """Tell whether it has not begun: what yielded once has, though it only waits to go on (W1)."""
+    return not holding.number and not _refuses(holding, HoldEvent.RETURNED)
 
 
 def _true_end(holding: Holding, report: Report) -> Report:
