@@ -23,7 +23,7 @@ from flow.parameters.defaults import given, resolve_default
 from flow.parameters.packing import packed_params
 from flow.parameters.parts import Parts
 from flow.parameters.scalar import BoolParameter
-from flow.wire.params import BARE, TAKEN
+from flow.wire.names import BARE, TAKEN
 
 #: (loaded in every process that has imported the library, defined last there, its dialect)
 _LIBRARIES: Final = (("luigi.task", "WrapperTask", "flow.dialects.luigi_tasks"),)

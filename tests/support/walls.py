@@ -60,7 +60,7 @@ LUIGI_NAMES = (
 )
 MAIL = ("flow.addresses", "flow.mail")
 #: The light part of the wire: words and amounts, which a task, too, has.
-WORDS = ("flow.wire.params", "flow.wire.resources", "flow.wire.states")
+WORDS = ("flow.wire.names", "flow.wire.params", "flow.wire.resources", "flow.wire.states")
 #: Wing -> (what it is, what else it imports).
 WINGS: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
     "ground": (GROUND, ()),

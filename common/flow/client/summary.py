@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from flow.client.ranges import show_values
 from flow.visible import escaped
-from flow.wire.params import brief
+from flow.wire.names import brief
 from flow.wire.states import FAILED_CATEGORIES, SummaryCategory
 
 if TYPE_CHECKING:

@@ -18,7 +18,7 @@ import msgspec
 from flow import seam
 from flow.errors import UsageError
 from flow.parameters.parts import Made
-from flow.wire.params import HELD
+from flow.wire.names import HELD
 
 #: How much of an id tells a task from others, for people.
 _HASH_CHARS: Final = 10

@@ -14,7 +14,8 @@ import msgspec
 from flow.errors import UsageError
 from flow.parameters import errors, typed
 from flow.visible import is_unicode
-from flow.wire.params import TYPED, pack_params, unpack_params
+from flow.wire.names import TYPED
+from flow.wire.params import pack_params, unpack_params
 
 #: Key under which a task keeps its packed parameters.
 _CACHED: Final = "_flow_packed"

@@ -18,7 +18,7 @@ from typing import Any, NamedTuple
 
 from flow.errors import UsageError
 from flow.visible import is_unicode
-from flow.wire.params import BARE, TAKEN
+from flow.wire.names import BARE, TAKEN
 
 _DURATION = re.compile(r"(?:(\d+)d)?(?:(\d+)h)?(?:(\d+)m)?(?:(\d+(?:\.\d+)?)s?)?")
 _UNITS_S = (86400, 3600, 60, 1)

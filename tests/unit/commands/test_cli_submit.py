@@ -11,7 +11,7 @@ from flow.cli import main
 from flow.errors import ExitCode
 from flow.wire.messages import client as m
 from flow.wire.messages.shared import PROTOCOL
-from flow.wire.params import TAKEN
+from flow.wire.names import TAKEN
 from tests.support.fake_coordinator import FakeCoordinator
 from tests.support.flow_command import InTerminal, run_flow
 from tests.support.run_messages import category, failure, summary, update

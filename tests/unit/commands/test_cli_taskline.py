@@ -14,7 +14,7 @@ from flow.seam import NATIVE
 from flow.settings.taskline import TaskLine, duration_s, parse
 from flow.wire.messages.client import GIVEN_BYTES_MAX
 from flow.wire.messages.shared import readable_params
-from flow.wire.params import BARE, TAKEN
+from flow.wire.names import BARE, TAKEN
 
 
 def line(*words: str) -> TaskLine:

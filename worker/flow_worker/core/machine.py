@@ -110,17 +110,6 @@ class Worker:
             events.PackageAt: lambda e: self.fetching.at(e, self._now),
             events.TurnEnded: self._turn_ended,
         }
-        #: what a process may say, but for that it is up
-        self._frames: dict[type, Callable[[Process, Any], None]] = {
-            channel.Finished: self._finished,
-            channel.Parked: self._parked,
-            channel.Chunk: self._chunk,
-            channel.Removed: self._removed,
-            channel.Loaded: self._loaded,
-            channel.Dirty: self._dirty,
-            channel.Says: self._says,
-            channel.Taken: self._taken,
-        }
         joining: dict[type, Callable[[Any], None]] = {
             Challenge: self._challenge,
             Denied: self._denied,
@@ -273,7 +262,7 @@ class Worker:
         process = self.processes.all.get(event.process)
         if process is None:
             return
-        self._frames[type(frame)](process, frame)
+        _FRAMES[type(frame)](self, process, frame)
 
     def _finished(self, process: Process, frame: channel.Finished) -> None:
         self.templates.served(process)
@@ -458,3 +447,16 @@ class Worker:
         self.fetching.ask(self.joining.session, now)  # last: all else goes first
         if self.stopping is not None:
             self._leave(now)
+
+
+#: What a process may say, but for that it is up.
+_FRAMES: dict[type, Callable[[Worker, Process, Any], None]] = {
+    channel.Finished: Worker._finished,
+    channel.Parked: Worker._parked,
+    channel.Chunk: Worker._chunk,
+    channel.Removed: Worker._removed,
+    channel.Loaded: Worker._loaded,
+    channel.Dirty: Worker._dirty,
+    channel.Says: Worker._says,
+    channel.Taken: Worker._taken,
+}

@@ -9,7 +9,8 @@ import msgspec
 
 from flow.visible import escaped
 from flow.wire.ids import Token
-from flow.wire.params import BARE, TAKEN, TYPED, brief, unpack_params
+from flow.wire.names import BARE, TAKEN, TYPED, brief
+from flow.wire.params import unpack_params
 from flow.wire.states import PlanErrorKind
 
 #: Of packed code; ``flow.usercode.shipping`` makes none that is larger.
