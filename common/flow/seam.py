@@ -313,8 +313,7 @@ def strings_of(task: Any) -> dict[str, str]:
 
 
 def module_of(task: Any) -> str:
-    """Return what another process imports to make this task: its origin, see
-    ``flow.modules.origins``."""
+    """Return what another process imports to make this task: its origin (``modules.origins``)."""
     return origin_in(dialect_of(type(task)).home(task), task)
 
 
